@@ -1,0 +1,412 @@
+//! Names and how they parse. Each is a type of its own, so that a hub's name cannot be passed
+//! where a device's is wanted.
+
+use std::{cmp::Ordering, fmt, hash};
+
+use thiserror::Error;
+
+/// The longest id in bytes, for registration IDs, enrollment group IDs and device IDs.
+///
+/// Source: D §0.2, H §2.4.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadId {
+    /// The text is empty.
+    #[error("an ID must not be empty")]
+    Empty,
+    /// The text has more bytes than [`MAX_ID_BYTES`].
+    #[error("an ID has at most 128 characters, this one has {0}")]
+    TooLong(usize),
+    /// The first character that is not allowed.
+    #[error("character {0:?} is not allowed in an ID")]
+    Character(char),
+    /// The last character is neither a letter, a digit nor a dash.
+    #[error("an ID must end in a letter, a digit or `-`, not in {0:?}")]
+    LastCharacter(char),
+}
+
+macro_rules! caseless_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name {
+            text: Box<str>,
+            key: Box<str>,
+        }
+
+        impl $name {
+            /// Parses an id: 1 to 128 bytes of ASCII letters, digits and `-._:`, the last one a
+            /// letter, a digit or `-`.
+            ///
+            /// # Errors
+            /// [`BadId`] names the first offending character, or the length in bytes.
+            ///
+            /// Source: D §0.2; where the texts disagree we follow the looser one and accept a
+            /// dash at the end. See `docs/divergences.md`, "registration ID".
+            pub fn parse(text: &str) -> Result<Self, BadId> {
+                check_caseless(text)?;
+                Ok(Self { text: text.into(), key: text.to_ascii_lowercase().into() })
+            }
+
+            /// The id in the spelling it was given in.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.text
+            }
+
+            /// The id in lower case: what two spellings of one id share.
+            #[must_use]
+            pub fn key(&self) -> &str {
+                &self.key
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.key == other.key
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl hash::Hash for $name {
+            fn hash<H: hash::Hasher>(&self, state: &mut H) {
+                self.key.hash(state);
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.key.cmp(&other.key)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.text)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.text)
+            }
+        }
+    };
+}
+
+caseless_id! {
+    /// The name a device registers under: 1 to 128 bytes of ASCII letters, digits and `-._:`.
+    ///
+    /// Two names that differ only in letter case belong to the same device.
+    RegistrationId
+}
+
+caseless_id! {
+    /// The name of an enrollment group. The same alphabet and length as a registration ID.
+    EnrollmentGroupId
+}
+
+fn check_caseless(text: &str) -> Result<(), BadId> {
+    if text.len() > MAX_ID_BYTES {
+        return Err(BadId::TooLong(text.len()));
+    }
+    for c in text.chars() {
+        if !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':')) {
+            return Err(BadId::Character(c));
+        }
+    }
+    match text.chars().next_back() {
+        None => Err(BadId::Empty),
+        Some(c) if c.is_ascii_alphanumeric() || c == '-' => Ok(()),
+        Some(c) => Err(BadId::LastCharacter(c)),
+    }
+}
+
+/// The name of a device in a hub's registry. Letter case matters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(Box<str>);
+
+impl DeviceId {
+    /// Parses a device ID: 1 to 128 bytes of ASCII letters, digits and `-.+%_#*?!(),=@$':`.
+    ///
+    /// # Errors
+    /// [`BadId`] names the first offending character, or the length in bytes.
+    ///
+    /// Source: H §2.4. The colon is in some revisions of the vendor's page only; registration IDs
+    /// may hold it, so we accept it.
+    pub fn parse(text: &str) -> Result<Self, BadId> {
+        if text.is_empty() {
+            return Err(BadId::Empty);
+        }
+        if text.len() > MAX_ID_BYTES {
+            return Err(BadId::TooLong(text.len()));
+        }
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-.+%_#*?!(),=@$':".contains(c);
+        match text.chars().find(|c| !allowed(*c)) {
+            Some(c) => Err(BadId::Character(c)),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Every registration ID is a legal device ID: its alphabet is a subset.
+impl From<&RegistrationId> for DeviceId {
+    fn from(id: &RegistrationId) -> Self {
+        Self(id.as_str().into())
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// The host name of a hub, in lower case: what `assignedHub` tells a device.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HubName(Box<str>);
+
+impl HubName {
+    /// Parses a host name of 1 to 253 bytes with at least one dot (C clients split it there,
+    /// H §1.1), made of labels of letters, digits and dashes.
+    ///
+    /// # Errors
+    /// [`BadId`] names the first offending character, or the length in bytes.
+    pub fn parse(text: &str) -> Result<Self, BadId> {
+        if text.is_empty() {
+            return Err(BadId::Empty);
+        }
+        if text.len() > 253 {
+            return Err(BadId::TooLong(text.len()));
+        }
+        if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || "-.".contains(*c))) {
+            return Err(BadId::Character(c));
+        }
+        if !text.contains('.') || text.starts_with('.') || text.contains("..") {
+            return Err(BadId::Character('.'));
+        }
+        if text.ends_with(['.', '-']) {
+            return Err(BadId::LastCharacter(text.chars().next_back().unwrap_or('.')));
+        }
+        Ok(Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// The host name, in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HubName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for HubName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// Which provisioning instance a device asks for, such as `0ne00ABCDEF`. Letter case does not
+/// matter (D appendix D23: one client lower-cases it inside its token).
+#[derive(Debug, Clone)]
+pub struct IdScope(Box<str>);
+
+impl IdScope {
+    /// Parses an ID scope: 1 to 64 ASCII letters or digits.
+    ///
+    /// # Errors
+    /// [`BadId`] names the first offending character, or the length in bytes.
+    pub fn parse(text: &str) -> Result<Self, BadId> {
+        if text.is_empty() {
+            return Err(BadId::Empty);
+        }
+        if text.len() > 64 {
+            return Err(BadId::TooLong(text.len()));
+        }
+        match text.chars().find(|c| !c.is_ascii_alphanumeric()) {
+            Some(c) => Err(BadId::Character(c)),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    /// Makes the scope of a new instance: `0ne` and eight upper-case hex digits (O §3.2).
+    #[must_use]
+    pub fn from_random(random: [u8; 4]) -> Self {
+        Self(format!("0ne{:08X}", u32::from_be_bytes(random)).into())
+    }
+
+    /// The scope as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for IdScope {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for IdScope {}
+
+impl fmt::Display for IdScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The version mark of an enrollment or a registration record, as it stands in JSON: base64 of a
+/// quoted text (O §0.4). Clients never look inside.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Etag(Box<str>);
+
+impl Etag {
+    /// Makes an etag from 16 random bytes.
+    #[must_use]
+    pub fn from_random(random: [u8; 16]) -> Self {
+        use base64::Engine;
+        let quoted = format!("\"{}\"", guid(random));
+        Self(base64::engine::general_purpose::STANDARD.encode(quoted).into())
+    }
+
+    /// Takes an etag back from where it was stored.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The etag as it stands in JSON.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Sixteen bytes in the usual form of a GUID, `8-4-4-4-12` lower-case hex digits, with the
+/// version and variant bits of a random one.
+#[must_use]
+pub fn guid(random: [u8; 16]) -> String {
+    let mut b = random;
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    format!(
+        "{}-{}-{}-{}-{}",
+        hex(&b[..4]),
+        hex(&b[4..6]),
+        hex(&b[6..8]),
+        hex(&b[8..10]),
+        hex(&b[10..])
+    )
+}
+
+/// One register request, polled until it settles. Made of `[0-9a-zA-Z.-]` only, because some
+/// clients put it into paths and topics unescaped (D §0.2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OperationId(Box<str>);
+
+impl OperationId {
+    /// Makes an operation ID: one digit, the instance's partition in 16 hex digits, a GUID.
+    #[must_use]
+    pub fn from_random(scope: &IdScope, random: [u8; 16]) -> Self {
+        // FNV-1a over the scope: stable per instance and nothing more is asked of it.
+        let partition = scope.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self(format!("4.{partition:016x}.{}", guid(random)).into())
+    }
+
+    /// Parses an operation ID a client sends back: at most 128 of `[0-9a-zA-Z.-]`.
+    ///
+    /// # Errors
+    /// [`BadId`] names the first offending character, or the length in bytes.
+    pub fn parse(text: &str) -> Result<Self, BadId> {
+        if text.is_empty() {
+            return Err(BadId::Empty);
+        }
+        if text.len() > MAX_ID_BYTES {
+            return Err(BadId::TooLong(text.len()));
+        }
+        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "-.".contains(*c))) {
+            Some(c) => Err(BadId::Character(c)),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registration_ids_compare_without_case_and_keep_their_spelling() {
+        let a = RegistrationId::parse("Dev:01.x_y-").expect("legal");
+        assert_eq!(a, RegistrationId::parse("dev:01.X_Y-").expect("legal"));
+        assert_eq!(a.as_str(), "Dev:01.x_y-");
+    }
+
+    #[test]
+    fn a_bad_registration_id_names_its_first_offence() {
+        let check = |text: &str, bad: BadId| {
+            assert_eq!(RegistrationId::parse(text).expect_err(text), bad);
+        };
+        check("", BadId::Empty);
+        check(&"x".repeat(129), BadId::TooLong(129));
+        check("a/b", BadId::Character('/'));
+        check("grün", BadId::Character('ü'));
+        check("press.", BadId::LastCharacter('.'));
+    }
+
+    #[test]
+    fn a_device_id_may_hold_what_the_hub_allows_and_no_slash() {
+        assert!(DeviceId::parse("a+b%_#*?!(),=@$'").is_ok());
+        assert_eq!(DeviceId::parse("invalid/name"), Err(BadId::Character('/')));
+    }
+
+    #[test]
+    fn a_hub_name_needs_a_dot_and_loses_its_case() {
+        assert_eq!(HubName::parse("Hub-1.Localhost").expect("legal").as_str(), "hub-1.localhost");
+        assert_eq!(HubName::parse("hub"), Err(BadId::Character('.')));
+        assert_eq!(HubName::parse("hub..x"), Err(BadId::Character('.')));
+    }
+
+    #[test]
+    fn an_operation_id_is_safe_in_paths_and_topics() {
+        let scope = IdScope::from_random([0, 1, 2, 0xff]);
+        assert_eq!(scope.as_str(), "0ne000102FF");
+        let id = OperationId::from_random(&scope, [7; 16]);
+        assert_eq!(OperationId::parse(id.as_str()), Ok(id));
+    }
+}

@@ -1,0 +1,37 @@
+//! The nouns of Induct: ids, enrollments, registration records, device identities, twins,
+//! evidence, refusals, and the change sets that connect a decision to a store.
+//!
+//! What lives here is data and the rules that make a single value right (an id that parses, a key
+//! of a legal length). What deliberately does not: JSON text, HTTP status codes, SQL, async,
+//! clocks, and any rule that needs two facts to be compared (that is `decide`).
+
+pub mod access;
+pub mod change;
+pub mod enrollment;
+pub mod evidence;
+pub mod facts;
+pub mod hub;
+pub mod ids;
+pub mod json;
+pub mod query;
+pub mod record;
+pub mod refusal;
+pub mod secret;
+pub mod step;
+pub mod time;
+pub mod twin;
+
+pub use access::{AccessPolicy, PolicyScope, Right, Rights};
+pub use change::{Change, ChangeSet, Expect, Version};
+pub use enrollment::*;
+pub use evidence::{ApiVersion, CertificateDer, Evidence, Fresh, RegisterRequest, SasToken};
+pub use facts::*;
+pub use hub::*;
+pub use ids::*;
+pub use json::Json;
+pub use record::*;
+pub use refusal::{AttestFailure, DeviceRefusal, HubRefusal, OperatorRefusal};
+pub use secret::{BadKey, SymmetricKey, SymmetricKeys};
+pub use step::{Decided, Step};
+pub use time::Timestamp;
+pub use twin::{Metadata, Twin, TwinSection};

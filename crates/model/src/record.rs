@@ -1,0 +1,96 @@
+//! Registration records: what we remember of a device that registered.
+
+use crate::{
+    AttestationKind, DeviceId, EnrollmentRef, Etag, HubName, Json, OperationId, RegistrationId,
+    Timestamp, Version,
+};
+
+/// How many of a record's latest operations can still be polled.
+pub const MAX_RECENT_OPERATIONS: usize = 8;
+
+/// What we remember of a device that registered: one per registration ID (D §5.7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationRecord {
+    /// The registration ID, in the spelling first seen.
+    pub registration_id: RegistrationId,
+    /// When the record was first written.
+    pub created: Timestamp,
+    /// When it was last written.
+    pub last_updated: Timestamp,
+    /// Where it stands.
+    pub status: RegistrationStatus,
+    /// Hub and device, once assigned. Kept when the device is later refused, so that a
+    /// re-enabled device returns to where it was; shown to the device only while `assigned`.
+    pub assignment: Option<Assignment>,
+    /// Why registration failed; only with [`RegistrationStatus::Failed`].
+    pub failure: Option<Failure>,
+    /// What a custom allocation returned for the device.
+    pub payload: Option<Json>,
+    /// The version mark, new at every write.
+    pub etag: Etag,
+    /// The enrollment that decided last.
+    pub enrollment: EnrollmentRef,
+    /// The kind of evidence that was accepted last; answers show `x509: {}` for certificates.
+    pub mechanism: AttestationKind,
+    /// The latest operations, oldest first, at most [`MAX_RECENT_OPERATIONS`].
+    pub operations: Vec<OperationRef>,
+    /// The store's version of the row; 0 for one that was never stored.
+    pub version: Version,
+}
+
+/// Where a registration stands. `unassigned` is never stored and never shown to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RegistrationStatus {
+    /// Work goes on.
+    Assigning,
+    /// The device has a hub.
+    Assigned,
+    /// No hub could be given.
+    Failed,
+    /// The enrollment that decided is disabled.
+    Disabled,
+}
+
+/// Where a device was assigned to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The hub.
+    pub hub: HubName,
+    /// The device's name there.
+    pub device_id: DeviceId,
+    /// How it came there.
+    pub substatus: Substatus,
+    /// The hub of the very first assignment, to tell a return to it.
+    pub initial_hub: HubName,
+}
+
+/// How a device came to its hub (D §5.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Substatus {
+    /// For the first time, or again without a move.
+    InitialAssignment,
+    /// It moved, with its twin.
+    DeviceDataMigrated,
+    /// It moved or stayed, and its twin began anew.
+    DeviceDataReset,
+    /// It came back to the hub of its first assignment.
+    ReprovisionedToInitialAssignment,
+}
+
+/// Why registration failed: the numbers of D §1.8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Such as 400207 (webhook failed), 400208 (no hub).
+    pub code: i32,
+    /// A sentence for the device.
+    pub message: String,
+}
+
+/// One register request that can still be polled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationRef {
+    /// Its id.
+    pub id: OperationId,
+    /// When it began. A token that was valid then stays valid for its polls (D §0.5 step 7).
+    pub started: Timestamp,
+}

@@ -1,0 +1,198 @@
+//! Refusals: answers of the form “understood, and no”. Closed, stable, part of our contract.
+//!
+//! One table in `wire` turns each into status, code and sentence; `match` there has no `_`, so a
+//! new refusal asks for its row.
+
+use thiserror::Error;
+
+use crate::ids::BadId;
+
+/// Why a device's request is refused at once. (A disabled enrollment or a missing hub is not
+/// here: those settle the operation and are told when it is polled, D §5.1.)
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DeviceRefusal {
+    /// The ID scope is not ours.
+    #[error("the ID scope names no provisioning service here")]
+    UnknownIdScope,
+    /// No enrollment matches.
+    #[error("no enrollment matches")]
+    NotEnrolled,
+    /// No individual enrollment matches, and a TPM can have no other.
+    #[error("no individual enrollment matches this TPM's registration ID")]
+    TpmNotEnrolled,
+    /// The evidence does not satisfy the enrollment that decides.
+    #[error("attestation failed: {0}")]
+    NotAttested(AttestFailure),
+    /// There is no such operation, or it is another device's.
+    #[error("there is no such operation")]
+    UnknownOperation,
+    /// The device never registered.
+    #[error("there is no such registration")]
+    NotRegistered,
+    /// Someone else wrote the same record meanwhile, again and again.
+    #[error("the registration was changed by someone else meanwhile")]
+    Conflict,
+    /// The service holds as many registration records as it may (D §6).
+    #[error("the limit of {0} registration records is reached; delete orphaned ones")]
+    TooManyRegistrations(u64),
+    /// The request is malformed.
+    #[error("{0}")]
+    BadRequest(String),
+}
+
+/// Why evidence does not satisfy a mechanism. What the device is told is less; see `wire`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AttestFailure {
+    /// Nothing was shown.
+    #[error("the device showed neither certificate nor token")]
+    NoEvidence,
+    /// The enrollment wants another kind of evidence.
+    #[error("the enrollment wants another kind of evidence")]
+    WrongKind,
+    /// The token's `sr` names another resource.
+    #[error("the token is for another resource")]
+    WrongResource,
+    /// The token's time is over.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// No key fits the signature.
+    #[error("the token's signature fits neither key")]
+    BadSignature,
+    /// The certificate has another common name than the registration ID, several, or none.
+    #[error("the certificate's common name is not the registration ID: {0}")]
+    CommonName(String),
+    /// The leaf is neither the primary nor the secondary certificate.
+    #[error("the certificate is neither the enrolled primary nor the secondary")]
+    WrongThumbprint,
+    /// A certificate is not valid yet.
+    #[error("certificate {0} is not valid yet")]
+    NotYetValid(String),
+    /// A certificate has expired.
+    #[error("certificate {0} has expired")]
+    Expired(String),
+    /// A certificate cannot be parsed.
+    #[error("a certificate cannot be parsed: {0}")]
+    BadCertificate(String),
+    /// The chain is longer, or a certificate or key larger, than we look at.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The chain does not lead to the enrolled CA.
+    #[error("the chain does not lead to an enrolled certificate: {0}")]
+    BadChain(String),
+    /// TPM attestation is not built yet.
+    #[error("attestation by TPM is not available in this version of Induct")]
+    TpmUnavailable,
+}
+
+/// Why an operator's request to the provisioning service is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OperatorRefusal {
+    /// No token, or one that cannot be read.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The token's policy lacks the right.
+    #[error("the policy `{policy}` lacks the right {right}")]
+    Forbidden {
+        /// The policy of the token.
+        policy: String,
+        /// What it lacks.
+        right: &'static str,
+    },
+    /// An id that does not parse.
+    #[error("{what} {id:?} is not legal: {source}")]
+    BadId {
+        /// Which id.
+        what: &'static str,
+        /// As given, cut to a bounded length.
+        id: String,
+        /// Why.
+        source: BadId,
+    },
+    /// The request is malformed or breaks a rule; the text names member and rule.
+    #[error("{0}")]
+    BadRequest(String),
+    /// `iotHubs` without `allocationPolicy` (its own number, O §1.12).
+    #[error("Enrollment allocationPolicy must be specified when iotHubs are specified.")]
+    HubsWithoutPolicy,
+    /// There is no such individual enrollment.
+    #[error("Enrollment not found.")]
+    EnrollmentNotFound,
+    /// There is no such group.
+    #[error("EnrollmentGroup not found.")]
+    GroupNotFound,
+    /// There is no such registration record.
+    #[error("Registration not found.")]
+    RecordNotFound,
+    /// There is such an individual enrollment already.
+    #[error("Enrollment already exists.")]
+    EnrollmentExists,
+    /// There is such a group already.
+    #[error("EnrollmentGroup already exists.")]
+    GroupExists,
+    /// The etag is not the current one.
+    #[error("Precondition failed: ETag is invalid.")]
+    StaleEtag,
+    /// Someone else wrote the same thing meanwhile, again and again.
+    #[error("someone else changed it at the same time; read it and try again")]
+    Conflict,
+    /// A limit of D §6 is reached.
+    #[error("the limit of {limit} {what} is reached")]
+    QuotaExceeded {
+        /// What is counted.
+        what: &'static str,
+        /// How many there may be.
+        limit: u64,
+    },
+}
+
+/// Why a request to a hub's registry is refused (H §2.3).
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HubRefusal {
+    /// No token, a bad one, or one that lacks the right: 401002 in every case (H §2.2).
+    #[error("Unauthorized")]
+    Unauthorized(String),
+    /// No such hub.
+    #[error("no hub is called `{0}` here")]
+    HubNotFound(String),
+    /// A rule on the request's content is broken (400004).
+    #[error("{0}")]
+    ArgumentInvalid(String),
+    /// The content cannot be read (400006).
+    #[error("{0}")]
+    Format(String),
+    /// There is no such device.
+    #[error("{0}")]
+    DeviceNotFound(String),
+    /// There is no such module.
+    #[error("{0}")]
+    ModuleNotFound(String),
+    /// There is such a device already.
+    #[error("A device with ID '{0}' is already registered.")]
+    DeviceExists(String),
+    /// The identity's etag is not the one given.
+    #[error("Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}")]
+    IdentityEtag {
+        /// The etag it has.
+        existing: String,
+        /// The etag given.
+        given: String,
+    },
+    /// A delete without a precondition.
+    #[error("Precondition failed: Etag missing. Send If-Match with the device's etag or *")]
+    EtagMissing,
+    /// The twin's etag is not the one given.
+    #[error("ETag mismatch for device ID '{0}'")]
+    TwinEtag(String),
+    /// Someone else wrote the same thing meanwhile, again and again (412001).
+    #[error("Precondition failed: someone else changed device '{0}' at the same time")]
+    Conflict(String),
+    /// More than 100 devices in bulk (413002).
+    #[error("at most 100 devices in one call, these are {0}")]
+    TooManyDevices(usize),
+    /// A device twice in one bulk call (400011).
+    #[error("device '{0}' is there more than once")]
+    DeviceDefinedMultipleTimes(String),
+    /// A part of a real hub that is not built here.
+    #[error("{0}")]
+    NotImplemented(String),
+}
