@@ -1,0 +1,15 @@
+//! Decisions of a hub: what a registry call does to an identity, what a write does to a twin,
+//! which devices a query means, and what an assignment makes of a device.
+//!
+//! What deliberately does not live here: reading and storing devices, JSON text, the order of a
+//! listing, continuation tokens, and who may call (that is `decide::access`). Rules are those of
+//! H §2.4 to §2.7, §2.10, §3, §6, §7 and §8.
+
+pub mod assignment;
+pub mod bulk;
+pub mod identity;
+pub mod query;
+pub mod twin;
+
+#[cfg(test)]
+mod scene;

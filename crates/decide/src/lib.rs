@@ -1,0 +1,16 @@
+//! Decisions: plain functions from facts to an answer.
+//!
+//! Whether a device may register, where it goes, what its identity and twin become, what an
+//! operator's change means. Nothing here waits, looks at a clock, rolls dice or opens a socket:
+//! time and randomness are arguments. Every decision on a device returns, beside its answer, the
+//! steps that led to it.
+
+pub mod access;
+pub mod allocate;
+pub mod attestation;
+pub mod enrollment;
+pub mod hub;
+pub mod record;
+pub mod register;
+#[cfg(any(test, feature = "scenes"))]
+pub mod scenes;

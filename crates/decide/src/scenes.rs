@@ -1,0 +1,414 @@
+//! Scenes: a small world in memory, for the tests and benches of decisions. Feature `scenes`.
+//!
+//! It keeps what a store keeps, reads facts the way a store reads them and applies change sets
+//! with their expectations. It is not a store: no SQL, no threads, no durability.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "material for tests: a world that cannot be built is a mistake in the test"
+)]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use model::{
+    AllocationPolicy, AttestationDraft, CaCertificate, CertificateDer, CertificateDraft, Change,
+    ChangeSet, Device, DeviceId, Draft, EnrollmentGroup, EnrollmentGroupId, Evidence, Expect,
+    GroupDraft, GroupQuery, HubName, HubSettings, IdScope, IndividualDraft, IndividualEnrollment,
+    LinkedHub, Precondition, ProvisioningStatus, RegisterFacts, RegisterQuery, RegisterRequest,
+    RegistrationId, RegistrationRecord, Sent, Slots, SymmetricKey, Timestamp, Usage, Version,
+};
+use testkit::{ClientStyle, DeviceToken, NOW, fresh};
+
+use crate::{
+    attestation::AttestSettings,
+    enrollment::{self, EnrollmentLimits},
+    register::{self, Decision, Prepared, RegisterSettings},
+};
+
+/// The ID scope of the scene.
+pub const SCOPE: &str = "0ne00ABCDEF";
+
+/// A registration ID, group ID, hub or key of the scene.
+pub mod name {
+    use super::{EnrollmentGroupId, HubName, RegistrationId, SymmetricKey};
+
+    /// A registration ID.
+    #[must_use]
+    pub fn id(text: &str) -> RegistrationId {
+        RegistrationId::parse(text).expect("a legal registration ID")
+    }
+
+    /// A group ID.
+    #[must_use]
+    pub fn group(text: &str) -> EnrollmentGroupId {
+        EnrollmentGroupId::parse(text).expect("a legal group ID")
+    }
+
+    /// A hub.
+    #[must_use]
+    pub fn hub(text: &str) -> HubName {
+        HubName::parse(&format!("{text}.example.test")).expect("a legal host name")
+    }
+
+    /// A key, different for each seed.
+    #[must_use]
+    pub fn key(seed: u8) -> SymmetricKey {
+        SymmetricKey::from_bytes(&[seed; 32]).expect("32 bytes")
+    }
+}
+
+/// A world: enrollments, records, devices, and how they are configured.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Individual enrollments by key.
+    pub individuals: BTreeMap<String, IndividualEnrollment>,
+    /// Groups by key.
+    pub groups: BTreeMap<String, EnrollmentGroup>,
+    /// CA certificates by name.
+    pub cas: BTreeMap<String, CaCertificate>,
+    /// Records by key.
+    pub records: BTreeMap<String, RegistrationRecord>,
+    /// Devices by hub and ID.
+    pub devices: BTreeMap<(HubName, DeviceId), Device>,
+    /// The configuration.
+    pub settings: RegisterSettings,
+    /// The present moment; tests move it.
+    pub now: Timestamp,
+    version: Version,
+    groups_version: Version,
+    seed: u64,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            individuals: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            cas: BTreeMap::new(),
+            records: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            settings: RegisterSettings {
+                attest: AttestSettings {
+                    id_scope: IdScope::parse(SCOPE).expect("a legal scope"),
+                    clock_skew_secs: 300,
+                    limits: attest::chain::Limits::default(),
+                },
+                hubs: HubSettings {
+                    hubs: vec![linked(name::hub("hub-1"), 1), linked(name::hub("hub-2"), 1)],
+                    allocation_policy: AllocationPolicy::Hashed,
+                },
+                max_registrations: 1_000_000,
+            },
+            now: NOW,
+            version: 0,
+            groups_version: 0,
+            seed: 0,
+        }
+    }
+}
+
+/// A linked hub of this weight.
+#[must_use]
+pub fn linked(name: HubName, weight: u32) -> LinkedHub {
+    LinkedHub { name, weight, apply_allocation_policy: true }
+}
+
+/// A draft that says nothing but how devices attest.
+#[must_use]
+pub fn draft(attestation: AttestationDraft) -> Draft {
+    Draft {
+        attestation,
+        iot_edge: None,
+        iot_hub_host_name: None,
+        initial_twin: None,
+        etag: None,
+        provisioning_status: Sent::Absent,
+        reprovision_policy: None,
+        allocation_policy: None,
+        iot_hubs: None,
+        custom_allocation: None,
+    }
+}
+
+/// Attestation by these keys.
+#[must_use]
+pub fn keys(primary: &SymmetricKey, secondary: &SymmetricKey) -> AttestationDraft {
+    AttestationDraft::SymmetricKey {
+        primary: Some(primary.clone()),
+        secondary: Some(secondary.clone()),
+    }
+}
+
+/// Attestation by these leaf certificates.
+#[must_use]
+pub fn client(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> AttestationDraft {
+    AttestationDraft::X509 { client: Some(slots(primary, secondary)), signing: None, ca_references: None }
+}
+
+/// Attestation by chains to these certificates.
+#[must_use]
+pub fn signing(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> AttestationDraft {
+    AttestationDraft::X509 { client: None, signing: Some(slots(primary, secondary)), ca_references: None }
+}
+
+fn slots(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> Slots<CertificateDraft> {
+    let slot = |der: Option<&[u8]>| der.map(|der| CertificateDraft::Der(der.to_vec()));
+    Slots { primary: slot(primary), secondary: slot(secondary) }
+}
+
+/// A register request with this evidence.
+#[must_use]
+pub fn request(id: &str, evidence: Evidence) -> RegisterRequest {
+    RegisterRequest {
+        registration_id: name::id(id),
+        evidence,
+        payload: None,
+        api_version: model::ApiVersion::V2021_06_01,
+    }
+}
+
+/// A chain as evidence.
+#[must_use]
+pub fn chain(certificates: Vec<CertificateDer>) -> Evidence {
+    Evidence::X509(certificates)
+}
+
+/// A token of this key as evidence, in the style of most clients, valid for an hour.
+#[must_use]
+pub fn token(id: &str, key: &SymmetricKey) -> Evidence {
+    let token = DeviceToken {
+        style: ClientStyle::Python,
+        id_scope: SCOPE,
+        registration_id: id,
+        key,
+        expiry_unix_secs: NOW.unix_secs() + 3600,
+    };
+    Evidence::Sas(token.parsed())
+}
+
+impl World {
+    /// Puts an individual enrollment, whatever is there.
+    pub fn enroll(&mut self, id: &str, draft: Draft) {
+        let draft = IndividualDraft {
+            registration_id: name::id(id),
+            device_id: None,
+            optional_device_information: None,
+            draft,
+        };
+        self.enroll_as(draft);
+    }
+
+    /// Puts an individual enrollment, whatever is there.
+    pub fn enroll_as(&mut self, draft: IndividualDraft) {
+        let existing = self.individuals.get(draft.registration_id.key());
+        let precondition = put_precondition(existing.is_some());
+        let (usage, limits) = (Usage::default(), EnrollmentLimits::default());
+        self.seed += 1;
+        let written = enrollment::put_individual(
+            existing,
+            draft,
+            &precondition,
+            &usage,
+            &limits,
+            self.now,
+            &fresh(self.seed),
+        )
+        .expect("a legal enrollment");
+        self.apply(ChangeSet::new().with(Change::PutIndividual(Box::new(written))));
+    }
+
+    /// Puts a group, whatever is there.
+    pub fn enroll_group(&mut self, id: &str, draft: Draft) {
+        let existing = self.groups.get(name::group(id).key());
+        let precondition = put_precondition(existing.is_some());
+        let draft = GroupDraft { group_id: name::group(id), draft };
+        let (usage, limits) = (Usage::default(), EnrollmentLimits::default());
+        self.seed += 1;
+        let written = enrollment::put_group(
+            existing,
+            draft,
+            &precondition,
+            &usage,
+            &limits,
+            self.now,
+            &fresh(self.seed),
+        )
+        .expect("a legal group");
+        self.apply(ChangeSet::new().with(Change::PutGroup(Box::new(written))));
+    }
+
+    /// Flips an enrollment's switch.
+    pub fn switch(&mut self, id: &str, status: ProvisioningStatus) {
+        let enrollment = self.individuals.get(name::id(id).key()).expect("enrolled");
+        let mut written = enrollment.clone();
+        written.terms.provisioning_status = Sent::Value(status);
+        self.apply(ChangeSet::new().with(Change::PutIndividual(Box::new(written))));
+    }
+
+    /// Flips a group's switch.
+    pub fn switch_group(&mut self, id: &str, status: ProvisioningStatus) {
+        let mut written = self.groups.get(name::group(id).key()).expect("enrolled").clone();
+        written.terms.provisioning_status = Sent::Value(status);
+        self.apply(ChangeSet::new().with(Change::PutGroup(Box::new(written))));
+    }
+
+    /// Deletes an individual enrollment and its record, as the use case does.
+    pub fn disenroll(&mut self, id: &str) {
+        let id = name::id(id);
+        self.apply(
+            ChangeSet::new()
+                .with(Change::DeleteIndividual(id.clone()))
+                .with(Change::DeleteRecord(id)),
+        );
+    }
+
+    /// Deletes a group.
+    pub fn disenroll_group(&mut self, id: &str) {
+        self.apply(ChangeSet::new().with(Change::DeleteGroup(name::group(id))));
+    }
+
+    /// Registers a device, and writes what was decided.
+    pub fn register(&mut self, request: RegisterRequest) -> Decision {
+        let prepared = match Prepared::new(request, &self.settings.attest.limits) {
+            Ok(prepared) => prepared,
+            Err(refusal) => return Decision::Refuse(refusal),
+        };
+        let facts = self.facts(&prepared.query());
+        self.seed += 1;
+        let random = fresh(self.seed);
+        let decided = register::register(&facts, &prepared, &self.settings, self.now, &random);
+        if let Decision::Settle(settlement) = &decided.answer {
+            self.apply(settlement.changes.clone());
+        }
+        decided.answer
+    }
+
+    /// Reads facts the way a store does.
+    #[must_use]
+    pub fn facts(&self, query: &RegisterQuery) -> RegisterFacts {
+        let key = query.registration_id.key();
+        let individual = self.individuals.get(key).cloned();
+        let record = self.records.get(key).cloned();
+        let names: Vec<DeviceId> = record
+            .iter()
+            .filter_map(|record| record.assignment.as_ref().map(|a| a.device_id.clone()))
+            .chain(individual.iter().filter_map(|e| e.device_id.clone()))
+            .chain([DeviceId::from(&query.registration_id)])
+            .collect();
+        let (groups, cas) = self.groups_of(&query.groups);
+        RegisterFacts {
+            individual,
+            groups: Arc::new(groups),
+            ca_certificates: Arc::new(cas),
+            groups_version: self.groups_version,
+            record,
+            devices: self
+                .devices
+                .iter()
+                .filter(|((_, id), _)| names.contains(id))
+                .map(|((hub, _), device)| (hub.clone(), device.clone()))
+                .collect(),
+            n_registrations: self.records.len() as u64,
+        }
+    }
+
+    fn groups_of(&self, query: &GroupQuery) -> (Vec<EnrollmentGroup>, Vec<CaCertificate>) {
+        use model::AttestationMechanism as M;
+        let groups = self.groups.values();
+        match query {
+            // A superset of what a store finds is as good: the walk looks at names and keys.
+            GroupQuery::ByCa { .. } => {
+                let by_ca = |g: &&EnrollmentGroup| {
+                    matches!(g.terms.attestation, M::X509Signing(_) | M::X509CaReferences(_))
+                };
+                (groups.filter(by_ca).cloned().collect(), self.cas.values().cloned().collect())
+            }
+            GroupQuery::BySymmetricKey => {
+                let by_key =
+                    |g: &&EnrollmentGroup| matches!(g.terms.attestation, M::SymmetricKey(_));
+                (groups.filter(by_key).cloned().collect(), Vec::new())
+            }
+            GroupQuery::None => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Applies a change set; panics when an expectation does not hold.
+    pub fn apply(&mut self, set: ChangeSet) {
+        for expect in &set.expects {
+            assert!(self.holds(expect), "{expect:?} does not hold");
+        }
+        self.version += 1;
+        let version = self.version;
+        for change in set.changes {
+            match change {
+                Change::PutIndividual(mut e) => {
+                    e.terms.version = version;
+                    self.individuals.insert(e.registration_id.key().to_owned(), *e);
+                }
+                Change::DeleteIndividual(id) => {
+                    self.individuals.remove(id.key());
+                }
+                Change::PutGroup(mut g) => {
+                    g.terms.version = version;
+                    self.groups_version = version;
+                    self.groups.insert(g.group_id.key().to_owned(), *g);
+                }
+                Change::DeleteGroup(id) => {
+                    self.groups_version = version;
+                    self.groups.remove(id.key());
+                }
+                Change::PutCaCertificate(ca) => {
+                    self.groups_version = version;
+                    self.cas.insert(ca.name.clone(), *ca);
+                }
+                Change::PutRecord(mut record) => {
+                    record.version = version;
+                    self.records.insert(record.registration_id.key().to_owned(), *record);
+                }
+                Change::DeleteRecord(id) => {
+                    self.records.remove(id.key());
+                }
+                Change::PutDevice(hub, mut device) => {
+                    device.identity.version = version;
+                    device.twin.version = version;
+                    self.devices.insert((hub, device.identity.device_id.clone()), *device);
+                }
+                Change::PutIdentity(hub, mut identity) => {
+                    identity.version = version;
+                    let at = (hub, identity.device_id.clone());
+                    self.devices.get_mut(&at).expect("a device").identity = *identity;
+                }
+                Change::DeleteDevice(hub, id) => {
+                    self.devices.remove(&(hub, id));
+                }
+                other => panic!("the scenes never write {other:?}"),
+            }
+        }
+    }
+
+    fn holds(&self, expect: &Expect) -> bool {
+        let device = |hub: &HubName, id: &DeviceId| self.devices.get(&(hub.clone(), id.clone()));
+        match expect {
+            Expect::Individual(id, version) => {
+                self.individuals.get(id.key()).map_or(0, |e| e.terms.version) == *version
+            }
+            Expect::Group(id, version) => {
+                self.groups.get(id.key()).map_or(0, |g| g.terms.version) == *version
+            }
+            Expect::Groups(version) => self.groups_version == *version,
+            Expect::Record(id, version) => {
+                self.records.get(id.key()).map_or(0, |r| r.version) == *version
+            }
+            Expect::Identity(hub, id, version) => {
+                device(hub, id).map_or(0, |d| d.identity.version) == *version
+            }
+            Expect::Twin(hub, id, version) => {
+                device(hub, id).map_or(0, |d| d.twin.version) == *version
+            }
+        }
+    }
+}
+
+fn put_precondition(exists: bool) -> Precondition {
+    if exists { Precondition::Any } else { Precondition::None }
+}

@@ -1,0 +1,112 @@
+//! What Induct asks of a store, and the suite every store passes (feature `suite`).
+//!
+//! Reads are named after the facts they fetch, each from one snapshot. Writes are change sets:
+//! all or nothing, on condition that the versions they were decided from still stand. A store may
+//! commit many change sets in one physical transaction and answers each only after that
+//! transaction is durable. No transaction stays open between two calls.
+//!
+//! To extend it: a new fact is a new read here and in every store and a new case in the suite; a
+//! new thing to write is a variant of [`model::Change`], and the compiler lists the rest.
+
+use async_trait::async_trait;
+use model::{
+    AccessPolicy, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId, EnrollmentGroup,
+    EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page, PolicyScope,
+    RecordFilter, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, Usage,
+};
+
+pub use error::{CommitError, StoreFault};
+
+mod error;
+#[cfg(feature = "suite")]
+pub mod suite;
+
+/// A store of everything Induct remembers.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What is known when a device registers, in one snapshot.
+    async fn register_facts(&self, query: RegisterQuery) -> Result<RegisterFacts, StoreFault>;
+
+    /// An individual enrollment and the registration record of the same ID, in one snapshot.
+    async fn individual_facts(&self, id: &RegistrationId) -> Result<IndividualFacts, StoreFault>;
+
+    /// A group.
+    async fn find_group(
+        &self,
+        id: &EnrollmentGroupId,
+    ) -> Result<Option<EnrollmentGroup>, StoreFault>;
+
+    /// A registration record.
+    async fn find_record(
+        &self,
+        id: &RegistrationId,
+    ) -> Result<Option<RegistrationRecord>, StoreFault>;
+
+    /// Individual enrollments ordered by key (the lower-case ID), those after `after` (exclusive),
+    /// at most `limit`. Stable under inserts and deletes elsewhere.
+    async fn list_individuals(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<IndividualEnrollment>, StoreFault>;
+
+    /// Groups, as [`Self::list_individuals`].
+    async fn list_groups(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<EnrollmentGroup>, StoreFault>;
+
+    /// Registration records that pass the filter, as [`Self::list_individuals`].
+    async fn list_records(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RegistrationRecord>, StoreFault>;
+
+    /// A CA certificate by name.
+    async fn find_ca_certificate(&self, name: &str) -> Result<Option<CaCertificate>, StoreFault>;
+
+    /// A device of a hub: identity and twin in one snapshot.
+    async fn find_device(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<Device>, StoreFault>;
+
+    /// Devices of a hub ordered by device ID (byte order), those after `after` (exclusive), at
+    /// most `limit`.
+    async fn list_devices(
+        &self,
+        hub: &HubName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Device>, StoreFault>;
+
+    /// How many devices a hub has.
+    async fn device_counts(&self, hub: &HubName) -> Result<DeviceCounts, StoreFault>;
+
+    /// A shared access policy.
+    async fn find_policy(
+        &self,
+        scope: &PolicyScope,
+        name: &str,
+    ) -> Result<Option<AccessPolicy>, StoreFault>;
+
+    /// All policies of a scope, by name.
+    async fn list_policies(&self, scope: &PolicyScope) -> Result<Vec<AccessPolicy>, StoreFault>;
+
+    /// How much there is of what limits count.
+    async fn usage(&self) -> Result<Usage, StoreFault>;
+
+    /// A setting of the instance, such as `id_scope`.
+    async fn instance_setting(&self, name: &str) -> Result<Option<String>, StoreFault>;
+
+    /// Writes a change set, all or nothing, and answers when it is durable.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] when an expectation no longer holds: nothing was written, read
+    /// again. [`CommitError::Fault`] when the store failed.
+    async fn commit(&self, changes: ChangeSet) -> Result<(), CommitError>;
+}
