@@ -110,7 +110,11 @@ impl Default for World {
 /// A linked hub of this weight.
 #[must_use]
 pub fn linked(name: HubName, weight: u32) -> LinkedHub {
-    LinkedHub { name, weight, apply_allocation_policy: true }
+    LinkedHub {
+        name,
+        weight,
+        apply_allocation_policy: true,
+    }
 }
 
 /// A draft that says nothing but how devices attest.
@@ -142,18 +146,29 @@ pub fn keys(primary: &SymmetricKey, secondary: &SymmetricKey) -> AttestationDraf
 /// Attestation by these leaf certificates.
 #[must_use]
 pub fn client(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> AttestationDraft {
-    AttestationDraft::X509 { client: Some(slots(primary, secondary)), signing: None, ca_references: None }
+    AttestationDraft::X509 {
+        client: Some(slots(primary, secondary)),
+        signing: None,
+        ca_references: None,
+    }
 }
 
 /// Attestation by chains to these certificates.
 #[must_use]
 pub fn signing(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> AttestationDraft {
-    AttestationDraft::X509 { client: None, signing: Some(slots(primary, secondary)), ca_references: None }
+    AttestationDraft::X509 {
+        client: None,
+        signing: Some(slots(primary, secondary)),
+        ca_references: None,
+    }
 }
 
 fn slots(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> Slots<CertificateDraft> {
     let slot = |der: Option<&[u8]>| der.map(|der| CertificateDraft::Der(der.to_vec()));
-    Slots { primary: slot(primary), secondary: slot(secondary) }
+    Slots {
+        primary: slot(primary),
+        secondary: slot(secondary),
+    }
 }
 
 /// A register request with this evidence.
@@ -221,7 +236,10 @@ impl World {
     pub fn enroll_group(&mut self, id: &str, draft: Draft) {
         let existing = self.groups.get(name::group(id).key());
         let precondition = put_precondition(existing.is_some());
-        let draft = GroupDraft { group_id: name::group(id), draft };
+        let draft = GroupDraft {
+            group_id: name::group(id),
+            draft,
+        };
         let (usage, limits) = (Usage::default(), EnrollmentLimits::default());
         self.seed += 1;
         let written = enrollment::put_group(
@@ -247,7 +265,11 @@ impl World {
 
     /// Flips a group's switch.
     pub fn switch_group(&mut self, id: &str, status: ProvisioningStatus) {
-        let mut written = self.groups.get(name::group(id).key()).expect("enrolled").clone();
+        let mut written = self
+            .groups
+            .get(name::group(id).key())
+            .expect("enrolled")
+            .clone();
         written.terms.provisioning_status = Sent::Value(status);
         self.apply(ChangeSet::new().with(Change::PutGroup(Box::new(written))));
     }
@@ -319,9 +341,15 @@ impl World {
             // A superset of what a store finds is as good: the walk looks at names and keys.
             GroupQuery::ByCa { .. } => {
                 let by_ca = |g: &&EnrollmentGroup| {
-                    matches!(g.terms.attestation, M::X509Signing(_) | M::X509CaReferences(_))
+                    matches!(
+                        g.terms.attestation,
+                        M::X509Signing(_) | M::X509CaReferences(_)
+                    )
                 };
-                (groups.filter(by_ca).cloned().collect(), self.cas.values().cloned().collect())
+                (
+                    groups.filter(by_ca).cloned().collect(),
+                    self.cas.values().cloned().collect(),
+                )
             }
             GroupQuery::BySymmetricKey => {
                 let by_key =
@@ -343,7 +371,8 @@ impl World {
             match change {
                 Change::PutIndividual(mut e) => {
                     e.terms.version = version;
-                    self.individuals.insert(e.registration_id.key().to_owned(), *e);
+                    self.individuals
+                        .insert(e.registration_id.key().to_owned(), *e);
                 }
                 Change::DeleteIndividual(id) => {
                     self.individuals.remove(id.key());
@@ -363,7 +392,8 @@ impl World {
                 }
                 Change::PutRecord(mut record) => {
                     record.version = version;
-                    self.records.insert(record.registration_id.key().to_owned(), *record);
+                    self.records
+                        .insert(record.registration_id.key().to_owned(), *record);
                 }
                 Change::DeleteRecord(id) => {
                     self.records.remove(id.key());
@@ -371,7 +401,8 @@ impl World {
                 Change::PutDevice(hub, mut device) => {
                     device.identity.version = version;
                     device.twin.version = version;
-                    self.devices.insert((hub, device.identity.device_id.clone()), *device);
+                    self.devices
+                        .insert((hub, device.identity.device_id.clone()), *device);
                 }
                 Change::PutIdentity(hub, mut identity) => {
                     identity.version = version;
@@ -390,7 +421,10 @@ impl World {
         let device = |hub: &HubName, id: &DeviceId| self.devices.get(&(hub.clone(), id.clone()));
         match expect {
             Expect::Individual(id, version) => {
-                self.individuals.get(id.key()).map_or(0, |e| e.terms.version) == *version
+                self.individuals
+                    .get(id.key())
+                    .map_or(0, |e| e.terms.version)
+                    == *version
             }
             Expect::Group(id, version) => {
                 self.groups.get(id.key()).map_or(0, |g| g.terms.version) == *version
@@ -410,5 +444,9 @@ impl World {
 }
 
 fn put_precondition(exists: bool) -> Precondition {
-    if exists { Precondition::Any } else { Precondition::None }
+    if exists {
+        Precondition::Any
+    } else {
+        Precondition::None
+    }
 }

@@ -69,11 +69,8 @@ pub trait Store: Send + Sync + 'static {
     async fn find_ca_certificate(&self, name: &str) -> Result<Option<CaCertificate>, StoreFault>;
 
     /// A device of a hub: identity and twin in one snapshot.
-    async fn find_device(
-        &self,
-        hub: &HubName,
-        id: &DeviceId,
-    ) -> Result<Option<Device>, StoreFault>;
+    async fn find_device(&self, hub: &HubName, id: &DeviceId)
+    -> Result<Option<Device>, StoreFault>;
 
     /// Devices of a hub ordered by device ID (byte order), those after `after` (exclusive), at
     /// most `limit`.

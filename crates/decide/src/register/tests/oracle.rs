@@ -48,8 +48,11 @@ enum Sends {
 }
 
 fn acts() -> impl Strategy<Value = Act> {
-    let kind =
-        prop_oneof![Just(Kind::Key), Just(Kind::OwnCertificate), Just(Kind::OtherCertificate)];
+    let kind = prop_oneof![
+        Just(Kind::Key),
+        Just(Kind::OwnCertificate),
+        Just(Kind::OtherCertificate)
+    ];
     let level = prop_oneof![Just(Level::Root), Just(Level::Intermediate)];
     let sends = prop_oneof![
         Just(Sends::Leaf),
@@ -115,7 +118,11 @@ fn material() -> &'static Material {
     MATERIAL.get_or_init(|| {
         let factory = Factory::new();
         let reissued = factory.intermediate.cross_signed_by(&factory.root);
-        Material { factory, reissued, other: Credential::self_signed(Profile::leaf("press-17")) }
+        Material {
+            factory,
+            reissued,
+            other: Credential::self_signed(Profile::leaf("press-17")),
+        }
     })
 }
 
@@ -189,7 +196,11 @@ fn play(acts: &[Act]) {
             Act::DeleteInHub => world.devices.clear(),
             Act::AddHub => {
                 let n = world.settings.hubs.hubs.len() + 1;
-                world.settings.hubs.hubs.push(linked(name::hub(&format!("hub-{n}")), 1));
+                world
+                    .settings
+                    .hubs
+                    .hubs
+                    .push(linked(name::hub(&format!("hub-{n}")), 1));
             }
             Act::Register(sends) => {
                 let decision = world.register(request("press-17", chain(material.chain(sends))));
@@ -198,7 +209,11 @@ fn play(acts: &[Act]) {
                     !(admitted && oracle.first_match_is_disabled(sends)),
                     "a disabled entry admitted: {oracle:?} {sends:?} {acts:?}"
                 );
-                assert_eq!(admitted, oracle.admits(sends), "{oracle:?} {sends:?} {acts:?}");
+                assert_eq!(
+                    admitted,
+                    oracle.admits(sends),
+                    "{oracle:?} {sends:?} {acts:?}"
+                );
                 if admitted {
                     world.check_invariants();
                 }

@@ -1,0 +1,298 @@
+//! An operator writes and reads enrollments.
+
+use decide::enrollment::{self, BulkMode};
+use model::{
+    Change, ChangeSet, EnrollmentGroup, EnrollmentGroupId, Expect, GroupDraft, IndividualDraft,
+    IndividualEnrollment, IndividualFacts, OperatorRefusal, Page, Precondition, RegistrationId,
+};
+
+use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+
+/// One item of a bulk call on individual enrollments.
+#[derive(Debug, Clone)]
+pub enum BulkIndividual {
+    /// Write this, by the call's mode.
+    Write(Box<IndividualDraft>),
+    /// Delete this.
+    Delete(RegistrationId),
+}
+
+/// One item of a bulk call on groups.
+#[derive(Debug, Clone)]
+pub enum BulkGroup {
+    /// Write this, by the call's mode.
+    Write(Box<GroupDraft>),
+    /// Delete this.
+    Delete(EnrollmentGroupId),
+}
+
+impl App {
+    /// Creates an individual enrollment, or with a precondition replaces it.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn put_individual(
+        &self,
+        draft: IndividualDraft,
+        precondition: &Precondition,
+    ) -> Result<IndividualEnrollment, No<OperatorRefusal>> {
+        let id = draft.registration_id.clone();
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.individual_facts(&id).await?.enrollment;
+            let usage = self.store.usage().await?;
+            let written = enrollment::put_individual(
+                existing.as_ref(),
+                draft.clone(),
+                precondition,
+                &usage,
+                &self.settings.enrollment_limits,
+                self.clock.now(),
+                &self.fresh(),
+            )
+            .map_err(No::Refused)?;
+            let version = existing.map_or(0, |enrollment| enrollment.terms.version);
+            let changes = ChangeSet::new()
+                .expecting(Expect::Individual(id.clone(), version))
+                .with(Change::PutIndividual(Box::new(written.clone())));
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(written);
+            }
+        }
+        Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// An individual enrollment with its registration record, if the device ever registered.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::EnrollmentNotFound`], or a fault.
+    pub async fn get_individual(
+        &self,
+        id: &RegistrationId,
+    ) -> Result<IndividualFacts, No<OperatorRefusal>> {
+        let facts = self.store.individual_facts(id).await?;
+        if facts.enrollment.is_none() {
+            return Err(No::Refused(OperatorRefusal::EnrollmentNotFound));
+        }
+        Ok(facts)
+    }
+
+    /// Deletes an individual enrollment and its registration record (O §1.11). The device's
+    /// identity on its hub stays.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn delete_individual(
+        &self,
+        id: &RegistrationId,
+        precondition: &Precondition,
+    ) -> Result<(), No<OperatorRefusal>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let facts = self.store.individual_facts(id).await?;
+            let terms = facts
+                .enrollment
+                .as_ref()
+                .map(|enrollment| &enrollment.terms);
+            enrollment::delete(terms, precondition, OperatorRefusal::EnrollmentNotFound)
+                .map_err(No::Refused)?;
+            let version = terms.map_or(0, |terms| terms.version);
+            let changes = ChangeSet::new()
+                .expecting(Expect::Individual(id.clone(), version))
+                .with(Change::DeleteIndividual(id.clone()))
+                .with(Change::DeleteRecord(id.clone()));
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(());
+            }
+        }
+        Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// Individual enrollments, those after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn list_individuals(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<IndividualEnrollment>, No<OperatorRefusal>> {
+        Ok(self.store.list_individuals(after, limit).await?)
+    }
+
+    /// Works a bulk call off, item by item; good items stay applied (O §1.10). Returns what was
+    /// refused.
+    ///
+    /// # Errors
+    /// A fault of the store; items before it stay applied.
+    pub async fn bulk_individuals(
+        &self,
+        mode: BulkMode,
+        items: Vec<BulkIndividual>,
+    ) -> Result<Vec<(RegistrationId, OperatorRefusal)>, No<OperatorRefusal>> {
+        let mut refused = Vec::new();
+        for item in items {
+            let (id, outcome) = match item {
+                BulkIndividual::Delete(id) => {
+                    let outcome = self.delete_individual(&id, &Precondition::None).await;
+                    (id, outcome)
+                }
+                BulkIndividual::Write(draft) => {
+                    let id = draft.registration_id.clone();
+                    (id, self.bulk_write_individual(mode, *draft).await)
+                }
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(No::Refused(refusal)) => refused.push((id, refusal)),
+                Err(fault @ No::Fault(_)) => return Err(fault),
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn bulk_write_individual(
+        &self,
+        mode: BulkMode,
+        draft: IndividualDraft,
+    ) -> Result<(), No<OperatorRefusal>> {
+        let facts = self.store.individual_facts(&draft.registration_id).await?;
+        let precondition = mode
+            .precondition(
+                draft.draft.etag.as_deref(),
+                facts.enrollment.is_some(),
+                OperatorRefusal::EnrollmentNotFound,
+            )
+            .map_err(No::Refused)?;
+        self.put_individual(draft, &precondition).await.map(drop)
+    }
+
+    /// Creates a group, or with a precondition replaces it.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn put_group(
+        &self,
+        draft: GroupDraft,
+        precondition: &Precondition,
+    ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
+        let id = draft.group_id.clone();
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.find_group(&id).await?;
+            let usage = self.store.usage().await?;
+            let written = enrollment::put_group(
+                existing.as_ref(),
+                draft.clone(),
+                precondition,
+                &usage,
+                &self.settings.enrollment_limits,
+                self.clock.now(),
+                &self.fresh(),
+            )
+            .map_err(No::Refused)?;
+            let version = existing.map_or(0, |group| group.terms.version);
+            let changes = ChangeSet::new()
+                .expecting(Expect::Group(id.clone(), version))
+                .with(Change::PutGroup(Box::new(written.clone())));
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(written);
+            }
+        }
+        Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// A group.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::GroupNotFound`], or a fault.
+    pub async fn get_group(
+        &self,
+        id: &EnrollmentGroupId,
+    ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
+        self.store
+            .find_group(id)
+            .await?
+            .ok_or(No::Refused(OperatorRefusal::GroupNotFound))
+    }
+
+    /// Deletes a group. Its registration records stay behind and still count (O §1.11).
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn delete_group(
+        &self,
+        id: &EnrollmentGroupId,
+        precondition: &Precondition,
+    ) -> Result<(), No<OperatorRefusal>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.find_group(id).await?;
+            let terms = existing.as_ref().map(|group| &group.terms);
+            enrollment::delete(terms, precondition, OperatorRefusal::GroupNotFound)
+                .map_err(No::Refused)?;
+            let version = terms.map_or(0, |terms| terms.version);
+            let changes = ChangeSet::new()
+                .expecting(Expect::Group(id.clone(), version))
+                .with(Change::DeleteGroup(id.clone()));
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(());
+            }
+        }
+        Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// Groups, those after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn list_groups(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<EnrollmentGroup>, No<OperatorRefusal>> {
+        Ok(self.store.list_groups(after, limit).await?)
+    }
+
+    /// Works a bulk call on groups off; as [`Self::bulk_individuals`].
+    ///
+    /// # Errors
+    /// A fault of the store; items before it stay applied.
+    pub async fn bulk_groups(
+        &self,
+        mode: BulkMode,
+        items: Vec<BulkGroup>,
+    ) -> Result<Vec<(EnrollmentGroupId, OperatorRefusal)>, No<OperatorRefusal>> {
+        let mut refused = Vec::new();
+        for item in items {
+            let (id, outcome) = match item {
+                BulkGroup::Delete(id) => {
+                    let outcome = self.delete_group(&id, &Precondition::None).await;
+                    (id, outcome)
+                }
+                BulkGroup::Write(draft) => {
+                    let id = draft.group_id.clone();
+                    (id, self.bulk_write_group(mode, *draft).await)
+                }
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(No::Refused(refusal)) => refused.push((id, refusal)),
+                Err(fault @ No::Fault(_)) => return Err(fault),
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn bulk_write_group(
+        &self,
+        mode: BulkMode,
+        draft: GroupDraft,
+    ) -> Result<(), No<OperatorRefusal>> {
+        let existing = self.store.find_group(&draft.group_id).await?;
+        let precondition = mode
+            .precondition(
+                draft.draft.etag.as_deref(),
+                existing.is_some(),
+                OperatorRefusal::GroupNotFound,
+            )
+            .map_err(No::Refused)?;
+        self.put_group(draft, &precondition).await.map(drop)
+    }
+}

@@ -1,0 +1,166 @@
+//! Device identities.
+
+use decide::hub::{
+    bulk::{self, BulkAction, BulkError},
+    identity,
+};
+use model::{
+    BulkDevice, Change, ChangeSet, Device, DeviceCounts, DeviceId, Expect, HubName, HubRefusal,
+    IdentityDraft, Precondition,
+};
+
+use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+
+impl App {
+    /// Creates a device identity with a fresh twin, or with a precondition replaces it (H §2.6).
+    ///
+    /// # Errors
+    /// [`HubRefusal`], or a fault.
+    pub async fn put_identity(
+        &self,
+        hub: &HubName,
+        draft: &IdentityDraft,
+        precondition: &Precondition,
+    ) -> Result<Device, No<HubRefusal>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.find_device(hub, &draft.device_id).await?;
+            let (now, fresh) = (self.clock.now(), self.fresh());
+            let device = identity::put(existing.as_ref(), draft, precondition, now, &fresh)
+                .map_err(No::Refused)?;
+            let changes = put_changes(hub, existing.as_ref(), &device);
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(device);
+            }
+        }
+        Err(No::Refused(HubRefusal::Conflict(
+            draft.device_id.to_string(),
+        )))
+    }
+
+    /// A device: identity and twin.
+    ///
+    /// # Errors
+    /// [`HubRefusal::DeviceNotFound`], or a fault.
+    pub async fn get_device(&self, hub: &HubName, id: &DeviceId) -> Result<Device, No<HubRefusal>> {
+        self.store
+            .find_device(hub, id)
+            .await?
+            .ok_or_else(|| No::Refused(HubRefusal::DeviceNotFound(id.to_string())))
+    }
+
+    /// Deletes a device, its twin with it.
+    ///
+    /// # Errors
+    /// [`HubRefusal`], or a fault.
+    pub async fn delete_device(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+        precondition: &Precondition,
+    ) -> Result<(), No<HubRefusal>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.find_device(hub, id).await?;
+            identity::delete(existing.as_ref(), id, precondition).map_err(No::Refused)?;
+            let changes = delete_changes(hub, existing.as_ref(), id);
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(());
+            }
+        }
+        Err(No::Refused(HubRefusal::Conflict(id.to_string())))
+    }
+
+    /// The first devices of a hub, at most `top` (H §2.5; no paging on this call).
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn list_devices(
+        &self,
+        hub: &HubName,
+        top: usize,
+    ) -> Result<Vec<Device>, No<HubRefusal>> {
+        Ok(self.store.list_devices(hub, None, top).await?.items)
+    }
+
+    /// How many devices a hub has.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn device_counts(&self, hub: &HubName) -> Result<DeviceCounts, No<HubRefusal>> {
+        Ok(self.store.device_counts(hub).await?)
+    }
+
+    /// Works a bulk call off, element by element (H §2.7). Returns what was refused, with the
+    /// element's place.
+    ///
+    /// # Errors
+    /// [`HubRefusal`] when the call as a whole is refused, or a fault; elements before a fault
+    /// stay applied.
+    pub async fn bulk_devices(
+        &self,
+        hub: &HubName,
+        elements: &[BulkDevice],
+    ) -> Result<Vec<(usize, BulkError)>, No<HubRefusal>> {
+        bulk::check_batch(elements).map_err(No::Refused)?;
+        let mut refused = Vec::new();
+        for (place, element) in elements.iter().enumerate() {
+            if let Err(error) = self.bulk_element(hub, element).await? {
+                refused.push((place, error));
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn bulk_element(
+        &self,
+        hub: &HubName,
+        element: &BulkDevice,
+    ) -> Result<Result<(), BulkError>, No<HubRefusal>> {
+        let id = &element.identity.device_id;
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.find_device(hub, id).await?;
+            let (now, fresh) = (self.clock.now(), self.fresh());
+            let action = match bulk::decide(existing.as_ref(), element, now, &fresh) {
+                Ok(action) => action,
+                Err(error) => return Ok(Err(error)),
+            };
+            let changes = match action {
+                BulkAction::Put(device) => put_changes(hub, existing.as_ref(), &device),
+                BulkAction::Delete => delete_changes(hub, existing.as_ref(), id),
+                BulkAction::UpdateTwin(twin) => {
+                    let version = existing.as_ref().map_or(0, |device| device.twin.version);
+                    ChangeSet::new()
+                        .expecting(Expect::Twin(hub.clone(), id.clone(), version))
+                        .with(Change::PutTwin(hub.clone(), id.clone(), twin))
+                }
+            };
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(Ok(()));
+            }
+        }
+        Err(No::Refused(HubRefusal::Conflict(id.to_string())))
+    }
+}
+
+fn put_changes(hub: &HubName, existing: Option<&Device>, device: &Device) -> ChangeSet {
+    let id = &device.identity.device_id;
+    let identity = existing.map_or(0, |device| device.identity.version);
+    let set = ChangeSet::new().expecting(Expect::Identity(hub.clone(), id.clone(), identity));
+    match existing {
+        Some(existing) if existing.twin == device.twin => set.with(Change::PutIdentity(
+            hub.clone(),
+            Box::new(device.identity.clone()),
+        )),
+        _ => {
+            let twin = existing.map_or(0, |device| device.twin.version);
+            set.expecting(Expect::Twin(hub.clone(), id.clone(), twin))
+                .with(Change::PutDevice(hub.clone(), Box::new(device.clone())))
+        }
+    }
+}
+
+fn delete_changes(hub: &HubName, existing: Option<&Device>, id: &DeviceId) -> ChangeSet {
+    let version = existing.map_or(0, |device| device.identity.version);
+    ChangeSet::new()
+        .expecting(Expect::Identity(hub.clone(), id.clone(), version))
+        .with(Change::DeleteDevice(hub.clone(), id.clone()))
+}

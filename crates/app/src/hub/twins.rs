@@ -1,0 +1,82 @@
+//! Twins, from the operator's side.
+
+use decide::hub::twin;
+use model::{
+    Change, ChangeSet, Device, DeviceId, Expect, HubName, HubRefusal, Precondition, Twin, TwinDraft,
+};
+
+use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+
+/// How a twin is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TwinWrite {
+    /// Merge into what is there (`PATCH`).
+    Merge,
+    /// Replace tags and desired properties (`PUT`).
+    Replace,
+}
+
+impl App {
+    /// Merges a patch into a twin (H §3.3).
+    ///
+    /// # Errors
+    /// [`HubRefusal`], or a fault.
+    pub async fn patch_twin(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+        draft: &TwinDraft,
+        precondition: &Precondition,
+    ) -> Result<Device, No<HubRefusal>> {
+        self.write_twin(TwinWrite::Merge, hub, id, draft, precondition)
+            .await
+    }
+
+    /// Replaces tags and desired properties of a twin (H §3.3).
+    ///
+    /// # Errors
+    /// [`HubRefusal`], or a fault.
+    pub async fn replace_twin(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+        draft: &TwinDraft,
+        precondition: &Precondition,
+    ) -> Result<Device, No<HubRefusal>> {
+        self.write_twin(TwinWrite::Replace, hub, id, draft, precondition)
+            .await
+    }
+
+    async fn write_twin(
+        &self,
+        write: TwinWrite,
+        hub: &HubName,
+        id: &DeviceId,
+        draft: &TwinDraft,
+        precondition: &Precondition,
+    ) -> Result<Device, No<HubRefusal>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let device = self.get_device(hub, id).await?;
+            let now = self.clock.now();
+            let written: Twin = match write {
+                TwinWrite::Merge => twin::patch(&device, draft, precondition, now),
+                TwinWrite::Replace => twin::replace(&device, draft, precondition, now),
+            }
+            .map_err(No::Refused)?;
+            let changes = ChangeSet::new()
+                .expecting(Expect::Twin(hub.clone(), id.clone(), device.twin.version))
+                .with(Change::PutTwin(
+                    hub.clone(),
+                    id.clone(),
+                    Box::new(written.clone()),
+                ));
+            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+                return Ok(Device {
+                    identity: device.identity,
+                    twin: written,
+                });
+            }
+        }
+        Err(No::Refused(HubRefusal::Conflict(id.to_string())))
+    }
+}

@@ -1,0 +1,116 @@
+//! Use cases: read the facts, ask `decide`, write the change set.
+//!
+//! Each is so thin that it reads like a recipe. The ports for what a decision may not touch
+//! (clock, entropy, the operator's webhook) live here too. What does not: any rule (`decide`), JSON
+//! and status codes (`wire`), any one database (`store-*`).
+
+pub mod access;
+pub mod enrollments;
+pub mod first_start;
+pub mod hub;
+pub mod ports;
+pub mod provisioning;
+pub mod registrations;
+
+use std::sync::Arc;
+
+use decide::{enrollment::EnrollmentLimits, register::RegisterSettings};
+use model::Fresh;
+use store::{CommitError, Store, StoreFault};
+use thiserror::Error;
+
+use crate::ports::{AllocationHook, Clock, Entropy};
+
+/// How often a use case reads again when something it decided from changed meanwhile.
+const MAX_ATTEMPTS: usize = 16;
+
+/// What the operator configured.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// Host names of the provisioning service, in lower case, without port.
+    pub service_hosts: Vec<String>,
+    /// For registrations.
+    pub register: RegisterSettings,
+    /// For enrollments.
+    pub enrollment_limits: EnrollmentLimits,
+}
+
+/// Induct, without its doors.
+#[derive(Clone)]
+pub struct App {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    allocation_hook: Arc<dyn AllocationHook>,
+    settings: Arc<AppSettings>,
+}
+
+/// A “no”: a refusal, which is an answer, or a fault, which is ours.
+#[derive(Debug, Error)]
+pub enum No<R> {
+    /// The request was understood and declined.
+    #[error("refused: {0}")]
+    Refused(R),
+    /// Something of ours failed. Whoever handles it logs the whole chain, once.
+    #[error(transparent)]
+    Fault(#[from] StoreFault),
+}
+
+impl App {
+    /// Puts the ports together.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        allocation_hook: Arc<dyn AllocationHook>,
+        settings: AppSettings,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            entropy,
+            allocation_hook,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// What the operator configured.
+    #[must_use]
+    pub fn settings(&self) -> &AppSettings {
+        &self.settings
+    }
+
+    /// The present moment, for answers that carry one.
+    #[must_use]
+    pub fn now(&self) -> model::Timestamp {
+        self.clock.now()
+    }
+
+    /// A tracking ID for a request: a random GUID.
+    #[must_use]
+    pub fn tracking_id(&self) -> String {
+        let mut random = [0; 16];
+        self.entropy.fill(&mut random);
+        model::guid(random)
+    }
+
+    fn fresh(&self) -> Fresh {
+        ports::fresh(&*self.entropy)
+    }
+}
+
+/// What became of an attempt to commit.
+enum Attempt {
+    Done,
+    /// Read again.
+    Again,
+}
+
+fn attempted<R>(outcome: Result<(), CommitError>) -> Result<Attempt, No<R>> {
+    match outcome {
+        Ok(()) => Ok(Attempt::Done),
+        Err(CommitError::Conflict) => Ok(Attempt::Again),
+        Err(CommitError::Fault(fault)) => Err(No::Fault(fault)),
+    }
+}

@@ -1,0 +1,138 @@
+//! A device registers, polls, and asks where it stands.
+
+use decide::{
+    record,
+    register::{self, Decision, Prepared},
+};
+use model::{
+    DeviceRefusal, IdScope, OperationId, RegisterFacts, RegisterRequest, RegistrationRecord,
+    RegistrationStatus, Step,
+};
+use tracing::info;
+
+use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+
+/// A register request that was accepted and is settled.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The operation for the device to poll.
+    pub operation: OperationId,
+    /// The record as it was written.
+    pub record: RegistrationRecord,
+    /// How it came about.
+    pub steps: Vec<Step>,
+}
+
+impl App {
+    /// Registers a device. When this returns the record, the device's identity and its initial
+    /// twin are durable, or none of them is.
+    ///
+    /// # Errors
+    /// [`DeviceRefusal`], or a fault of the store.
+    pub async fn register(
+        &self,
+        scope: &str,
+        request: RegisterRequest,
+    ) -> Result<Registered, No<DeviceRefusal>> {
+        self.check_scope(scope)?;
+        let settings = &self.settings.register;
+        let prepared = Prepared::new(request, &settings.attest.limits).map_err(No::Refused)?;
+        let mut webhook_said = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let facts = self.store.register_facts(prepared.query()).await?;
+            let (now, fresh) = (self.clock.now(), self.fresh());
+            let decided = match &webhook_said {
+                None => register::register(&facts, &prepared, settings, now, &fresh),
+                Some(answer) => register::resume(&facts, &prepared, settings, now, &fresh, answer),
+            };
+            match decided.answer {
+                Decision::Refuse(refusal) => return Err(No::Refused(refusal)),
+                Decision::Ask(question) => {
+                    webhook_said = Some(self.allocation_hook.ask(&question).await);
+                }
+                Decision::Settle(settlement) => {
+                    let committed = self.store.commit(settlement.changes).await;
+                    if let Attempt::Done = attempted(committed)? {
+                        tell_story(&settlement.record);
+                        return Ok(Registered {
+                            operation: settlement.operation,
+                            record: settlement.record,
+                            steps: decided.steps,
+                        });
+                    }
+                }
+            }
+        }
+        Err(No::Refused(DeviceRefusal::Conflict))
+    }
+
+    /// Where an operation stands.
+    ///
+    /// # Errors
+    /// [`DeviceRefusal`], or a fault of the store.
+    pub async fn operation_status(
+        &self,
+        scope: &str,
+        request: RegisterRequest,
+        operation: &OperationId,
+    ) -> Result<RegistrationRecord, No<DeviceRefusal>> {
+        let (facts, prepared) = self.facts_of(scope, request).await?;
+        let attest = &self.settings.register.attest;
+        record::poll(&facts, &prepared, operation, attest, self.clock.now())
+            .cloned()
+            .map_err(No::Refused)
+    }
+
+    /// Where a registration stands (D §7.2).
+    ///
+    /// # Errors
+    /// [`DeviceRefusal`], or a fault of the store.
+    pub async fn registration_status(
+        &self,
+        scope: &str,
+        request: RegisterRequest,
+    ) -> Result<RegistrationRecord, No<DeviceRefusal>> {
+        let (facts, prepared) = self.facts_of(scope, request).await?;
+        let attest = &self.settings.register.attest;
+        record::look_up(&facts, &prepared, attest, self.clock.now())
+            .cloned()
+            .map_err(No::Refused)
+    }
+
+    async fn facts_of(
+        &self,
+        scope: &str,
+        request: RegisterRequest,
+    ) -> Result<(RegisterFacts, Prepared), No<DeviceRefusal>> {
+        self.check_scope(scope)?;
+        let limits = &self.settings.register.attest.limits;
+        let prepared = Prepared::new(request, limits).map_err(No::Refused)?;
+        let facts = self.store.register_facts(prepared.query()).await?;
+        Ok((facts, prepared))
+    }
+
+    fn check_scope(&self, scope: &str) -> Result<(), No<DeviceRefusal>> {
+        match IdScope::parse(scope) {
+            Ok(scope) if scope == self.settings.register.attest.id_scope => Ok(()),
+            Ok(_) | Err(_) => Err(No::Refused(DeviceRefusal::UnknownIdScope)),
+        }
+    }
+}
+
+fn tell_story(record: &RegistrationRecord) {
+    let id = &record.registration_id;
+    match (record.status, &record.assignment, &record.failure) {
+        (RegistrationStatus::Assigned, Some(assignment), _) => {
+            let hub = &assignment.hub;
+            info!(registration.id = %id, hub.name = %hub, "assigned `{id}` to `{hub}`");
+        }
+        (RegistrationStatus::Disabled, ..) => {
+            info!(registration.id = %id, "refused `{id}`: its enrollment is disabled");
+        }
+        (_, _, Some(failure)) => {
+            let (code, why) = (failure.code, &failure.message);
+            info!(registration.id = %id, error.code = code, "could not assign `{id}`: {why}");
+        }
+        (status, ..) => info!(registration.id = %id, "registration of `{id}` is {status:?}"),
+    }
+}
