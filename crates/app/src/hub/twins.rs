@@ -9,7 +9,7 @@ use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
 
 /// How a twin is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TwinWrite {
+enum TwinWrite {
     /// Merge into what is there (`PATCH`).
     Merge,
     /// Replace tags and desired properties (`PUT`).

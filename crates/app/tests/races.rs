@@ -1,0 +1,333 @@
+//! What happens when two people act at once. Over the embedded store, because the promise is
+//! about what is durable.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use decide::{
+    attestation::AttestSettings, enrollment::EnrollmentLimits, register::RegisterSettings,
+};
+use induct_app::{
+    App, AppSettings, No,
+    ports::{Clock, Entropy, NoAllocationHook},
+};
+use model::{
+    AllocationPolicy, ApiVersion, AttestationDraft, Draft, EnrollmentGroupId, Evidence, GroupDraft,
+    HubName, HubSettings, IdScope, IdentityDraft, IndividualDraft, LinkedHub, OperatorRefusal,
+    Precondition, ProvisioningStatus, RecordFilter, RegisterRequest, RegistrationId,
+    RegistrationStatus, Sent, SymmetricKey, Timestamp,
+};
+use store_sqlite::{SqliteSettings, SqliteStore};
+use tempfile::TempDir;
+use testkit::{ClientStyle, DeviceToken, NOW};
+
+const SCOPE: &str = "0ne00ABCDEF";
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+}
+
+/// Counts up: every draw is different, and the same on every run.
+#[derive(Default)]
+struct CountingEntropy(AtomicU64);
+
+impl Entropy for CountingEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        let n = self.0.fetch_add(1, Ordering::Relaxed);
+        let bytes: [u8; 64] = testkit::entropy::bytes(n, "entropy");
+        buffer.copy_from_slice(&bytes[..buffer.len()]);
+    }
+}
+
+fn hub() -> HubName {
+    HubName::parse("hub-1.example.test").unwrap()
+}
+
+fn app() -> (App, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SqliteSettings {
+        path: folder.path().join("induct.db"),
+        n_readers: 2,
+        max_waiting: 256,
+        max_batch: 64,
+    };
+    let store = SqliteStore::open(settings).unwrap();
+    let settings = AppSettings {
+        service_hosts: vec!["localhost".to_owned()],
+        register: RegisterSettings {
+            attest: AttestSettings {
+                id_scope: IdScope::parse(SCOPE).unwrap(),
+                clock_skew_secs: 300,
+                limits: Default::default(),
+            },
+            hubs: HubSettings {
+                hubs: vec![LinkedHub {
+                    name: hub(),
+                    weight: 1,
+                    apply_allocation_policy: true,
+                }],
+                allocation_policy: AllocationPolicy::Hashed,
+            },
+            max_registrations: 1_000_000,
+        },
+        enrollment_limits: EnrollmentLimits::default(),
+    };
+    let entropy = Arc::new(CountingEntropy::default());
+    let hook = Arc::new(NoAllocationHook);
+    (
+        App::new(
+            Arc::new(store),
+            Arc::new(FixedClock),
+            entropy,
+            hook,
+            settings,
+        ),
+        folder,
+    )
+}
+
+fn key() -> SymmetricKey {
+    SymmetricKey::from_bytes(&[7; 32]).unwrap()
+}
+
+fn draft(status: ProvisioningStatus) -> Draft {
+    Draft {
+        attestation: AttestationDraft::SymmetricKey {
+            primary: Some(key()),
+            secondary: Some(key()),
+        },
+        iot_edge: None,
+        iot_hub_host_name: None,
+        initial_twin: None,
+        etag: None,
+        provisioning_status: Sent::Value(status),
+        reprovision_policy: None,
+        allocation_policy: None,
+        iot_hubs: None,
+        custom_allocation: None,
+    }
+}
+
+fn group(status: ProvisioningStatus) -> GroupDraft {
+    let group_id = EnrollmentGroupId::parse("line-4").unwrap();
+    GroupDraft {
+        group_id,
+        draft: draft(status),
+    }
+}
+
+fn individual(id: &str, status: ProvisioningStatus) -> IndividualDraft {
+    IndividualDraft {
+        registration_id: RegistrationId::parse(id).unwrap(),
+        device_id: None,
+        optional_device_information: None,
+        draft: draft(status),
+    }
+}
+
+fn request(id: &str, key: &SymmetricKey) -> RegisterRequest {
+    let token = DeviceToken {
+        style: ClientStyle::Python,
+        id_scope: SCOPE,
+        registration_id: id,
+        key,
+        expiry_unix_secs: NOW.unix_secs() + 3600,
+    };
+    RegisterRequest {
+        registration_id: RegistrationId::parse(id).unwrap(),
+        evidence: Evidence::Sas(token.parsed()),
+        payload: None,
+        api_version: ApiVersion::V2021_06_01,
+    }
+}
+
+fn derived(id: &str) -> SymmetricKey {
+    testkit::sas::derive_device_key(&key(), id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn once_disabling_a_group_is_acknowledged_no_registration_is_admitted() {
+    let (app, _folder) = app();
+    app.put_group(group(ProvisioningStatus::Enabled), &Precondition::None)
+        .await
+        .unwrap();
+    let disabled = Arc::new(AtomicBool::new(false));
+    let devices: Vec<_> = (0..8)
+        .map(|worker| {
+            let (app, disabled) = (app.clone(), Arc::clone(&disabled));
+            tokio::spawn(async move {
+                let (mut before, mut after) = (0, 0);
+                let mut n = 0;
+                while after < 20 {
+                    n += 1;
+                    let id = format!("device-{worker}-{n}");
+                    let was_disabled = disabled.load(Ordering::SeqCst);
+                    let registered = app.register(SCOPE, request(&id, &derived(&id))).await;
+                    let status = registered.expect("settled").record.status;
+                    if was_disabled {
+                        assert_eq!(status, RegistrationStatus::Disabled, "{id} slipped in");
+                        after += 1;
+                    } else {
+                        before += 1;
+                    }
+                    assert!(n < 100_000, "the group is never disabled");
+                }
+                before
+            })
+        })
+        .collect();
+    let some_are_in = async {
+        loop {
+            let page = app
+                .list_records(&RecordFilter::All, None, 50)
+                .await
+                .unwrap();
+            if page.items.len() == 50 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), some_are_in)
+        .await
+        .unwrap();
+    app.put_group(group(ProvisioningStatus::Disabled), &Precondition::Any)
+        .await
+        .unwrap();
+    disabled.store(true, Ordering::SeqCst);
+    let mut admitted_before = 0;
+    for device in devices {
+        admitted_before += device.await.unwrap();
+    }
+    assert!(admitted_before >= 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_writers_with_one_etag_one_wins() {
+    let (app, _folder) = app();
+    let made = app
+        .put_individual(
+            individual("press-17", ProvisioningStatus::Enabled),
+            &Precondition::None,
+        )
+        .await
+        .unwrap();
+    let etag = Precondition::Tag(made.terms.etag.as_str().to_owned());
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let (app, etag) = (app.clone(), etag.clone());
+            tokio::spawn(async move {
+                let draft = individual("press-17", ProvisioningStatus::Disabled);
+                app.put_individual(draft, &etag).await
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for writer in writers {
+        match writer.await.unwrap() {
+            Ok(_) => won += 1,
+            Err(No::Refused(refusal)) => assert_eq!(refusal, OperatorRefusal::StaleEtag),
+            Err(No::Fault(fault)) => panic!("{fault:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_creators_of_one_enrollment_one_wins() {
+    let (app, _folder) = app();
+    let creators: Vec<_> = (0..8)
+        .map(|_| {
+            let app = app.clone();
+            tokio::spawn(async move {
+                let draft = individual("press-17", ProvisioningStatus::Enabled);
+                app.put_individual(draft, &Precondition::None).await.is_ok()
+            })
+        })
+        .collect();
+    let mut won = 0;
+    for creator in creators {
+        won += u32::from(creator.await.unwrap());
+    }
+    assert_eq!(won, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_device_registering_many_times_at_once_ends_with_one_record_and_one_identity() {
+    let (app, _folder) = app();
+    app.put_individual(
+        individual("press-17", ProvisioningStatus::Enabled),
+        &Precondition::None,
+    )
+    .await
+    .unwrap();
+    let knocks: Vec<_> = (0..12)
+        .map(|_| {
+            let app = app.clone();
+            tokio::spawn(async move { app.register(SCOPE, request("press-17", &key())).await })
+        })
+        .collect();
+    for knock in knocks {
+        let outcome = knock.await.unwrap();
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+    assert_eq!(app.device_counts(&hub()).await.unwrap().total, 1);
+    assert_eq!(app.usage().await.unwrap().registrations, 1);
+}
+
+#[tokio::test]
+async fn a_device_of_the_operators_own_making_is_taken_over_with_its_twin() {
+    let (app, _folder) = app();
+    let id = model::DeviceId::parse("press-17").unwrap();
+    let by_hand = IdentityDraft {
+        device_id: id.clone(),
+        status: None,
+        status_reason: None,
+        authentication: None,
+        iot_edge: None,
+        device_scope: None,
+        parent_scopes: Vec::new(),
+    };
+    let made = app
+        .put_identity(&hub(), &by_hand, &Precondition::None)
+        .await
+        .unwrap();
+    app.put_individual(
+        individual("press-17", ProvisioningStatus::Enabled),
+        &Precondition::None,
+    )
+    .await
+    .unwrap();
+    app.register(SCOPE, request("press-17", &key()))
+        .await
+        .unwrap();
+    let device = app.get_device(&hub(), &id).await.unwrap();
+    assert_eq!(device.identity.generation_id, made.identity.generation_id);
+    assert_eq!(device.identity.authentication.keys.unwrap().primary, key());
+    assert_eq!(device.twin.tags, made.twin.tags);
+}
+
+#[tokio::test]
+async fn another_id_scope_is_unknown() {
+    let (app, _folder) = app();
+    for scope in ["0ne00ABCDEE", "", "a/b"] {
+        let outcome = app.register(scope, request("press-17", &key())).await;
+        let unknown = model::DeviceRefusal::UnknownIdScope;
+        assert!(
+            matches!(outcome, Err(No::Refused(refusal)) if refusal == unknown),
+            "{scope}"
+        );
+    }
+}
