@@ -29,21 +29,15 @@ impl App {
     ) -> Result<Caller, No<OperatorRefusal>> {
         let mut hosts = self.settings.service_hosts.clone();
         hosts.push(access::without_port(addressed).to_ascii_lowercase());
-        let audience = Audience {
-            hosts: &hosts,
-            path,
-        };
-        self.check_access(token, &PolicyScope::Service, &audience, right)
-            .await?
-            .map_err(|denied| {
-                No::Refused(match denied {
-                    Denied::Lacks { policy, right } => OperatorRefusal::Forbidden {
-                        policy,
-                        right: right.name(),
-                    },
-                    other => OperatorRefusal::Unauthenticated(explain(&other)),
-                })
+        let audience = Audience { hosts: &hosts, path };
+        self.check_access(token, &PolicyScope::Service, &audience, right).await?.map_err(|denied| {
+            No::Refused(match denied {
+                Denied::Lacks { policy, right } => {
+                    OperatorRefusal::Forbidden { policy, right: right.name() }
+                }
+                other => OperatorRefusal::Unauthenticated(explain(&other)),
             })
+        })
     }
 
     /// Lets an operator in to a hub's registry.
@@ -58,10 +52,7 @@ impl App {
         right: Right,
     ) -> Result<Caller, No<HubRefusal>> {
         let hosts = [hub.as_str().to_owned()];
-        let audience = Audience {
-            hosts: &hosts,
-            path,
-        };
+        let audience = Audience { hosts: &hosts, path };
         self.check_access(token, &PolicyScope::Hub(hub.clone()), &audience, right)
             .await?
             .map_err(|denied| No::Refused(HubRefusal::Unauthorized(explain(&denied))))
@@ -72,10 +63,7 @@ impl App {
     pub fn find_hub(&self, host: &str) -> Option<HubName> {
         let host = access::without_port(host);
         let hubs = &self.settings.register.hubs.hubs;
-        hubs.iter()
-            .map(|hub| &hub.name)
-            .find(|n| n.as_str().eq_ignore_ascii_case(host))
-            .cloned()
+        hubs.iter().map(|hub| &hub.name).find(|n| n.as_str().eq_ignore_ascii_case(host)).cloned()
     }
 
     async fn check_access<R>(
@@ -88,17 +76,9 @@ impl App {
         let name = token.key_name.as_deref().unwrap_or_default();
         let policy = self.store.find_policy(scope, name).await?;
         let skew = self.settings.register.attest.clock_skew_secs;
-        let checked = access::check(
-            token,
-            policy.as_ref(),
-            audience,
-            right,
-            self.clock.now(),
-            skew,
-        );
-        Ok(checked.map(|()| Caller {
-            policy: name.to_owned(),
-        }))
+        let checked =
+            access::check(token, policy.as_ref(), audience, right, self.clock.now(), skew);
+        Ok(checked.map(|()| Caller { policy: name.to_owned() }))
     }
 }
 

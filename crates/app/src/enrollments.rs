@@ -88,10 +88,7 @@ impl App {
     ) -> Result<(), No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let facts = self.store.individual_facts(id).await?;
-            let terms = facts
-                .enrollment
-                .as_ref()
-                .map(|enrollment| &enrollment.terms);
+            let terms = facts.enrollment.as_ref().map(|enrollment| &enrollment.terms);
             enrollment::delete(terms, precondition, OperatorRefusal::EnrollmentNotFound)
                 .map_err(No::Refused)?;
             let version = terms.map_or(0, |terms| terms.version);
@@ -207,10 +204,7 @@ impl App {
         &self,
         id: &EnrollmentGroupId,
     ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
-        self.store
-            .find_group(id)
-            .await?
-            .ok_or(No::Refused(OperatorRefusal::GroupNotFound))
+        self.store.find_group(id).await?.ok_or(No::Refused(OperatorRefusal::GroupNotFound))
     }
 
     /// Deletes a group. Its registration records stay behind and still count (O §1.11).

@@ -42,35 +42,21 @@ pub async fn prepare(
         let mut random = [0; 4];
         entropy.fill(&mut random);
         let value = IdScope::from_random(random).as_str().to_owned();
-        let change = Change::PutInstanceSetting {
-            name: ID_SCOPE_SETTING.to_owned(),
-            value,
-        };
+        let change = Change::PutInstanceSetting { name: ID_SCOPE_SETTING.to_owned(), value };
         commit(store, ChangeSet::new().with(change)).await?;
     }
-    let kept = store
-        .instance_setting(ID_SCOPE_SETTING)
-        .await?
-        .unwrap_or_default();
+    let kept = store.instance_setting(ID_SCOPE_SETTING).await?.unwrap_or_default();
     let id_scope = IdScope::parse(&kept)
         .map_err(|why| StoreFault::new("read the ID scope of the instance", why))?;
     let mut made_policies = Vec::new();
     for policy in owner_policies(hubs, entropy) {
-        if store
-            .find_policy(&policy.scope, &policy.name)
-            .await?
-            .is_none()
-        {
+        if store.find_policy(&policy.scope, &policy.name).await?.is_none() {
             made_policies.push((policy.scope.clone(), policy.name.clone()));
             let change = Change::PutPolicy(Box::new(policy));
             commit(store, ChangeSet::new().with(change)).await?;
         }
     }
-    Ok(Started {
-        id_scope,
-        made_id_scope,
-        made_policies,
-    })
+    Ok(Started { id_scope, made_id_scope, made_policies })
 }
 
 fn owner_policies<'a>(
@@ -89,22 +75,11 @@ fn owner_policies<'a>(
             rights: Rights::of(rights),
         }
     };
-    let service = [
-        Right::ServiceConfig,
-        Right::DeviceConnect,
-        Right::EnrollmentWrite,
-    ];
+    let service = [Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite];
     let service = policy(PolicyScope::Service, SERVICE_OWNER, &service);
     // The five default policies of a hub and their rights: H §2.2.
     let hub_policies: [(&str, &[Right]); 5] = [
-        (
-            HUB_OWNER,
-            &[
-                Right::RegistryWrite,
-                Right::ServiceConnect,
-                Right::DeviceConnect,
-            ],
-        ),
+        (HUB_OWNER, &[Right::RegistryWrite, Right::ServiceConnect, Right::DeviceConnect]),
         ("service", &[Right::ServiceConnect]),
         ("device", &[Right::DeviceConnect]),
         ("registryRead", &[Right::RegistryRead]),
@@ -119,9 +94,8 @@ fn owner_policies<'a>(
 async fn commit(store: &dyn Store, changes: ChangeSet) -> Result<(), StoreFault> {
     store.commit(changes).await.map_err(|error| match error {
         CommitError::Fault(fault) => fault,
-        CommitError::Conflict => StoreFault::new(
-            "prepared a new instance",
-            "another process wrote at the same time",
-        ),
+        CommitError::Conflict => {
+            StoreFault::new("prepared a new instance", "another process wrote at the same time")
+        }
     })
 }

@@ -66,13 +66,7 @@ impl App {
         allocation_hook: Arc<dyn AllocationHook>,
         settings: AppSettings,
     ) -> Self {
-        Self {
-            store,
-            clock,
-            entropy,
-            allocation_hook,
-            settings: Arc::new(settings),
-        }
+        Self { store, clock, entropy, allocation_hook, settings: Arc::new(settings) }
     }
 
     /// What the operator configured.

@@ -94,9 +94,7 @@ impl App {
     ) -> Result<RegistrationRecord, No<DeviceRefusal>> {
         let (facts, prepared) = self.facts_of(scope, request).await?;
         let attest = &self.settings.register.attest;
-        record::look_up(&facts, &prepared, attest, self.clock.now())
-            .cloned()
-            .map_err(No::Refused)
+        record::look_up(&facts, &prepared, attest, self.clock.now()).cloned().map_err(No::Refused)
     }
 
     async fn facts_of(

@@ -17,10 +17,7 @@ impl App {
         &self,
         id: &RegistrationId,
     ) -> Result<RegistrationRecord, No<OperatorRefusal>> {
-        self.store
-            .find_record(id)
-            .await?
-            .ok_or(No::Refused(OperatorRefusal::RecordNotFound))
+        self.store.find_record(id).await?.ok_or(No::Refused(OperatorRefusal::RecordNotFound))
     }
 
     /// Records that pass the filter, those after `after`, at most `limit`.

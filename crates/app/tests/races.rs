@@ -1,11 +1,6 @@
 //! What happens when two people act at once. Over the embedded store, because the promise is
 //! about what is durable.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::{
     Arc,
@@ -73,11 +68,7 @@ fn app() -> (App, TempDir) {
                 limits: Default::default(),
             },
             hubs: HubSettings {
-                hubs: vec![LinkedHub {
-                    name: hub(),
-                    weight: 1,
-                    apply_allocation_policy: true,
-                }],
+                hubs: vec![LinkedHub { name: hub(), weight: 1, apply_allocation_policy: true }],
                 allocation_policy: AllocationPolicy::Hashed,
             },
             max_registrations: 1_000_000,
@@ -86,16 +77,7 @@ fn app() -> (App, TempDir) {
     };
     let entropy = Arc::new(CountingEntropy::default());
     let hook = Arc::new(NoAllocationHook);
-    (
-        App::new(
-            Arc::new(store),
-            Arc::new(FixedClock),
-            entropy,
-            hook,
-            settings,
-        ),
-        folder,
-    )
+    (App::new(Arc::new(store), Arc::new(FixedClock), entropy, hook, settings), folder)
 }
 
 fn key() -> SymmetricKey {
@@ -122,10 +104,7 @@ fn draft(status: ProvisioningStatus) -> Draft {
 
 fn group(status: ProvisioningStatus) -> GroupDraft {
     let group_id = EnrollmentGroupId::parse("line-4").unwrap();
-    GroupDraft {
-        group_id,
-        draft: draft(status),
-    }
+    GroupDraft { group_id, draft: draft(status) }
 }
 
 fn individual(id: &str, status: ProvisioningStatus) -> IndividualDraft {
@@ -160,9 +139,7 @@ fn derived(id: &str) -> SymmetricKey {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn once_disabling_a_group_is_acknowledged_no_registration_is_admitted() {
     let (app, _folder) = app();
-    app.put_group(group(ProvisioningStatus::Enabled), &Precondition::None)
-        .await
-        .unwrap();
+    app.put_group(group(ProvisioningStatus::Enabled), &Precondition::None).await.unwrap();
     let disabled = Arc::new(AtomicBool::new(false));
     let devices: Vec<_> = (0..8)
         .map(|worker| {
@@ -190,22 +167,15 @@ async fn once_disabling_a_group_is_acknowledged_no_registration_is_admitted() {
         .collect();
     let some_are_in = async {
         loop {
-            let page = app
-                .list_records(&RecordFilter::All, None, 50)
-                .await
-                .unwrap();
+            let page = app.list_records(&RecordFilter::All, None, 50).await.unwrap();
             if page.items.len() == 50 {
                 break;
             }
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), some_are_in)
-        .await
-        .unwrap();
-    app.put_group(group(ProvisioningStatus::Disabled), &Precondition::Any)
-        .await
-        .unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(60), some_are_in).await.unwrap();
+    app.put_group(group(ProvisioningStatus::Disabled), &Precondition::Any).await.unwrap();
     disabled.store(true, Ordering::SeqCst);
     let mut admitted_before = 0;
     for device in devices {
@@ -218,10 +188,7 @@ async fn once_disabling_a_group_is_acknowledged_no_registration_is_admitted() {
 async fn of_two_writers_with_one_etag_one_wins() {
     let (app, _folder) = app();
     let made = app
-        .put_individual(
-            individual("press-17", ProvisioningStatus::Enabled),
-            &Precondition::None,
-        )
+        .put_individual(individual("press-17", ProvisioningStatus::Enabled), &Precondition::None)
         .await
         .unwrap();
     let etag = Precondition::Tag(made.terms.etag.as_str().to_owned());
@@ -267,12 +234,9 @@ async fn of_many_creators_of_one_enrollment_one_wins() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_device_registering_many_times_at_once_ends_with_one_record_and_one_identity() {
     let (app, _folder) = app();
-    app.put_individual(
-        individual("press-17", ProvisioningStatus::Enabled),
-        &Precondition::None,
-    )
-    .await
-    .unwrap();
+    app.put_individual(individual("press-17", ProvisioningStatus::Enabled), &Precondition::None)
+        .await
+        .unwrap();
     let knocks: Vec<_> = (0..12)
         .map(|_| {
             let app = app.clone();
@@ -300,19 +264,11 @@ async fn a_device_of_the_operators_own_making_is_taken_over_with_its_twin() {
         device_scope: None,
         parent_scopes: Vec::new(),
     };
-    let made = app
-        .put_identity(&hub(), &by_hand, &Precondition::None)
+    let made = app.put_identity(&hub(), &by_hand, &Precondition::None).await.unwrap();
+    app.put_individual(individual("press-17", ProvisioningStatus::Enabled), &Precondition::None)
         .await
         .unwrap();
-    app.put_individual(
-        individual("press-17", ProvisioningStatus::Enabled),
-        &Precondition::None,
-    )
-    .await
-    .unwrap();
-    app.register(SCOPE, request("press-17", &key()))
-        .await
-        .unwrap();
+    app.register(SCOPE, request("press-17", &key())).await.unwrap();
     let device = app.get_device(&hub(), &id).await.unwrap();
     assert_eq!(device.identity.generation_id, made.identity.generation_id);
     assert_eq!(device.identity.authentication.keys.unwrap().primary, key());
@@ -325,9 +281,6 @@ async fn another_id_scope_is_unknown() {
     for scope in ["0ne00ABCDEE", "", "a/b"] {
         let outcome = app.register(scope, request("press-17", &key())).await;
         let unknown = model::DeviceRefusal::UnknownIdScope;
-        assert!(
-            matches!(outcome, Err(No::Refused(refusal)) if refusal == unknown),
-            "{scope}"
-        );
+        assert!(matches!(outcome, Err(No::Refused(refusal)) if refusal == unknown), "{scope}");
     }
 }

@@ -17,11 +17,7 @@ fn main() {
 fn run(bencher: Bencher<'_, '_>, world: &World, request: &RegisterRequest) {
     let random = testkit::fresh(1);
     let limits = &world.settings.attest.limits;
-    let facts = world.facts(
-        &Prepared::new(request.clone(), limits)
-            .expect("legal")
-            .query(),
-    );
+    let facts = world.facts(&Prepared::new(request.clone(), limits).expect("legal").query());
     bencher.bench(|| {
         let prepared = Prepared::new(black_box(request.clone()), limits).expect("legal");
         register::register(&facts, &prepared, &world.settings, world.now, &random)
@@ -42,11 +38,7 @@ fn x509_group(bencher: Bencher<'_, '_>) {
 fn individual_symmetric_key(bencher: Bencher<'_, '_>) {
     let mut world = World::default();
     world.enroll("press-17", draft(keys(&name::key(1), &name::key(2))));
-    run(
-        bencher,
-        &world,
-        &request("press-17", token("press-17", &name::key(1))),
-    );
+    run(bencher, &world, &request("press-17", token("press-17", &name::key(1))));
 }
 
 #[divan::bench(args = [1, 10, 100])]
@@ -58,9 +50,5 @@ fn symmetric_key_groups(bencher: Bencher<'_, '_>, n_groups: u8) {
     }
     let last = 2 * (n_groups - 1);
     let device_key = attest::sas::derive(&name::key(last), "press-17");
-    run(
-        bencher,
-        &world,
-        &request("press-17", token("press-17", &device_key)),
-    );
+    run(bencher, &world, &request("press-17", token("press-17", &device_key)));
 }

@@ -61,19 +61,14 @@ pub fn check(
     if policy.rights.allow(right) {
         Ok(())
     } else {
-        Err(Denied::Lacks {
-            policy: policy.name.clone(),
-            right,
-        })
+        Err(Denied::Lacks { policy: policy.name.clone(), right })
     }
 }
 
 /// Whether a token's resource covers the audience: the same host (letter case and port do not
 /// matter), and a path that is a prefix by whole segments.
 fn covers(resource: &str, audience: &Audience<'_>) -> bool {
-    let bare = resource
-        .split_once("://")
-        .map_or(resource, |(_, rest)| rest);
+    let bare = resource.split_once("://").map_or(resource, |(_, rest)| rest);
     let mut segments = bare.split('/').filter(|s| !s.is_empty());
     let Some(host) = segments.next() else {
         return false;
@@ -81,13 +76,7 @@ fn covers(resource: &str, audience: &Audience<'_>) -> bool {
     let host = without_port(host).to_ascii_lowercase();
     audience.hosts.contains(&host)
         && segments
-            .zip(
-                audience
-                    .path
-                    .iter()
-                    .map(Some)
-                    .chain(std::iter::repeat(None)),
-            )
+            .zip(audience.path.iter().map(Some).chain(std::iter::repeat(None)))
             .all(|(wanted, asked)| asked.is_some_and(|asked| asked == wanted))
 }
 
@@ -107,15 +96,8 @@ mod tests {
     fn check_cover(resource: &str, path: &[&str], expected: bool) {
         let path: Vec<String> = path.iter().map(|s| (*s).to_owned()).collect();
         let hosts = ["hub.example.test".to_owned()];
-        let audience = Audience {
-            hosts: &hosts,
-            path: &path,
-        };
-        assert_eq!(
-            covers(resource, &audience),
-            expected,
-            "{resource} on {path:?}"
-        );
+        let audience = Audience { hosts: &hosts, path: &path };
+        assert_eq!(covers(resource, &audience), expected, "{resource} on {path:?}");
     }
 
     #[test]
@@ -123,11 +105,7 @@ mod tests {
         check_cover("hub.example.test", &["devices", "a"], true);
         check_cover("HUB.example.test:8443", &["devices"], true);
         check_cover("https://hub.example.test/", &["devices"], true);
-        check_cover(
-            "hub.example.test/devices/a",
-            &["devices", "a", "modules"],
-            true,
-        );
+        check_cover("hub.example.test/devices/a", &["devices", "a", "modules"], true);
         check_cover("hub.example.test/devices/a", &["devices", "ab"], false);
         check_cover("hub.example.test/devices/a", &["devices"], false);
         check_cover("hub.example.test.evil", &["devices"], false);

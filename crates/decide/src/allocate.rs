@@ -37,9 +37,7 @@ pub fn allocate(
         };
     }
     let candidates = candidates(terms, settings);
-    steps.push(Step::CandidateHubs(
-        candidates.iter().map(|hub| hub.name.clone()).collect(),
-    ));
+    steps.push(Step::CandidateHubs(candidates.iter().map(|hub| hub.name.clone()).collect()));
     let hub = match policy {
         AllocationPolicy::Static => match named_hub(terms) {
             None => return nothing("the policy is `static` and no hub is named", steps),
@@ -53,10 +51,7 @@ pub fn allocate(
     };
     match hub {
         Some(hub) => {
-            steps.push(Step::Allocated {
-                policy,
-                hub: hub.clone(),
-            });
+            steps.push(Step::Allocated { policy, hub: hub.clone() });
             Allocation::Hub(hub)
         }
         None => nothing("none of the enrollment's hubs is linked", steps),
@@ -64,9 +59,7 @@ pub fn allocate(
 }
 
 fn nothing(why: &str, steps: &mut Vec<Step>) -> Allocation {
-    steps.push(Step::NotAllocated {
-        why: why.to_owned(),
-    });
+    steps.push(Step::NotAllocated { why: why.to_owned() });
     Allocation::None(why.to_owned())
 }
 
@@ -79,12 +72,7 @@ fn policy_of(terms: &Terms, settings: &HubSettings) -> AllocationPolicy {
 }
 
 fn named_hub(terms: &Terms) -> Option<&String> {
-    terms
-        .iot_hubs
-        .iter()
-        .flatten()
-        .next()
-        .or(terms.iot_hub_host_name.as_ref())
+    terms.iot_hubs.iter().flatten().next().or(terms.iot_hub_host_name.as_ref())
 }
 
 /// The hubs in question: those the enrollment names and that are linked, in its order; or, when
@@ -95,19 +83,12 @@ fn candidates<'a>(terms: &Terms, settings: &'a HubSettings) -> Vec<&'a LinkedHub
         _ => terms.iot_hub_host_name.iter().collect(),
     };
     if named.is_empty() {
-        return settings
-            .hubs
-            .iter()
-            .filter(|hub| hub.apply_allocation_policy)
-            .collect();
+        return settings.hubs.iter().filter(|hub| hub.apply_allocation_policy).collect();
     }
     named
         .iter()
         .filter_map(|name| {
-            settings
-                .hubs
-                .iter()
-                .find(|hub| hub.name.as_str().eq_ignore_ascii_case(name))
+            settings.hubs.iter().find(|hub| hub.name.as_str().eq_ignore_ascii_case(name))
         })
         .collect()
 }
@@ -123,12 +104,7 @@ pub fn hashed(registration_id: &RegistrationId, hubs: &[&LinkedHub]) -> Option<H
         context.update(&[0]);
         context.update(registration_id.key().as_bytes());
         let hash = context.finish();
-        let draw = hash
-            .as_ref()
-            .iter()
-            .take(7)
-            .fold(0_u64, |n, b| (n << 8) | u64::from(*b))
-            >> 3;
+        let draw = hash.as_ref().iter().take(7).fold(0_u64, |n, b| (n << 8) | u64::from(*b)) >> 3;
         // 53 bits, the whole of a double's precision, moved off both ends of (0, 1).
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
         let unit = (draw as f64 + 0.5) / (1_u64 << 53) as f64;
@@ -136,11 +112,7 @@ pub fn hashed(registration_id: &RegistrationId, hubs: &[&LinkedHub]) -> Option<H
     };
     hubs.iter()
         .filter(|hub| hub.weight > 0)
-        .max_by(|a, b| {
-            score(a)
-                .total_cmp(&score(b))
-                .then_with(|| a.name.cmp(&b.name))
-        })
+        .max_by(|a, b| score(a).total_cmp(&score(b)).then_with(|| a.name.cmp(&b.name)))
         .map(|hub| hub.name.clone())
 }
 

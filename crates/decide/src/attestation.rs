@@ -49,9 +49,7 @@ impl Shown {
     #[must_use]
     pub fn group_query(&self) -> model::GroupQuery {
         match self {
-            Self::X509(presented) => model::GroupQuery::ByCa {
-                subjects: presented.name_hashes(),
-            },
+            Self::X509(presented) => model::GroupQuery::ByCa { subjects: presented.name_hashes() },
             Self::Sas(_) => model::GroupQuery::BySymmetricKey,
             Self::Tpm | Self::Nothing => model::GroupQuery::None,
         }
@@ -171,12 +169,7 @@ pub fn authenticate<'a>(
     now: Timestamp,
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
-    let bearer = Bearer {
-        registration_id,
-        shown,
-        settings,
-        now,
-    };
+    let bearer = Bearer { registration_id, shown, settings, now };
     steps.push(Step::LookedUpIndividual {
         registration_id: registration_id.clone(),
         found: facts.individual.is_some(),
@@ -230,19 +223,15 @@ fn by_individual<'a>(
         kind: enrollment.terms.attestation.kind(),
     });
     match check_individual(enrollment, bearer, steps) {
-        Ok(credential) => Ok(Attested {
-            entry: Entry::Individual(enrollment),
-            credential,
-        }),
+        Ok(credential) => Ok(Attested { entry: Entry::Individual(enrollment), credential }),
         // A disabled entry of another kind is how one device of a group is shut out without its
         // certificate. A caller who proves nothing learns nothing, so the group's credential is
         // checked before the device is told that it is disabled (D appendix D8).
         Err(AttestFailure::WrongKind) if !enrollment.terms.is_enabled() => {
             match by_groups(facts, bearer, steps) {
-                Ok(Attested { credential, .. }) => Ok(Attested {
-                    entry: Entry::Individual(enrollment),
-                    credential,
-                }),
+                Ok(Attested { credential, .. }) => {
+                    Ok(Attested { entry: Entry::Individual(enrollment), credential })
+                }
                 Err(_) => Err(DeviceRefusal::NotAttested(AttestFailure::WrongKind)),
             }
         }
@@ -260,17 +249,13 @@ fn check_individual(
         (AttestationMechanism::SymmetricKey(keys), Shown::Sas(token)) => {
             bearer.check_token(token)?;
             let slot = sas::verify_signature(token, keys)?;
-            steps.push(Step::Attested {
-                by: format!("the {} key", slot.name()),
-            });
+            steps.push(Step::Attested { by: format!("the {} key", slot.name()) });
             Ok(Credential::Keys(keys.clone()))
         }
         (AttestationMechanism::X509Client(slots), Shown::X509(presented)) => {
             bearer.check_common_name(presented)?;
             let slot = chain::match_thumbprint(presented, slots, bearer.now)?;
-            steps.push(Step::Attested {
-                by: format!("the {} certificate", slot.name()),
-            });
+            steps.push(Step::Attested { by: format!("the {} certificate", slot.name()) });
             let primary = presented.leaf_thumbprint_hex();
             // The other slot holds the other enrolled certificate, or the same when there is
             // only one (D §5.8).
@@ -293,10 +278,7 @@ fn by_groups<'a>(
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
     if let Some(kind) = bearer.shown.kind() {
-        steps.push(Step::LookedUpGroups {
-            kind,
-            candidates: facts.groups.len(),
-        });
+        steps.push(Step::LookedUpGroups { kind, candidates: facts.groups.len() });
     }
     match bearer.shown {
         Shown::X509(presented) => by_certificates(facts, presented, bearer, steps),
@@ -312,21 +294,13 @@ fn by_derived_key<'a>(
     bearer: &Bearer<'_>,
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
-    bearer
-        .check_token(token)
-        .map_err(DeviceRefusal::NotAttested)?;
+    bearer.check_token(token).map_err(DeviceRefusal::NotAttested)?;
     let presented = bearer.registration_id.as_str();
     let lower = bearer.registration_id.key();
-    let spellings = if presented == lower {
-        &[presented][..]
-    } else {
-        &[presented, lower]
-    };
+    let spellings = if presented == lower { &[presented][..] } else { &[presented, lower] };
     // Should two groups share a key, a disabled one decides.
-    let (enabled, disabled): (Vec<_>, Vec<_>) = facts
-        .groups
-        .iter()
-        .partition(|group| group.terms.is_enabled());
+    let (enabled, disabled): (Vec<_>, Vec<_>) =
+        facts.groups.iter().partition(|group| group.terms.is_enabled());
     for group in disabled.into_iter().chain(enabled) {
         let AttestationMechanism::SymmetricKey(keys) = &group.terms.attestation else {
             continue;
@@ -338,16 +312,10 @@ fn by_derived_key<'a>(
             };
             if let Ok(slot) = sas::verify_signature(token, &derived) {
                 let by = format!("a key derived from its {} key", slot.name());
-                steps.push(Step::GroupDecides {
-                    group_id: group.group_id.clone(),
-                    by: by.clone(),
-                });
+                steps.push(Step::GroupDecides { group_id: group.group_id.clone(), by: by.clone() });
                 steps.push(Step::Attested { by });
                 let credential = Credential::Keys(derived);
-                return Ok(Attested {
-                    entry: Entry::Group(group),
-                    credential,
-                });
+                return Ok(Attested { entry: Entry::Group(group), credential });
             }
         }
     }
@@ -360,22 +328,16 @@ fn by_certificates<'a>(
     bearer: &Bearer<'_>,
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
-    bearer
-        .check_common_name(presented)
-        .map_err(DeviceRefusal::NotAttested)?;
+    bearer.check_common_name(presented).map_err(DeviceRefusal::NotAttested)?;
     let enrolled = Enrolled::of(facts);
     let path =
         chain::walk(presented, &enrolled.certificates).map_err(DeviceRefusal::NotAttested)?;
     for link in &path {
         if matches!(link.from, LinkFrom::Stored(_)) {
-            steps.push(Step::CompletedFromStore {
-                subject: link.subject.clone(),
-            });
+            steps.push(Step::CompletedFromStore { subject: link.subject.clone() });
         }
         let Some(group) = enrolled.group_of(link.keys.subject_and_key) else {
-            steps.push(Step::CertificateWithoutGroup {
-                subject: link.subject.clone(),
-            });
+            steps.push(Step::CertificateWithoutGroup { subject: link.subject.clone() });
             continue;
         };
         steps.push(Step::GroupDecides {
@@ -398,10 +360,7 @@ fn by_certificates<'a>(
                         primary: thumbprint.clone(),
                         secondary: thumbprint,
                     };
-                    return Ok(Attested {
-                        entry: Entry::Group(group),
-                        credential,
-                    });
+                    return Ok(Attested { entry: Entry::Group(group), credential });
                 }
                 Err(why) => failure = why,
             }
@@ -409,9 +368,7 @@ fn by_certificates<'a>(
         return Err(DeviceRefusal::NotAttested(failure));
     }
     if let Some(last) = path.last() {
-        steps.push(Step::ChainEnded {
-            subject: last.subject.clone(),
-        });
+        steps.push(Step::ChainEnded { subject: last.subject.clone() });
     }
     Err(DeviceRefusal::NotEnrolled)
 }
@@ -429,29 +386,20 @@ impl<'a> Enrolled<'a> {
         let mut owners = Vec::new();
         for group in facts.groups.iter() {
             for certificate in certificates_of(group, &facts.ca_certificates) {
-                if !certificates
-                    .iter()
-                    .any(|known| known.der == certificate.der)
-                {
+                if !certificates.iter().any(|known| known.der == certificate.der) {
                     certificates.push(certificate);
                 }
                 owners.push((certificate.keys.subject_and_key, group));
             }
         }
-        Self {
-            certificates,
-            owners,
-        }
+        Self { certificates, owners }
     }
 
     /// The group of a CA. Should several groups hold it, a disabled one decides, or else the
     /// first by name.
     fn group_of(&self, subject_and_key: [u8; 32]) -> Option<&'a EnrollmentGroup> {
-        let mut groups = self
-            .owners
-            .iter()
-            .filter(|(keys, _)| *keys == subject_and_key)
-            .map(|(_, g)| *g);
+        let mut groups =
+            self.owners.iter().filter(|(keys, _)| *keys == subject_and_key).map(|(_, g)| *g);
         let first = groups.clone().next();
         groups.find(|group| !group.terms.is_enabled()).or(first)
     }

@@ -21,11 +21,7 @@ pub struct EnrollmentLimits {
 
 impl Default for EnrollmentLimits {
     fn default() -> Self {
-        Self {
-            individuals: 1_000_000,
-            x509_groups: 100,
-            symmetric_key_groups: 100,
-        }
+        Self { individuals: 1_000_000, x509_groups: 100, symmetric_key_groups: 100 }
     }
 }
 
@@ -48,17 +44,12 @@ pub fn put_individual(
     let terms = existing.map(|enrollment| &enrollment.terms);
     check_put(terms, precondition, OperatorRefusal::EnrollmentExists)?;
     if existing.is_none() {
-        within(
-            usage.individual_enrollments,
-            limits.individuals,
-            "individual enrollments",
-        )?;
+        within(usage.individual_enrollments, limits.individuals, "individual enrollments")?;
     }
     let terms = write_terms(terms, draft.draft, Family::Individual, now, fresh)?;
     Ok(IndividualEnrollment {
-        registration_id: existing.map_or(draft.registration_id, |enrollment| {
-            enrollment.registration_id.clone()
-        }),
+        registration_id: existing
+            .map_or(draft.registration_id, |enrollment| enrollment.registration_id.clone()),
         device_id: draft.device_id,
         optional_device_information: draft.optional_device_information,
         terms,
@@ -80,10 +71,7 @@ pub fn put_group(
 ) -> Result<EnrollmentGroup, OperatorRefusal> {
     let terms = existing.map(|group| &group.terms);
     check_put(terms, precondition, OperatorRefusal::GroupExists)?;
-    let symmetric = matches!(
-        draft.draft.attestation,
-        AttestationDraft::SymmetricKey { .. }
-    );
+    let symmetric = matches!(draft.draft.attestation, AttestationDraft::SymmetricKey { .. });
     let was_symmetric = terms
         .is_some_and(|terms| matches!(terms.attestation, AttestationMechanism::SymmetricKey(_)));
     if existing.is_none() || symmetric != was_symmetric {
@@ -91,11 +79,7 @@ pub fn put_group(
             let (is, may) = (usage.symmetric_key_groups, limits.symmetric_key_groups);
             within(is, may, "enrollment groups with symmetric keys")?;
         } else {
-            within(
-                usage.x509_groups,
-                limits.x509_groups,
-                "enrollment groups with certificates",
-            )?;
+            within(usage.x509_groups, limits.x509_groups, "enrollment groups with certificates")?;
         }
     }
     let terms = write_terms(terms, draft.draft, Family::Group, now, fresh)?;
@@ -185,11 +169,7 @@ fn check_put(
 }
 
 fn within(is: u64, may: u64, what: &'static str) -> Result<(), OperatorRefusal> {
-    if is < may {
-        Ok(())
-    } else {
-        Err(OperatorRefusal::QuotaExceeded { what, limit: may })
-    }
+    if is < may { Ok(()) } else { Err(OperatorRefusal::QuotaExceeded { what, limit: may }) }
 }
 
 fn write_terms(
@@ -232,14 +212,8 @@ fn check_allocation(draft: &Draft) -> Result<(), OperatorRefusal> {
         ));
     }
     if let Some(webhook) = &draft.custom_allocation {
-        if !webhook
-            .webhook_url
-            .get(..8)
-            .is_some_and(|s| s.eq_ignore_ascii_case("https://"))
-        {
-            return Err(bad(
-                "customAllocationDefinition.webhookUrl must begin with https://.",
-            ));
+        if !webhook.webhook_url.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("https://")) {
+            return Err(bad("customAllocationDefinition.webhookUrl must begin with https://."));
         }
         if webhook.api_version.as_str() < "2018-09-01-preview" {
             return Err(bad(
@@ -266,15 +240,11 @@ fn write_attestation(
                 Some(AttestationMechanism::SymmetricKey(keys)) => Some(keys.clone()),
                 _ => None,
             };
-            Ok(AttestationMechanism::SymmetricKey(write_keys(
-                kept, primary, secondary, fresh,
-            )))
+            Ok(AttestationMechanism::SymmetricKey(write_keys(kept, primary, secondary, fresh)))
         }
-        AttestationDraft::X509 {
-            client,
-            signing,
-            ca_references,
-        } => write_x509(stored, client, signing, ca_references, family),
+        AttestationDraft::X509 { client, signing, ca_references } => {
+            write_x509(stored, client, signing, ca_references, family)
+        }
         AttestationDraft::Tpm(tpm) => match family {
             Family::Individual => Ok(AttestationMechanism::Tpm(tpm)),
             Family::Group => Err(bad(
@@ -329,9 +299,7 @@ fn write_x509(
         }
         (None, None, Some(names), Family::Group) => {
             if names.iter().next().is_none() {
-                return Err(bad(
-                    "attestation.x509.caReferences needs a primary or a secondary.",
-                ));
+                return Err(bad("attestation.x509.caReferences needs a primary or a secondary."));
             }
             if names.iter().any(|name| name.is_empty() || name.len() > 256) {
                 return Err(bad(
@@ -366,13 +334,9 @@ fn write_slots(
                 .map(Some)
                 .map_err(|why| bad(&format!("{path}.{slot}.certificate: {why}"))),
             Some(CertificateDraft::Keep { thumbprint: None }) => same.map(Some).ok_or_else(|| {
-                bad(&format!(
-                    "{path}.{slot}: there is no stored certificate to keep; send one."
-                ))
+                bad(&format!("{path}.{slot}: there is no stored certificate to keep; send one."))
             }),
-            Some(CertificateDraft::Keep {
-                thumbprint: Some(thumbprint),
-            }) => kept
+            Some(CertificateDraft::Keep { thumbprint: Some(thumbprint) }) => kept
                 .iter()
                 .flat_map(|slots| slots.iter())
                 .find(|stored| is_called(stored, &thumbprint))
@@ -390,18 +354,13 @@ fn write_slots(
         secondary: write(draft.secondary, same_secondary, "secondary")?,
     };
     if slots.iter().next().is_none() {
-        return Err(bad(&format!(
-            "{path} needs a primary or a secondary certificate."
-        )));
+        return Err(bad(&format!("{path} needs a primary or a secondary certificate.")));
     }
     Ok(slots)
 }
 
 fn is_called(stored: &EnrolledCertificate, thumbprint: &str) -> bool {
-    stored
-        .info
-        .sha256_thumbprint
-        .eq_ignore_ascii_case(thumbprint)
+    stored.info.sha256_thumbprint.eq_ignore_ascii_case(thumbprint)
         || stored.info.sha1_thumbprint.eq_ignore_ascii_case(thumbprint)
 }
 

@@ -54,24 +54,12 @@ pub fn poll<'a>(
 ) -> Result<&'a RegistrationRecord, DeviceRefusal> {
     let id = &prepared.request().registration_id;
     let found = facts.record.as_ref().and_then(|record| {
-        let found = record
-            .operations
-            .iter()
-            .find(|o| o.id == *operation && is_live(o, now))?;
+        let found = record.operations.iter().find(|o| o.id == *operation && is_live(o, now))?;
         Some((record, found))
     });
     let proven_at = found.map_or(now, |(_, operation)| operation.started);
-    authenticate(
-        facts,
-        id,
-        prepared.shown(),
-        settings,
-        proven_at,
-        &mut Vec::new(),
-    )?;
-    found
-        .map(|(record, _)| record)
-        .ok_or(DeviceRefusal::UnknownOperation)
+    authenticate(facts, id, prepared.shown(), settings, proven_at, &mut Vec::new())?;
+    found.map(|(record, _)| record).ok_or(DeviceRefusal::UnknownOperation)
 }
 
 /// What a registration status look-up shows (D §7.2). It never triggers an assignment.

@@ -116,10 +116,7 @@ pub fn register(
 ) -> Decided<Decision> {
     let mut steps = Vec::new();
     let answer = decide(facts, prepared, settings, now, fresh, None, &mut steps);
-    Decided {
-        answer: answer.unwrap_or_else(Decision::Refuse),
-        steps,
-    }
+    Decided { answer: answer.unwrap_or_else(Decision::Refuse), steps }
 }
 
 /// Decides again, from facts read anew, now that the webhook has answered.
@@ -133,19 +130,8 @@ pub fn resume(
     webhook_said: &Answer,
 ) -> Decided<Decision> {
     let mut steps = Vec::new();
-    let answer = decide(
-        facts,
-        prepared,
-        settings,
-        now,
-        fresh,
-        Some(webhook_said),
-        &mut steps,
-    );
-    Decided {
-        answer: answer.unwrap_or_else(Decision::Refuse),
-        steps,
-    }
+    let answer = decide(facts, prepared, settings, now, fresh, Some(webhook_said), &mut steps);
+    Decided { answer: answer.unwrap_or_else(Decision::Refuse), steps }
 }
 
 fn decide(
@@ -161,28 +147,16 @@ fn decide(
     // Attestation comes first: a caller who proves nothing learns nothing.
     let proof = authenticate(facts, id, &prepared.shown, &settings.attest, now, steps)?;
     if facts.record.is_none() && facts.n_registrations >= settings.max_registrations {
-        return Err(DeviceRefusal::TooManyRegistrations(
-            settings.max_registrations,
-        ));
+        return Err(DeviceRefusal::TooManyRegistrations(settings.max_registrations));
     }
-    let scene = Scene {
-        facts,
-        prepared,
-        settings,
-        now,
-        fresh,
-        proof: &proof,
-    };
+    let scene = Scene { facts, prepared, settings, now, fresh, proof: &proof };
     if !proof.terms().is_enabled() {
         steps.push(Step::EnrollmentDisabled);
         return Ok(scene.settle(Outcome::Disabled));
     }
     let rule = scene.reprovision_rule();
     if let (Some(assignment), Reprovision::Never) = (scene.assignment(), rule) {
-        steps.push(Step::KeptAssignment {
-            hub: assignment.hub.clone(),
-            rule,
-        });
+        steps.push(Step::KeptAssignment { hub: assignment.hub.clone(), rule });
         let hub = assignment.hub.clone();
         return Ok(scene.assign(hub, rule, steps));
     }
@@ -190,27 +164,17 @@ fn decide(
         Allocation::Hub(hub) => scene.assign(hub, rule, steps),
         Allocation::None(why) => {
             let message = format!("No IoT hub could be chosen: {why}.");
-            scene.settle(Outcome::Failed(Failure {
-                code: 400_208,
-                message,
-            }))
+            scene.settle(Outcome::Failed(Failure { code: 400_208, message }))
         }
         Allocation::Ask(webhook) => match webhook_said {
             None => Decision::Ask(Question {
                 webhook,
                 enrollment: proof.enrollment(),
-                current: scene
-                    .assignment()
-                    .map(|a| (a.hub.clone(), a.device_id.clone())),
+                current: scene.assignment().map(|a| (a.hub.clone(), a.device_id.clone())),
             }),
             Some(Answer::Failed(message)) => {
-                steps.push(Step::NotAllocated {
-                    why: message.clone(),
-                });
-                scene.settle(Outcome::Failed(Failure {
-                    code: 400_207,
-                    message: message.clone(),
-                }))
+                steps.push(Step::NotAllocated { why: message.clone() });
+                scene.settle(Outcome::Failed(Failure { code: 400_207, message: message.clone() }))
             }
         },
     })
@@ -275,11 +239,7 @@ impl Scene<'_> {
         let device_id = self.device_id();
         let moved_from = self.assignment().map(|a| &a.hub).filter(|old| **old != hub);
         if let Some(from) = moved_from {
-            steps.push(Step::Moved {
-                from: from.clone(),
-                to: hub.clone(),
-                rule,
-            });
+            steps.push(Step::Moved { from: from.clone(), to: hub.clone(), rule });
         }
         let old_device = moved_from.and_then(|from| self.device_on(from, &device_id));
         let twin_rule = match (self.assignment().is_some(), rule) {
@@ -306,47 +266,32 @@ impl Scene<'_> {
             Ok(device) => device,
             Err(refusal) => {
                 let message = format!("The initial twin of the enrollment is refused: {refusal}");
-                steps.push(Step::NotAllocated {
-                    why: message.clone(),
-                });
-                return self.settle(Outcome::Failed(Failure {
-                    code: 400_004,
-                    message,
-                }));
+                steps.push(Step::NotAllocated { why: message.clone() });
+                return self.settle(Outcome::Failed(Failure { code: 400_004, message }));
             }
         };
         let assignment = Assignment {
             substatus: self.substatus(&hub, moved_from.is_some(), rule),
-            initial_hub: self
-                .assignment()
-                .map_or_else(|| hub.clone(), |a| a.initial_hub.clone()),
+            initial_hub: self.assignment().map_or_else(|| hub.clone(), |a| a.initial_hub.clone()),
             hub: hub.clone(),
             device_id: device_id.clone(),
         };
         let mut settled = self.settlement(Outcome::Assigned(assignment));
         let versions = existing.map_or((0, 0), |d| (d.identity.version, d.twin.version));
         let set = &mut settled.changes;
-        set.expects
-            .push(Expect::Identity(hub.clone(), device_id.clone(), versions.0));
-        set.expects
-            .push(Expect::Twin(hub.clone(), device_id.clone(), versions.1));
+        set.expects.push(Expect::Identity(hub.clone(), device_id.clone(), versions.0));
+        set.expects.push(Expect::Twin(hub.clone(), device_id.clone(), versions.1));
         match existing {
             Some(same) if *same == device => {}
             Some(same) if same.twin == device.twin => {
-                set.changes
-                    .push(Change::PutIdentity(hub, Box::new(device.identity)));
+                set.changes.push(Change::PutIdentity(hub, Box::new(device.identity)));
             }
             _ => set.changes.push(Change::PutDevice(hub, Box::new(device))),
         }
         if let (Some(from), Some(old)) = (moved_from, old_device) {
             let (from, id) = (from.clone(), device_id);
-            set.expects.push(Expect::Identity(
-                from.clone(),
-                id.clone(),
-                old.identity.version,
-            ));
-            set.expects
-                .push(Expect::Twin(from.clone(), id.clone(), old.twin.version));
+            set.expects.push(Expect::Identity(from.clone(), id.clone(), old.identity.version));
+            set.expects.push(Expect::Twin(from.clone(), id.clone(), old.twin.version));
             set.changes.push(Change::DeleteDevice(from, id));
         }
         Decision::Settle(Box::new(settled))
@@ -397,24 +342,15 @@ impl Scene<'_> {
         };
         let individual = self.facts.individual.as_ref();
         let mut changes = ChangeSet::new()
-            .expecting(Expect::Individual(
-                id.clone(),
-                individual.map_or(0, |e| e.terms.version),
-            ))
+            .expecting(Expect::Individual(id.clone(), individual.map_or(0, |e| e.terms.version)))
             .expecting(Expect::Record(id.clone(), record.version))
             .with(Change::PutRecord(Box::new(record.clone())));
         // A group that appears, changes or goes away between reading and writing may be the one
         // that decides; where an individual enrollment decides, groups do not matter.
         if individual.is_none() {
-            changes
-                .expects
-                .push(Expect::Groups(self.facts.groups_version));
+            changes.expects.push(Expect::Groups(self.facts.groups_version));
         }
-        Settlement {
-            operation,
-            record,
-            changes,
-        }
+        Settlement { operation, record, changes }
     }
 }
 

@@ -110,11 +110,7 @@ impl Default for World {
 /// A linked hub of this weight.
 #[must_use]
 pub fn linked(name: HubName, weight: u32) -> LinkedHub {
-    LinkedHub {
-        name,
-        weight,
-        apply_allocation_policy: true,
-    }
+    LinkedHub { name, weight, apply_allocation_policy: true }
 }
 
 /// A draft that says nothing but how devices attest.
@@ -165,10 +161,7 @@ pub fn signing(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> AttestationD
 
 fn slots(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> Slots<CertificateDraft> {
     let slot = |der: Option<&[u8]>| der.map(|der| CertificateDraft::Der(der.to_vec()));
-    Slots {
-        primary: slot(primary),
-        secondary: slot(secondary),
-    }
+    Slots { primary: slot(primary), secondary: slot(secondary) }
 }
 
 /// A register request with this evidence.
@@ -236,10 +229,7 @@ impl World {
     pub fn enroll_group(&mut self, id: &str, draft: Draft) {
         let existing = self.groups.get(name::group(id).key());
         let precondition = put_precondition(existing.is_some());
-        let draft = GroupDraft {
-            group_id: name::group(id),
-            draft,
-        };
+        let draft = GroupDraft { group_id: name::group(id), draft };
         let (usage, limits) = (Usage::default(), EnrollmentLimits::default());
         self.seed += 1;
         let written = enrollment::put_group(
@@ -265,11 +255,7 @@ impl World {
 
     /// Flips a group's switch.
     pub fn switch_group(&mut self, id: &str, status: ProvisioningStatus) {
-        let mut written = self
-            .groups
-            .get(name::group(id).key())
-            .expect("enrolled")
-            .clone();
+        let mut written = self.groups.get(name::group(id).key()).expect("enrolled").clone();
         written.terms.provisioning_status = Sent::Value(status);
         self.apply(ChangeSet::new().with(Change::PutGroup(Box::new(written))));
     }
@@ -341,15 +327,9 @@ impl World {
             // A superset of what a store finds is as good: the walk looks at names and keys.
             GroupQuery::ByCa { .. } => {
                 let by_ca = |g: &&EnrollmentGroup| {
-                    matches!(
-                        g.terms.attestation,
-                        M::X509Signing(_) | M::X509CaReferences(_)
-                    )
+                    matches!(g.terms.attestation, M::X509Signing(_) | M::X509CaReferences(_))
                 };
-                (
-                    groups.filter(by_ca).cloned().collect(),
-                    self.cas.values().cloned().collect(),
-                )
+                (groups.filter(by_ca).cloned().collect(), self.cas.values().cloned().collect())
             }
             GroupQuery::BySymmetricKey => {
                 let by_key =
@@ -371,8 +351,7 @@ impl World {
             match change {
                 Change::PutIndividual(mut e) => {
                     e.terms.version = version;
-                    self.individuals
-                        .insert(e.registration_id.key().to_owned(), *e);
+                    self.individuals.insert(e.registration_id.key().to_owned(), *e);
                 }
                 Change::DeleteIndividual(id) => {
                     self.individuals.remove(id.key());
@@ -392,8 +371,7 @@ impl World {
                 }
                 Change::PutRecord(mut record) => {
                     record.version = version;
-                    self.records
-                        .insert(record.registration_id.key().to_owned(), *record);
+                    self.records.insert(record.registration_id.key().to_owned(), *record);
                 }
                 Change::DeleteRecord(id) => {
                     self.records.remove(id.key());
@@ -401,8 +379,7 @@ impl World {
                 Change::PutDevice(hub, mut device) => {
                     device.identity.version = version;
                     device.twin.version = version;
-                    self.devices
-                        .insert((hub, device.identity.device_id.clone()), *device);
+                    self.devices.insert((hub, device.identity.device_id.clone()), *device);
                 }
                 Change::PutIdentity(hub, mut identity) => {
                     identity.version = version;
@@ -421,10 +398,7 @@ impl World {
         let device = |hub: &HubName, id: &DeviceId| self.devices.get(&(hub.clone(), id.clone()));
         match expect {
             Expect::Individual(id, version) => {
-                self.individuals
-                    .get(id.key())
-                    .map_or(0, |e| e.terms.version)
-                    == *version
+                self.individuals.get(id.key()).map_or(0, |e| e.terms.version) == *version
             }
             Expect::Group(id, version) => {
                 self.groups.get(id.key()).map_or(0, |g| g.terms.version) == *version
@@ -444,9 +418,5 @@ impl World {
 }
 
 fn put_precondition(exists: bool) -> Precondition {
-    if exists {
-        Precondition::Any
-    } else {
-        Precondition::None
-    }
+    if exists { Precondition::Any } else { Precondition::None }
 }

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn writing_enrollments_contains_the_weaker_rights_and_swallows_their_names() {
-        let rights = Rights::of(&[Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite]);
+        let rights =
+            Rights::of(&[Right::ServiceConfig, Right::DeviceConnect, Right::EnrollmentWrite]);
         assert!(rights.allow(Right::EnrollmentRead));
         assert!(rights.allow(Right::RegistrationStatusWrite));
         assert!(!rights.allow(Right::RegistryRead));

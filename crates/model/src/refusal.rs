@@ -170,7 +170,9 @@ pub enum HubRefusal {
     #[error("A device with ID '{0}' is already registered.")]
     DeviceExists(String),
     /// The identity's etag is not the one given.
-    #[error("Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}")]
+    #[error(
+        "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}"
+    )]
     IdentityEtag {
         /// The etag it has.
         existing: String,

@@ -18,10 +18,7 @@ pub struct StoreFault {
 impl StoreFault {
     /// A fault with its cause.
     pub fn new(doing: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self {
-            doing,
-            source: source.into(),
-        }
+        Self { doing, source: source.into() }
     }
 }
 

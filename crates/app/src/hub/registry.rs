@@ -32,9 +32,7 @@ impl App {
                 return Ok(device);
             }
         }
-        Err(No::Refused(HubRefusal::Conflict(
-            draft.device_id.to_string(),
-        )))
+        Err(No::Refused(HubRefusal::Conflict(draft.device_id.to_string())))
     }
 
     /// A device: identity and twin.
@@ -146,10 +144,9 @@ fn put_changes(hub: &HubName, existing: Option<&Device>, device: &Device) -> Cha
     let identity = existing.map_or(0, |device| device.identity.version);
     let set = ChangeSet::new().expecting(Expect::Identity(hub.clone(), id.clone(), identity));
     match existing {
-        Some(existing) if existing.twin == device.twin => set.with(Change::PutIdentity(
-            hub.clone(),
-            Box::new(device.identity.clone()),
-        )),
+        Some(existing) if existing.twin == device.twin => {
+            set.with(Change::PutIdentity(hub.clone(), Box::new(device.identity.clone())))
+        }
         _ => {
             let twin = existing.map_or(0, |device| device.twin.version);
             set.expecting(Expect::Twin(hub.clone(), id.clone(), twin))

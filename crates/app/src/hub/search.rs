@@ -57,28 +57,16 @@ impl App {
             Select::Count { name } => {
                 let count = self.count_matches(hub, query).await?;
                 let row = Json::Object(vec![(name.clone(), Json::from(count))]);
-                Ok(QueryPage {
-                    rows: Rows::Raw(vec![row]),
-                    next: None,
-                })
+                Ok(QueryPage { rows: Rows::Raw(vec![row]), next: None })
             }
             Select::All => {
                 let (devices, next) = self.matches(hub, query, after, allowed, limit).await?;
-                Ok(QueryPage {
-                    rows: Rows::Twins(devices),
-                    next,
-                })
+                Ok(QueryPage { rows: Rows::Twins(devices), next })
             }
             Select::Columns(columns) => {
                 let (devices, next) = self.matches(hub, query, after, allowed, limit).await?;
-                let rows = devices
-                    .iter()
-                    .map(|device| query::project(columns, device))
-                    .collect();
-                Ok(QueryPage {
-                    rows: Rows::Raw(rows),
-                    next,
-                })
+                let rows = devices.iter().map(|device| query::project(columns, device)).collect();
+                Ok(QueryPage { rows: Rows::Raw(rows), next })
             }
         }
     }
@@ -98,10 +86,7 @@ impl App {
         }
         let allowed_now = allowed.map_or(limit, |n| limit.min(usize::try_from(n).unwrap_or(limit)));
         while found.len() < allowed_now {
-            let page = self
-                .store
-                .list_devices(hub, after.as_deref(), CHUNK)
-                .await?;
+            let page = self.store.list_devices(hub, after.as_deref(), CHUNK).await?;
             let more = page.next.is_some();
             for device in page.items {
                 after = Some(device.identity.device_id.to_string());
@@ -138,10 +123,7 @@ impl App {
     ) -> Result<bool, No<HubRefusal>> {
         let mut after = Some(after.to_owned());
         loop {
-            let page = self
-                .store
-                .list_devices(hub, after.as_deref(), CHUNK)
-                .await?;
+            let page = self.store.list_devices(hub, after.as_deref(), CHUNK).await?;
             if page.items.iter().any(|device| is_match(query, device)) {
                 return Ok(true);
             }
@@ -159,15 +141,8 @@ impl App {
         }
         let mut after = None;
         loop {
-            let page = self
-                .store
-                .list_devices(hub, after.as_deref(), CHUNK)
-                .await?;
-            count += page
-                .items
-                .iter()
-                .filter(|device| is_match(query, device))
-                .count() as u64;
+            let page = self.store.list_devices(hub, after.as_deref(), CHUNK).await?;
+            count += page.items.iter().filter(|device| is_match(query, device)).count() as u64;
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(count),
@@ -177,8 +152,5 @@ impl App {
 }
 
 fn is_match(query: &Query, device: &Device) -> bool {
-    query
-        .filter
-        .as_ref()
-        .is_none_or(|filter| query::matches(filter, device))
+    query.filter.as_ref().is_none_or(|filter| query::matches(filter, device))
 }

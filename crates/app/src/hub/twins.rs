@@ -28,8 +28,7 @@ impl App {
         draft: &TwinDraft,
         precondition: &Precondition,
     ) -> Result<Device, No<HubRefusal>> {
-        self.write_twin(TwinWrite::Merge, hub, id, draft, precondition)
-            .await
+        self.write_twin(TwinWrite::Merge, hub, id, draft, precondition).await
     }
 
     /// Replaces tags and desired properties of a twin (H §3.3).
@@ -43,8 +42,7 @@ impl App {
         draft: &TwinDraft,
         precondition: &Precondition,
     ) -> Result<Device, No<HubRefusal>> {
-        self.write_twin(TwinWrite::Replace, hub, id, draft, precondition)
-            .await
+        self.write_twin(TwinWrite::Replace, hub, id, draft, precondition).await
     }
 
     async fn write_twin(
@@ -65,16 +63,9 @@ impl App {
             .map_err(No::Refused)?;
             let changes = ChangeSet::new()
                 .expecting(Expect::Twin(hub.clone(), id.clone(), device.twin.version))
-                .with(Change::PutTwin(
-                    hub.clone(),
-                    id.clone(),
-                    Box::new(written.clone()),
-                ));
+                .with(Change::PutTwin(hub.clone(), id.clone(), Box::new(written.clone())));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
-                return Ok(Device {
-                    identity: device.identity,
-                    twin: written,
-                });
+                return Ok(Device { identity: device.identity, twin: written });
             }
         }
         Err(No::Refused(HubRefusal::Conflict(id.to_string())))

@@ -9,10 +9,7 @@ fn hubs(weights: &[u32]) -> Vec<LinkedHub> {
 }
 
 fn place(device: usize, hubs: &[LinkedHub]) -> Option<HubName> {
-    hashed(
-        &name::id(&format!("device-{device}")),
-        &hubs.iter().collect::<Vec<_>>(),
-    )
+    hashed(&name::id(&format!("device-{device}")), &hubs.iter().collect::<Vec<_>>())
 }
 
 #[test]
@@ -22,10 +19,7 @@ fn shares_follow_the_weights() {
     let mut counts = [0_u32; 3];
     for device in 0..n_devices {
         let hub = place(device, &hubs).expect("a hub");
-        let at = hubs
-            .iter()
-            .position(|h| h.name == hub)
-            .expect("one of them");
+        let at = hubs.iter().position(|h| h.name == hub).expect("one of them");
         counts[at] += 1;
     }
     // Four standard deviations of a binomial draw, and then some.
@@ -43,18 +37,11 @@ fn a_new_hub_takes_its_share_and_nothing_else_moves() {
     for device in 0..4_000 {
         let (was, is) = (place(device, &before), place(device, &after));
         if was != is {
-            assert_eq!(
-                is.as_ref(),
-                Some(newcomer),
-                "moved to a hub that was there before"
-            );
+            assert_eq!(is.as_ref(), Some(newcomer), "moved to a hub that was there before");
             moved += 1;
         }
     }
-    assert!(
-        (850..1150).contains(&moved),
-        "a quarter moves, {moved} of 4000 did"
-    );
+    assert!((850..1150).contains(&moved), "a quarter moves, {moved} of 4000 did");
 }
 
 #[test]

@@ -25,39 +25,17 @@ fn put_draft(
     };
     let limits = EnrollmentLimits::default();
     let seed = existing.map_or(1, |_| 2);
-    put_individual(
-        existing,
-        draft,
-        &precondition,
-        &Usage::default(),
-        &limits,
-        NOW,
-        &fresh(seed),
-    )
+    put_individual(existing, draft, &precondition, &Usage::default(), &limits, NOW, &fresh(seed))
 }
 
 fn group(attestation: AttestationDraft) -> Result<EnrollmentGroup, OperatorRefusal> {
-    let draft = GroupDraft {
-        group_id: name::group("line-4"),
-        draft: draft(attestation),
-    };
+    let draft = GroupDraft { group_id: name::group("line-4"), draft: draft(attestation) };
     let limits = EnrollmentLimits::default();
-    put_group(
-        None,
-        draft,
-        &Precondition::None,
-        &Usage::default(),
-        &limits,
-        NOW,
-        &fresh(1),
-    )
+    put_group(None, draft, &Precondition::None, &Usage::default(), &limits, NOW, &fresh(1))
 }
 
 fn no_keys() -> AttestationDraft {
-    AttestationDraft::SymmetricKey {
-        primary: None,
-        secondary: None,
-    }
+    AttestationDraft::SymmetricKey { primary: None, secondary: None }
 }
 
 #[test]
@@ -71,11 +49,7 @@ fn the_precondition_decides_between_creating_and_replacing() {
     };
     check(None, Precondition::Any, Err(OperatorRefusal::StaleEtag));
     check(None, stale(), Err(OperatorRefusal::StaleEtag));
-    check(
-        Some(&existing),
-        Precondition::None,
-        Err(OperatorRefusal::EnrollmentExists),
-    );
+    check(Some(&existing), Precondition::None, Err(OperatorRefusal::EnrollmentExists));
     check(Some(&existing), stale(), Err(OperatorRefusal::StaleEtag));
     check(Some(&existing), Precondition::Any, Ok(()));
     check(Some(&existing), etag, Ok(()));
@@ -98,21 +72,13 @@ fn a_switch_of_type_makes_new_keys() {
     let by_certificate =
         put(None, client(Some(leaf.der()), None), Precondition::None).expect("created");
     let switched = put(Some(&by_certificate), no_keys(), Precondition::Any).expect("switched");
-    assert!(matches!(
-        switched.terms.attestation,
-        AttestationMechanism::SymmetricKey(_)
-    ));
+    assert!(matches!(switched.terms.attestation, AttestationMechanism::SymmetricKey(_)));
 }
 
 fn keep(thumbprint: Option<&str>) -> AttestationDraft {
-    let primary = Some(CertificateDraft::Keep {
-        thumbprint: thumbprint.map(str::to_owned),
-    });
+    let primary = Some(CertificateDraft::Keep { thumbprint: thumbprint.map(str::to_owned) });
     AttestationDraft::X509 {
-        client: Some(Slots {
-            primary,
-            secondary: None,
-        }),
+        client: Some(Slots { primary, secondary: None }),
         signing: None,
         ca_references: None,
     }
@@ -124,12 +90,8 @@ fn a_slot_with_info_alone_keeps_its_certificate_and_a_slot_left_out_loses_it() {
         Credential::self_signed(Profile::leaf("press-17")),
         Credential::self_signed(Profile::leaf("press-17")),
     );
-    let made = put(
-        None,
-        client(Some(a.der()), Some(b.der())),
-        Precondition::None,
-    )
-    .expect("created");
+    let made =
+        put(None, client(Some(a.der()), Some(b.der())), Precondition::None).expect("created");
     let AttestationMechanism::X509Client(slots) = &made.terms.attestation else {
         panic!("certificates");
     };
@@ -139,11 +101,7 @@ fn a_slot_with_info_alone_keeps_its_certificate_and_a_slot_left_out_loses_it() {
         let AttestationMechanism::X509Client(now) = &kept.terms.attestation else {
             panic!("certificates");
         };
-        assert_eq!(
-            now.primary.as_ref().map(|c| c.der.as_slice()),
-            Some(b.der()),
-            "moved up"
-        );
+        assert_eq!(now.primary.as_ref().map(|c| c.der.as_slice()), Some(b.der()), "moved up");
         assert_eq!(now.secondary, None, "left out");
     }
     let same = put(Some(&made), keep(None), Precondition::Any).expect("kept");
@@ -151,14 +109,8 @@ fn a_slot_with_info_alone_keeps_its_certificate_and_a_slot_left_out_loses_it() {
         panic!("certificates");
     };
     assert_eq!(now.primary, slots.primary);
-    check_refused(
-        put(Some(&made), keep(Some("00")), Precondition::Any),
-        "send `certificate`",
-    );
-    check_refused(
-        put(None, keep(None), Precondition::None),
-        "no stored certificate",
-    );
+    check_refused(put(Some(&made), keep(Some("00")), Precondition::Any), "send `certificate`");
+    check_refused(put(None, keep(None), Precondition::None), "no stored certificate");
 }
 
 fn check_refused<T: std::fmt::Debug>(outcome: Result<T, OperatorRefusal>, says: &str) {
@@ -170,19 +122,12 @@ fn check_refused<T: std::fmt::Debug>(outcome: Result<T, OperatorRefusal>, says: 
 fn each_family_has_its_mechanisms() {
     let ca = Ca::root("root");
     let leaf = Credential::self_signed(Profile::leaf("press-17"));
-    let tpm = || {
-        AttestationDraft::Tpm(TpmIdentity {
-            endorsement_key: vec![1],
-            storage_root_key: None,
-        })
-    };
+    let tpm =
+        || AttestationDraft::Tpm(TpmIdentity { endorsement_key: vec![1], storage_root_key: None });
     let names = || AttestationDraft::X509 {
         client: None,
         signing: None,
-        ca_references: Some(Slots {
-            primary: Some("root-ca".to_owned()),
-            secondary: None,
-        }),
+        ca_references: Some(Slots { primary: Some("root-ca".to_owned()), secondary: None }),
     };
     let two_kinds = AttestationDraft::X509 {
         client: None,
@@ -190,10 +135,7 @@ fn each_family_has_its_mechanisms() {
             primary: Some(CertificateDraft::Der(ca.der().to_vec())),
             secondary: None,
         }),
-        ca_references: Some(Slots {
-            primary: Some("root-ca".to_owned()),
-            secondary: None,
-        }),
+        ca_references: Some(Slots { primary: Some("root-ca".to_owned()), secondary: None }),
     };
     assert!(put(None, tpm(), Precondition::None).is_ok());
     check_refused(group(tpm()), "individual");
@@ -204,15 +146,9 @@ fn each_family_has_its_mechanisms() {
         "clientCertificates",
     );
     check_refused(put(None, names(), Precondition::None), "clientCertificates");
-    assert!(
-        group(names()).is_ok(),
-        "an unknown name is accepted at enrollment time"
-    );
+    assert!(group(names()).is_ok(), "an unknown name is accepted at enrollment time");
     check_refused(group(signing(None, None)), "needs a primary or a secondary");
-    check_refused(
-        group(signing(Some(b"junk"), None)),
-        "signingCertificates.primary.certificate",
-    );
+    check_refused(group(signing(Some(b"junk"), None)), "signingCertificates.primary.certificate");
 }
 
 #[test]
@@ -222,34 +158,16 @@ fn allocation_rules_are_checked_when_written() {
         change(&mut draft);
         check_refused(put_draft(None, draft, Precondition::None), says);
     };
-    check(
-        &|d| d.iot_hubs = Some(vec!["a.b".to_owned()]),
-        "allocationPolicy must be specified",
-    );
-    check(
-        &|d| d.allocation_policy = Some(AllocationPolicy::Custom),
-        "customAllocationDefinition",
-    );
+    check(&|d| d.iot_hubs = Some(vec!["a.b".to_owned()]), "allocationPolicy must be specified");
+    check(&|d| d.allocation_policy = Some(AllocationPolicy::Custom), "customAllocationDefinition");
     let webhook = |url: &str, version: &str| {
-        Some(CustomAllocation {
-            webhook_url: url.to_owned(),
-            api_version: version.to_owned(),
-        })
+        Some(CustomAllocation { webhook_url: url.to_owned(), api_version: version.to_owned() })
     };
-    check(
-        &|d| d.custom_allocation = webhook("http://x.test", "2021-10-01"),
-        "https://",
-    );
-    check(
-        &|d| d.custom_allocation = webhook("https://x.test", "2018-04-01"),
-        "2018-09-01",
-    );
+    check(&|d| d.custom_allocation = webhook("http://x.test", "2021-10-01"), "https://");
+    check(&|d| d.custom_allocation = webhook("https://x.test", "2018-04-01"), "2018-09-01");
     let mut hubless = draft(no_keys());
     hubless.allocation_policy = Some(AllocationPolicy::Static);
-    assert!(
-        put_draft(None, hubless, Precondition::None).is_ok(),
-        "fails at registration only"
-    );
+    assert!(put_draft(None, hubless, Precondition::None).is_ok(), "fails at registration only");
 }
 
 #[test]
@@ -265,25 +183,13 @@ fn what_was_not_sent_stays_absent_and_creation_time_survives() {
     assert_eq!(nulled.terms.created, made.terms.created);
     let mut off = draft(no_keys());
     off.provisioning_status = Sent::Value(ProvisioningStatus::Disabled);
-    assert!(
-        !put_draft(None, off, Precondition::None)
-            .expect("created")
-            .terms
-            .is_enabled()
-    );
+    assert!(!put_draft(None, off, Precondition::None).expect("created").terms.is_enabled());
 }
 
 #[test]
 fn limits_count_new_entries_only() {
-    let limits = EnrollmentLimits {
-        individuals: 5,
-        x509_groups: 1,
-        symmetric_key_groups: 0,
-    };
-    let usage = Usage {
-        individual_enrollments: 5,
-        ..Usage::default()
-    };
+    let limits = EnrollmentLimits { individuals: 5, x509_groups: 1, symmetric_key_groups: 0 };
+    let usage = Usage { individual_enrollments: 5, ..Usage::default() };
     let draft_of = || IndividualDraft {
         registration_id: name::id("press-17"),
         device_id: None,
@@ -291,38 +197,16 @@ fn limits_count_new_entries_only() {
         draft: draft(no_keys()),
     };
     let existing = put(None, no_keys(), Precondition::None).expect("created");
-    let full = put_individual(
-        None,
-        draft_of(),
-        &Precondition::None,
-        &usage,
-        &limits,
-        NOW,
-        &fresh(1),
-    );
+    let full =
+        put_individual(None, draft_of(), &Precondition::None, &usage, &limits, NOW, &fresh(1));
     check_refused(full, "the limit of 5 individual enrollments");
     let any = Precondition::Any;
     assert!(
-        put_individual(
-            Some(&existing),
-            draft_of(),
-            &any,
-            &usage,
-            &limits,
-            NOW,
-            &fresh(1)
-        )
-        .is_ok()
+        put_individual(Some(&existing), draft_of(), &any, &usage, &limits, NOW, &fresh(1)).is_ok()
     );
-    let group = GroupDraft {
-        group_id: name::group("g"),
-        draft: draft(no_keys()),
-    };
+    let group = GroupDraft { group_id: name::group("g"), draft: draft(no_keys()) };
     let none = Precondition::None;
-    check_refused(
-        put_group(None, group, &none, &usage, &limits, NOW, &fresh(1)),
-        "the limit of 0",
-    );
+    check_refused(put_group(None, group, &none, &usage, &limits, NOW, &fresh(1)), "the limit of 0");
 }
 
 #[test]
@@ -341,18 +225,8 @@ fn bulk_modes_map_to_preconditions() {
     check(Update, None, true, Ok(Precondition::None));
     check(Update, Some("e"), true, Ok(tag()));
     check(Update, Some("*"), true, Ok(Precondition::Any));
-    check(
-        Update,
-        Some("e"),
-        false,
-        Err(OperatorRefusal::EnrollmentNotFound),
-    );
-    check(
-        UpdateIfMatchEtag,
-        None,
-        true,
-        Err(OperatorRefusal::StaleEtag),
-    );
+    check(Update, Some("e"), false, Err(OperatorRefusal::EnrollmentNotFound));
+    check(UpdateIfMatchEtag, None, true, Err(OperatorRefusal::StaleEtag));
     check(UpdateIfMatchEtag, Some("e"), true, Ok(tag()));
     check(Delete, Some("stale"), true, Ok(Precondition::None));
 }
@@ -367,14 +241,6 @@ fn a_delete_needs_something_to_delete_and_a_fitting_etag() {
     let terms = Some(&existing.terms);
     check(terms, Precondition::None, Ok(()));
     check(terms, Precondition::Any, Ok(()));
-    check(
-        terms,
-        Precondition::Tag("x".to_owned()),
-        Err(OperatorRefusal::StaleEtag),
-    );
-    check(
-        None,
-        Precondition::Any,
-        Err(OperatorRefusal::EnrollmentNotFound),
-    );
+    check(terms, Precondition::Tag("x".to_owned()), Err(OperatorRefusal::StaleEtag));
+    check(None, Precondition::Any, Err(OperatorRefusal::EnrollmentNotFound));
 }

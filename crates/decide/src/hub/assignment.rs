@@ -59,12 +59,7 @@ pub fn device(
         let twin = twin::fresh(tags, desired, now)?;
         let identity = DeviceIdentity {
             iot_edge: assignee.iot_edge,
-            ..identity::new(
-                assignee.device_id.clone(),
-                assignee.authentication.clone(),
-                now,
-                fresh,
-            )
+            ..identity::new(assignee.device_id.clone(), assignee.authentication.clone(), now, fresh)
         };
         return Ok(Device { identity, twin });
     };
@@ -77,10 +72,7 @@ pub fn device(
         TwinRule::Reset => overwritten(initial())?,
         TwinRule::Migrate(old) => overwritten((Some(&old.tags), Some(&old.desired.content)))?,
     };
-    Ok(Device {
-        identity: refreshed(&device.identity, assignee),
-        twin,
-    })
+    Ok(Device { identity: refreshed(&device.identity, assignee), twin })
 }
 
 fn refreshed(old: &DeviceIdentity, assignee: &Assignee<'_>) -> DeviceIdentity {

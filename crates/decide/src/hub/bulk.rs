@@ -61,13 +61,10 @@ pub fn check_batch(elements: &[BulkDevice]) -> Result<(), HubRefusal> {
         return Err(HubRefusal::TooManyDevices(elements.len()));
     }
     let mut seen = HashSet::new();
-    match elements
-        .iter()
-        .find(|element| !seen.insert(&element.identity.device_id))
-    {
-        Some(again) => Err(HubRefusal::DeviceDefinedMultipleTimes(
-            again.identity.device_id.to_string(),
-        )),
+    match elements.iter().find(|element| !seen.insert(&element.identity.device_id)) {
+        Some(again) => {
+            Err(HubRefusal::DeviceDefinedMultipleTimes(again.identity.device_id.to_string()))
+        }
         None => Ok(()),
     }
 }
@@ -86,9 +83,9 @@ fn act(
             let twin = twin::fresh(tags, desired, now)?;
             Ok(BulkAction::Put(Box::new(Device { identity, twin })))
         }
-        (Mode::Create, Some(device)) => Err(HubRefusal::DeviceExists(
-            device.identity.device_id.to_string(),
-        )),
+        (Mode::Create, Some(device)) => {
+            Err(HubRefusal::DeviceExists(device.identity.device_id.to_string()))
+        }
         (Mode::Update | Mode::CreateOrUpdate, Some(device)) => update(device, element, now, fresh),
         (Mode::UpdateIfMatchEtag | Mode::CreateOrUpdateIfMatchEtag, Some(device)) => {
             identity::check_etag(&device.identity, &precondition(element.etag.as_deref()))?;
@@ -119,9 +116,7 @@ fn act(
             | Mode::UpdateTwin
             | Mode::UpdateTwinIfMatchEtag,
             None,
-        ) => Err(HubRefusal::DeviceNotFound(
-            element.identity.device_id.to_string(),
-        )),
+        ) => Err(HubRefusal::DeviceNotFound(element.identity.device_id.to_string())),
     }
 }
 
@@ -139,10 +134,7 @@ fn update(
 /// An etag inside a body means what it means in `If-Match` (H §2.6).
 fn precondition(etag: Option<&str>) -> Precondition {
     let text = etag.unwrap_or_default().trim();
-    let bare = text
-        .strip_prefix('"')
-        .and_then(|t| t.strip_suffix('"'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
     match bare {
         "" => Precondition::None,
         "*" => Precondition::Any,
@@ -168,10 +160,7 @@ impl From<HubRefusal> for BulkError {
             HubRefusal::DeviceDefinedMultipleTimes(_) => "DeviceDefinedMultipleTimes",
             HubRefusal::NotImplemented(_) => "InvalidOperation",
         };
-        Self {
-            code,
-            status: refusal.to_string(),
-        }
+        Self { code, status: refusal.to_string() }
     }
 }
 

@@ -45,24 +45,18 @@ pub fn put(
     match (existing, precondition) {
         (None, Precondition::None) => {
             let identity = created(draft, now, fresh)?;
-            Ok(Device {
-                identity,
-                twin: twin::fresh(None, None, now)?,
-            })
+            Ok(Device { identity, twin: twin::fresh(None, None, now)? })
         }
         (None, Precondition::Any | Precondition::Tag(_)) => {
             Err(HubRefusal::DeviceNotFound(draft.device_id.to_string()))
         }
-        (Some(device), Precondition::None) => Err(HubRefusal::DeviceExists(
-            device.identity.device_id.to_string(),
-        )),
+        (Some(device), Precondition::None) => {
+            Err(HubRefusal::DeviceExists(device.identity.device_id.to_string()))
+        }
         (Some(device), Precondition::Any | Precondition::Tag(_)) => {
             check_etag(&device.identity, precondition)?;
             let identity = updated(&device.identity, draft, now, fresh)?;
-            Ok(Device {
-                identity,
-                twin: device.twin.clone(),
-            })
+            Ok(Device { identity, twin: device.twin.clone() })
         }
     }
 }
@@ -102,11 +96,7 @@ pub fn authentication(
             secondary_thumbprint: None,
         });
     };
-    for thumbprint in draft
-        .primary_thumbprint
-        .iter()
-        .chain(&draft.secondary_thumbprint)
-    {
+    for thumbprint in draft.primary_thumbprint.iter().chain(&draft.secondary_thumbprint) {
         check_thumbprint(thumbprint)?;
     }
     let has_thumbprint = draft.primary_thumbprint.is_some() || draft.secondary_thumbprint.is_some();
@@ -115,10 +105,9 @@ pub fn authentication(
         false => AuthenticationKind::Sas,
     });
     let keys = match (&draft.primary_key, &draft.secondary_key) {
-        (Some(primary), Some(secondary)) => Some(SymmetricKeys {
-            primary: primary.clone(),
-            secondary: secondary.clone(),
-        }),
+        (Some(primary), Some(secondary)) => {
+            Some(SymmetricKeys { primary: primary.clone(), secondary: secondary.clone() })
+        }
         (None, None) => match kind {
             AuthenticationKind::Sas => Some(generated_keys(fresh)),
             AuthenticationKind::SelfSigned | AuthenticationKind::CertificateAuthority => None,
@@ -173,11 +162,7 @@ pub(super) fn updated(
         etag_counter: old.etag_counter.saturating_add(1),
         status,
         status_reason: draft.status_reason.clone(),
-        status_updated: if status == old.status {
-            old.status_updated
-        } else {
-            Some(now)
-        },
+        status_updated: if status == old.status { old.status_updated } else { Some(now) },
         authentication: authentication(draft.authentication.as_ref(), fresh)?,
         iot_edge: draft.iot_edge.unwrap_or(false),
         device_scope: draft.device_scope.clone(),
@@ -240,10 +225,7 @@ fn counter_in(tag: &str) -> String {
 }
 
 fn check_draft(draft: &IdentityDraft) -> Result<(), HubRefusal> {
-    let reason_chars = draft
-        .status_reason
-        .as_ref()
-        .map_or(0, |reason| reason.chars().count());
+    let reason_chars = draft.status_reason.as_ref().map_or(0, |reason| reason.chars().count());
     if reason_chars > MAX_STATUS_REASON_CHARS {
         return Err(invalid(format!(
             "statusReason has {reason_chars} characters, at most {MAX_STATUS_REASON_CHARS} are allowed"
@@ -255,11 +237,7 @@ fn check_draft(draft: &IdentityDraft) -> Result<(), HubRefusal> {
             draft.parent_scopes.len()
         )));
     }
-    match draft
-        .device_scope
-        .iter()
-        .chain(&draft.parent_scopes)
-        .find(|s| s.len() > MAX_SCOPE_BYTES)
+    match draft.device_scope.iter().chain(&draft.parent_scopes).find(|s| s.len() > MAX_SCOPE_BYTES)
     {
         Some(scope) => Err(invalid(format!(
             "a device scope has {} bytes, at most {MAX_SCOPE_BYTES} are allowed",
@@ -287,10 +265,7 @@ fn generated_keys(fresh: &Fresh) -> SymmetricKeys {
         bytes.copy_from_slice(&random[..32]);
         SymmetricKey::derived(&bytes)
     };
-    SymmetricKeys {
-        primary: key(&fresh.primary_key),
-        secondary: key(&fresh.secondary_key),
-    }
+    SymmetricKeys { primary: key(&fresh.primary_key), secondary: key(&fresh.secondary_key) }
 }
 
 fn invalid(text: impl Into<String>) -> HubRefusal {

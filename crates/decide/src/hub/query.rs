@@ -52,11 +52,7 @@ fn truth(filter: &Filter, device: &Device) -> Option<bool> {
         Filter::Compare(path, comparison, literal) => {
             compare(&primitive(path, device)?, *comparison, literal)
         }
-        Filter::Among {
-            path,
-            literals,
-            negated,
-        } => {
+        Filter::Among { path, literals, negated } => {
             let field = primitive(path, device)?;
             let found = literals.iter().any(|literal| is_equal(&field, literal));
             Some(found != *negated)
@@ -109,9 +105,7 @@ fn order_of_numbers(left: &str, right: &str) -> Option<Ordering> {
     if let (Ok(left), Ok(right)) = (left.parse::<i64>(), right.parse::<i64>()) {
         return Some(left.cmp(&right));
     }
-    left.parse::<f64>()
-        .ok()?
-        .partial_cmp(&right.parse::<f64>().ok()?)
+    left.parse::<f64>().ok()?.partial_cmp(&right.parse::<f64>().ok()?)
 }
 
 #[cfg(test)]

@@ -61,10 +61,7 @@ pub(super) fn no_authentication() -> AuthenticationDraft {
 }
 
 pub(super) fn keys(byte: u8) -> SymmetricKeys {
-    SymmetricKeys {
-        primary: key(byte),
-        secondary: key(byte + 1),
-    }
+    SymmetricKeys { primary: key(byte), secondary: key(byte + 1) }
 }
 
 pub(super) fn key(byte: u8) -> SymmetricKey {
@@ -83,10 +80,7 @@ pub(super) fn sas(byte: u8) -> DeviceAuthentication {
 /// A twin draft from texts; an empty text is a section not sent.
 pub(super) fn sections(tags: &str, desired: &str) -> TwinDraft {
     let section = |text: &str| (!text.is_empty()).then(|| json(text));
-    TwinDraft {
-        tags: section(tags),
-        desired: section(desired),
-    }
+    TwinDraft { tags: section(tags), desired: section(desired) }
 }
 
 pub(super) fn json(text: &str) -> Json {
@@ -101,12 +95,9 @@ fn from_serde(value: &serde_json::Value) -> Json {
         Value::Number(n) => Json::Number(n.to_string().into()),
         Value::String(text) => Json::String(text.clone()),
         Value::Array(items) => Json::Array(items.iter().map(from_serde).collect()),
-        Value::Object(members) => Json::Object(
-            members
-                .iter()
-                .map(|(k, v)| (k.clone(), from_serde(v)))
-                .collect(),
-        ),
+        Value::Object(members) => {
+            Json::Object(members.iter().map(|(k, v)| (k.clone(), from_serde(v))).collect())
+        }
     }
 }
 
@@ -119,14 +110,9 @@ pub(super) fn stamps(node: &Metadata) -> String {
         Some(LATER) => "l",
         Some(_) => "?",
     };
-    let version = node
-        .last_updated_version
-        .map_or(String::new(), |version| version.to_string());
-    let members: Vec<String> = node
-        .members
-        .iter()
-        .map(|(name, node)| format!("{name}:{}", stamps(node)))
-        .collect();
+    let version = node.last_updated_version.map_or(String::new(), |version| version.to_string());
+    let members: Vec<String> =
+        node.members.iter().map(|(name, node)| format!("{name}:{}", stamps(node))).collect();
     match members.is_empty() {
         true => format!("{at}{version}"),
         false => format!("{at}{version}({})", members.join(" ")),

@@ -36,16 +36,10 @@ pub fn fresh(
 ) -> Result<Twin, HubRefusal> {
     let tags = whole(TAGS, initial_tags, MAX_TAGS_BYTES)?;
     let desired = whole(DESIRED, initial_desired, MAX_PROPERTIES_BYTES)?;
-    let plain = Stamp {
-        at: Some(now),
-        version: None,
-    };
+    let plain = Stamp { at: Some(now), version: None };
     let stamp = match desired.is_empty_object() {
         true => plain,
-        false => Stamp {
-            at: None,
-            version: Some(1),
-        },
+        false => Stamp { at: None, version: Some(1) },
     };
     Ok(Twin {
         tags,
@@ -55,12 +49,7 @@ pub fn fresh(
             version_number: 1,
         },
         reported: TwinSection {
-            metadata: stamped(
-                &Json::empty_object(),
-                None,
-                Some(&Json::empty_object()),
-                plain,
-            ),
+            metadata: stamped(&Json::empty_object(), None, Some(&Json::empty_object()), plain),
             content: Json::empty_object(),
             version_number: 1,
         },
@@ -95,12 +84,7 @@ pub fn patch(
         twin.tags = patched(TAGS, &twin.tags, tags, MAX_TAGS_BYTES)?;
     }
     if let Some(desired) = &draft.desired {
-        let content = patched(
-            DESIRED,
-            &twin.desired.content,
-            desired,
-            MAX_PROPERTIES_BYTES,
-        )?;
+        let content = patched(DESIRED, &twin.desired.content, desired, MAX_PROPERTIES_BYTES)?;
         write_desired(&mut twin, content, desired, now);
     }
     count_write(&mut twin);
@@ -119,12 +103,7 @@ pub fn replace(
     now: Timestamp,
 ) -> Result<Twin, HubRefusal> {
     check_etag(existing, precondition)?;
-    overwritten(
-        &existing.twin,
-        draft.tags.as_ref(),
-        draft.desired.as_ref(),
-        now,
-    )
+    overwritten(&existing.twin, draft.tags.as_ref(), draft.desired.as_ref(), now)
 }
 
 /// What a device's own patch makes of its reported properties. The etag stays: it counts what
@@ -138,17 +117,9 @@ pub fn patch_reported(twin: &Twin, patch: &Json, now: Timestamp) -> Result<Twin,
     if *patch == Json::Null {
         return Err(limits::not_an_object(REPORTED));
     }
-    let content = patched(
-        REPORTED,
-        &twin.reported.content,
-        patch,
-        MAX_PROPERTIES_BYTES,
-    )?;
+    let content = patched(REPORTED, &twin.reported.content, patch, MAX_PROPERTIES_BYTES)?;
     let mut twin = twin.clone();
-    let stamp = Stamp {
-        at: Some(now),
-        version: None,
-    };
+    let stamp = Stamp { at: Some(now), version: None };
     write(&mut twin.reported, content, patch, stamp);
     twin.version_number = twin.version_number.saturating_add(1);
     Ok(twin)
@@ -179,10 +150,7 @@ pub(super) fn overwritten(
 
 /// A twin whose reported properties were emptied; part of a write that counts already.
 pub(super) fn without_reported(mut twin: Twin, now: Timestamp) -> Twin {
-    let stamp = Stamp {
-        at: Some(now),
-        version: None,
-    };
+    let stamp = Stamp { at: Some(now), version: None };
     write(&mut twin.reported, Json::empty_object(), &Json::Null, stamp);
     twin
 }
@@ -192,9 +160,7 @@ fn check_etag(existing: &Device, precondition: &Precondition) -> Result<(), HubR
     match precondition {
         Precondition::None | Precondition::Any => Ok(()),
         Precondition::Tag(tag) if *tag == etag_text(&existing.twin) => Ok(()),
-        Precondition::Tag(_) => Err(HubRefusal::TwinEtag(
-            existing.identity.device_id.to_string(),
-        )),
+        Precondition::Tag(_) => Err(HubRefusal::TwinEtag(existing.identity.device_id.to_string())),
     }
 }
 
@@ -223,10 +189,7 @@ fn patched(name: &str, content: &Json, patch: &Json, max_bytes: usize) -> Result
 
 fn write_desired(twin: &mut Twin, content: Json, patch: &Json, now: Timestamp) {
     let version = twin.desired.version_number.saturating_add(1);
-    let stamp = Stamp {
-        at: Some(now),
-        version: Some(version),
-    };
+    let stamp = Stamp { at: Some(now), version: Some(version) };
     write(&mut twin.desired, content, patch, stamp);
 }
 

@@ -66,12 +66,7 @@ impl World {
 
     fn hub_of(&self, id: &str) -> HubName {
         let record = self.records.get(name::id(id).key()).expect("a record");
-        record
-            .assignment
-            .as_ref()
-            .expect("an assignment")
-            .hub
-            .clone()
+        record.assignment.as_ref().expect("an assignment").hub.clone()
     }
 }
 
@@ -87,11 +82,7 @@ impl Factory {
         let root = Ca::root("root");
         let intermediate = root.intermediate("line-4");
         let device = intermediate.leaf("press-17");
-        Self {
-            root,
-            intermediate,
-            device,
-        }
+        Self { root, intermediate, device }
     }
 
     fn on_intermediate(&self) -> AttestationDraft {
@@ -130,10 +121,7 @@ fn a_device_of_an_individual_enrollment_is_assigned_by_either_key() {
         assert_eq!(identity.device_id.as_str(), "press-17");
         assert_eq!(identity.authentication.kind, AuthenticationKind::Sas);
         let on_hub = identity.authentication.keys.as_ref().expect("keys");
-        assert_eq!(
-            (&on_hub.primary, &on_hub.secondary),
-            (&name::key(1), &name::key(2))
-        );
+        assert_eq!((&on_hub.primary, &on_hub.secondary), (&name::key(1), &name::key(2)));
     }
 }
 
@@ -144,18 +132,11 @@ fn a_wrong_key_another_devices_token_and_an_expired_one_are_refused() {
     let wrong = by_key("press-17", &name::key(9));
     check(&mut world, wrong, not_attested(AttestFailure::BadSignature));
     let stolen = request("press-17", token("press-18", &name::key(1)));
-    check(
-        &mut world,
-        stolen,
-        not_attested(AttestFailure::WrongResource),
-    );
+    check(&mut world, stolen, not_attested(AttestFailure::WrongResource));
     world.now = world.now.plus_secs(3600 + 301);
     let late = by_key("press-17", &name::key(1));
     check(&mut world, late, not_attested(AttestFailure::TokenExpired));
-    assert!(
-        world.records.is_empty(),
-        "a caller who proves nothing leaves nothing"
-    );
+    assert!(world.records.is_empty(), "a caller who proves nothing leaves nothing");
 }
 
 #[test]
@@ -163,16 +144,9 @@ fn nobody_enrolled_means_nobody_admitted() {
     let factory = Factory::new();
     let mut world = World::default();
     let not_enrolled = Heard::Refused(DeviceRefusal::NotEnrolled);
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        not_enrolled.clone(),
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), not_enrolled.clone());
     check(&mut world, factory.knocks(), not_enrolled);
-    let tpm = Evidence::Tpm {
-        endorsement_key: vec![1],
-        storage_root_key: None,
-    };
+    let tpm = Evidence::Tpm { endorsement_key: vec![1], storage_root_key: None };
     let tpm_not_enrolled = Heard::Refused(DeviceRefusal::TpmNotEnrolled);
     check(&mut world, request("press-17", tpm), tpm_not_enrolled);
     let nothing = request("press-17", Evidence::Nothing);
@@ -183,29 +157,13 @@ fn nobody_enrolled_means_nobody_admitted() {
 fn a_disabled_individual_enrollment_refuses_its_device_and_marks_the_record() {
     let mut world = World::default();
     world.enroll("press-17", one_key());
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     world.switch("press-17", ProvisioningStatus::Disabled);
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Disabled,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Disabled);
     let identity = &world.only_device().identity;
-    assert_eq!(
-        identity.status,
-        DeviceStatus::Enabled,
-        "disenrolling never touches the hub"
-    );
+    assert_eq!(identity.status, DeviceStatus::Enabled, "disenrolling never touches the hub");
     world.switch("press-17", ProvisioningStatus::Enabled);
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
 }
 
 #[test]
@@ -220,42 +178,26 @@ fn a_disabled_enrollment_is_not_told_to_those_who_prove_nothing() {
 fn deleting_an_individual_enrollment_refuses_its_device() {
     let mut world = World::default();
     world.enroll("press-17", one_key());
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     world.disenroll("press-17");
     let not_enrolled = Heard::Refused(DeviceRefusal::NotEnrolled);
     check(&mut world, by_key("press-17", &name::key(1)), not_enrolled);
-    assert!(
-        world.records.is_empty(),
-        "the record goes with the enrollment"
-    );
+    assert!(world.records.is_empty(), "the record goes with the enrollment");
     assert_eq!(world.devices.len(), 1, "the identity stays");
 }
 
 #[test]
 fn a_group_on_the_intermediate_admits_by_chain_and_by_leaf_alone() {
     let factory = Factory::new();
-    for evidence in [
-        factory.device.chain(),
-        factory.device.alone(),
-        factory.device.chain_with_root(),
-    ] {
+    for evidence in
+        [factory.device.chain(), factory.device.alone(), factory.device.chain_with_root()]
+    {
         let mut world = World::default();
         world.enroll_group("line-4", draft(factory.on_intermediate()));
-        check(
-            &mut world,
-            request("press-17", chain(evidence)),
-            Heard::Assigned,
-        );
+        check(&mut world, request("press-17", chain(evidence)), Heard::Assigned);
         let authentication = &world.only_device().identity.authentication;
         assert_eq!(authentication.kind, AuthenticationKind::SelfSigned);
-        assert_eq!(
-            authentication.primary_thumbprint,
-            authentication.secondary_thumbprint
-        );
+        assert_eq!(authentication.primary_thumbprint, authentication.secondary_thumbprint);
     }
 }
 
@@ -282,11 +224,7 @@ fn the_first_certificate_with_a_group_decides_even_when_disabled() {
     world.disenroll_group("line-4");
     check(&mut world, factory.knocks(), Heard::Assigned);
     world.disenroll_group("all");
-    check(
-        &mut world,
-        factory.knocks(),
-        Heard::Refused(DeviceRefusal::NotEnrolled),
-    );
+    check(&mut world, factory.knocks(), Heard::Refused(DeviceRefusal::NotEnrolled));
     assert_eq!(world.records.len(), 1, "a group's records stay behind");
 }
 
@@ -299,11 +237,7 @@ fn a_reissued_certificate_of_a_disabled_ca_does_not_step_around_its_group() {
     world.enroll_group("line-4", disabled(draft(factory.on_intermediate())));
     let mut certificates = factory.device.alone();
     certificates.push(model::CertificateDer(reissued.der().to_vec()));
-    check(
-        &mut world,
-        request("press-17", chain(certificates)),
-        Heard::Disabled,
-    );
+    check(&mut world, request("press-17", chain(certificates)), Heard::Disabled);
 }
 
 #[test]
@@ -311,17 +245,10 @@ fn one_device_of_a_group_is_excluded_by_its_certificate() {
     let factory = Factory::new();
     let mut world = World::default();
     world.enroll_group("line-4", draft(factory.on_intermediate()));
-    world.enroll(
-        "press-17",
-        disabled(draft(client(Some(factory.device.der()), None))),
-    );
+    world.enroll("press-17", disabled(draft(client(Some(factory.device.der()), None))));
     check(&mut world, factory.knocks(), Heard::Disabled);
     let neighbour = factory.intermediate.leaf("press-18");
-    check(
-        &mut world,
-        request("press-18", chain(neighbour.chain())),
-        Heard::Assigned,
-    );
+    check(&mut world, request("press-18", chain(neighbour.chain())), Heard::Assigned);
 }
 
 #[test]
@@ -341,11 +268,7 @@ fn an_enabled_entry_of_another_kind_shadows_the_group() {
     let mut world = World::default();
     world.enroll_group("line-4", draft(factory.on_intermediate()));
     world.enroll("press-17", one_key());
-    check(
-        &mut world,
-        factory.knocks(),
-        not_attested(AttestFailure::WrongKind),
-    );
+    check(&mut world, factory.knocks(), not_attested(AttestFailure::WrongKind));
 }
 
 #[test]
@@ -367,11 +290,7 @@ fn the_common_name_must_be_the_registration_id_in_any_letter_case() {
         world.register(other),
         Decision::Refuse(DeviceRefusal::NotAttested(AttestFailure::CommonName(_)))
     ));
-    check(
-        &mut world,
-        request("PRESS-17", chain(factory.device.chain())),
-        Heard::Assigned,
-    );
+    check(&mut world, request("PRESS-17", chain(factory.device.chain())), Heard::Assigned);
 }
 
 #[test]
@@ -390,10 +309,7 @@ fn expired_certificates_are_refused_wherever_they_stand() {
     let device = old.leaf("press-18");
     world.enroll_group("old", draft(signing(Some(old.der()), None)));
     let decision = world.register(request("press-18", chain(device.chain())));
-    assert!(
-        matches!(decision, Decision::Refuse(DeviceRefusal::NotAttested(_))),
-        "{decision:?}"
-    );
+    assert!(matches!(decision, Decision::Refuse(DeviceRefusal::NotAttested(_))), "{decision:?}");
 }
 
 #[test]
@@ -407,11 +323,7 @@ fn a_group_key_admits_derived_keys_and_not_itself() {
     let lower = attest::sas::derive(&name::key(1), "press-17");
     check(&mut world, by_key("PRESS-17", &lower), Heard::Assigned);
     let master = by_key("press-17", &name::key(1));
-    check(
-        &mut world,
-        master,
-        Heard::Refused(DeviceRefusal::NotEnrolled),
-    );
+    check(&mut world, master, Heard::Refused(DeviceRefusal::NotEnrolled));
 }
 
 #[test]
@@ -428,18 +340,10 @@ fn the_registration_limit_counts_orphans_and_spares_known_devices() {
     world.settings.max_registrations = 1;
     world.enroll("press-17", one_key());
     world.enroll("press-18", one_key());
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     let full = Heard::Refused(DeviceRefusal::TooManyRegistrations(1));
     check(&mut world, by_key("press-18", &name::key(1)), full);
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
 }
 
 #[test]
@@ -453,11 +357,8 @@ fn the_webhook_is_asked_and_its_failure_is_told() {
     });
     world.enroll("press-17", custom);
     check(&mut world, by_key("press-17", &name::key(1)), Heard::Asked);
-    let prepared = Prepared::new(
-        by_key("press-17", &name::key(1)),
-        &world.settings.attest.limits,
-    )
-    .expect("legal evidence");
+    let prepared = Prepared::new(by_key("press-17", &name::key(1)), &world.settings.attest.limits)
+        .expect("legal evidence");
     let facts = world.facts(&prepared.query());
     let said = Answer::Failed("Custom allocation failed with status code: 404".to_owned());
     let fresh = testkit::fresh(99);
@@ -472,38 +373,22 @@ fn static_allocation_goes_to_the_named_hub_and_fails_without_one() {
     named.allocation_policy = Some(AllocationPolicy::Static);
     named.iot_hubs = Some(vec!["HUB-2.example.test".to_owned()]);
     world.enroll("press-17", named);
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     assert_eq!(world.hub_of("press-17"), name::hub("hub-2"));
     let mut nameless = one_key();
     nameless.allocation_policy = Some(AllocationPolicy::Static);
     world.enroll("press-18", nameless);
-    check(
-        &mut world,
-        by_key("press-18", &name::key(1)),
-        Heard::Failed(400_208),
-    );
+    check(&mut world, by_key("press-18", &name::key(1)), Heard::Failed(400_208));
     let mut legacy = one_key();
     legacy.iot_hub_host_name = Some("hub-2.example.test".to_owned());
     world.enroll("press-19", legacy);
-    check(
-        &mut world,
-        by_key("press-19", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-19", &name::key(1)), Heard::Assigned);
     assert_eq!(world.hub_of("press-19"), name::hub("hub-2"));
     let mut unlinked = one_key();
     unlinked.allocation_policy = Some(AllocationPolicy::Hashed);
     unlinked.iot_hubs = Some(vec!["gone.example.test".to_owned()]);
     world.enroll("press-20", unlinked);
-    check(
-        &mut world,
-        by_key("press-20", &name::key(1)),
-        Heard::Failed(400_208),
-    );
+    check(&mut world, by_key("press-20", &name::key(1)), Heard::Failed(400_208));
 }
 
 #[test]
@@ -516,54 +401,26 @@ fn the_enrollments_device_id_counts_at_first_and_not_before_the_record_is_gone()
     };
     let mut world = World::default();
     world.enroll_as(named("Press@17"));
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     assert_eq!(world.only_device().identity.device_id.as_str(), "Press@17");
     world.enroll_as(named("renamed"));
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     assert_eq!(world.only_device().identity.device_id.as_str(), "Press@17");
     world.apply(ChangeSet::new().with(Change::DeleteRecord(name::id("press-17"))));
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
-    assert_eq!(
-        world.devices.len(),
-        2,
-        "the new device is made and the old one stays"
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+    assert_eq!(world.devices.len(), 2, "the new device is made and the old one stays");
 }
 
 #[test]
 fn an_identity_disabled_in_the_hub_stays_disabled() {
     let mut world = World::default();
     world.enroll("press-17", one_key());
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
-    let (at, mut device) = world
-        .devices
-        .iter()
-        .next()
-        .map(|(at, d)| (at.clone(), d.clone()))
-        .expect("a device");
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+    let (at, mut device) =
+        world.devices.iter().next().map(|(at, d)| (at.clone(), d.clone())).expect("a device");
     device.identity.status = DeviceStatus::Disabled;
     world.apply(ChangeSet::new().with(Change::PutIdentity(at.0, Box::new(device.identity))));
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     assert_eq!(world.only_device().identity.status, DeviceStatus::Disabled);
 }
 
@@ -571,19 +428,11 @@ fn an_identity_disabled_in_the_hub_stays_disabled() {
 fn an_identity_deleted_in_the_hub_is_made_again_for_an_enrolled_device() {
     let mut world = World::default();
     world.enroll("press-17", one_key());
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     let generation = world.only_device().identity.generation_id.clone();
     world.devices.clear();
     world.now = world.now.plus_secs(1);
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     assert_ne!(world.only_device().identity.generation_id, generation);
 }
 
@@ -599,11 +448,7 @@ fn moved(policy: Option<ReprovisionPolicy>) -> (World, Decision) {
         Json::Object(vec![("from".to_owned(), Json::from("enrollment"))]),
     )]));
     world.enroll("press-17", enrolled);
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     let mut device = world.only_device().clone();
     device.twin.tags.set("from", Json::from("operator"));
     world.apply(ChangeSet::new().with(Change::PutDevice(name::hub("hub-1"), Box::new(device))));
@@ -617,15 +462,9 @@ fn check_moved(policy: Option<ReprovisionPolicy>, hub: &str, tag: &str, substatu
     let (world, decision) = moved(policy);
     assert_eq!(heard(&decision), Heard::Assigned);
     assert_eq!(world.hub_of("press-17"), name::hub(hub));
-    assert_eq!(
-        world.only_device().twin.tags.get("from"),
-        Some(&Json::from(tag))
-    );
+    assert_eq!(world.only_device().twin.tags.get("from"), Some(&Json::from(tag)));
     let record = &world.records["press-17"];
-    assert_eq!(
-        record.assignment.as_ref().map(|a| a.substatus),
-        Some(substatus)
-    );
+    assert_eq!(record.assignment.as_ref().map(|a| a.substatus), Some(substatus));
 }
 
 fn reprovision(update: bool, migrate: bool) -> Option<ReprovisionPolicy> {
@@ -637,50 +476,20 @@ fn reprovision(update: bool, migrate: bool) -> Option<ReprovisionPolicy> {
 
 #[test]
 fn a_device_that_moves_takes_its_twin_along_or_begins_anew_or_stays() {
-    check_moved(
-        reprovision(true, true),
-        "hub-2",
-        "operator",
-        Substatus::DeviceDataMigrated,
-    );
+    check_moved(reprovision(true, true), "hub-2", "operator", Substatus::DeviceDataMigrated);
     check_moved(None, "hub-2", "operator", Substatus::DeviceDataMigrated);
-    check_moved(
-        reprovision(true, false),
-        "hub-2",
-        "enrollment",
-        Substatus::DeviceDataReset,
-    );
-    check_moved(
-        reprovision(false, false),
-        "hub-1",
-        "operator",
-        Substatus::InitialAssignment,
-    );
-    check_moved(
-        reprovision(false, true),
-        "hub-1",
-        "operator",
-        Substatus::InitialAssignment,
-    );
+    check_moved(reprovision(true, false), "hub-2", "enrollment", Substatus::DeviceDataReset);
+    check_moved(reprovision(false, false), "hub-1", "operator", Substatus::InitialAssignment);
+    check_moved(reprovision(false, true), "hub-1", "operator", Substatus::InitialAssignment);
 }
 
 #[test]
 fn a_device_that_comes_back_to_its_first_hub_is_told_so() {
     let (mut world, _) = moved(reprovision(true, true));
     world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
-    let assignment = world.records["press-17"]
-        .assignment
-        .as_ref()
-        .expect("assigned");
-    assert_eq!(
-        assignment.substatus,
-        Substatus::ReprovisionedToInitialAssignment
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+    let assignment = world.records["press-17"].assignment.as_ref().expect("assigned");
+    assert_eq!(assignment.substatus, Substatus::ReprovisionedToInitialAssignment);
 }
 
 #[test]
@@ -697,11 +506,7 @@ fn old_clients_without_a_policy_keep_their_hub() {
 fn a_second_registration_without_a_move_writes_the_record_alone() {
     let mut world = World::default();
     world.enroll("press-17", one_key());
-    check(
-        &mut world,
-        by_key("press-17", &name::key(1)),
-        Heard::Assigned,
-    );
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     match world.register(by_key("press-17", &name::key(1))) {
         Decision::Settle(settlement) => assert_eq!(settlement.changes.changes.len(), 1),
         other => panic!("{other:?}"),
@@ -716,17 +521,9 @@ fn a_rolled_certificate_reaches_the_hub_with_the_next_registration() {
     );
     let mut world = World::default();
     world.enroll("press-17", draft(client(Some(old.der()), Some(new.der()))));
-    check(
-        &mut world,
-        request("press-17", chain(old.alone())),
-        Heard::Assigned,
-    );
+    check(&mut world, request("press-17", chain(old.alone())), Heard::Assigned);
     let before = world.only_device().identity.authentication.clone();
-    check(
-        &mut world,
-        request("press-17", chain(new.alone())),
-        Heard::Assigned,
-    );
+    check(&mut world, request("press-17", chain(new.alone())), Heard::Assigned);
     let after = world.only_device().identity.authentication.clone();
     assert_ne!(before.primary_thumbprint, after.primary_thumbprint);
     assert_eq!(before.primary_thumbprint, after.secondary_thumbprint);
@@ -739,11 +536,8 @@ fn a_token_that_expires_during_the_polls_still_polls_and_no_other_does() {
     let Decision::Settle(settlement) = world.register(by_key("press-17", &name::key(1))) else {
         panic!("settled");
     };
-    let prepared = Prepared::new(
-        by_key("press-17", &name::key(1)),
-        &world.settings.attest.limits,
-    )
-    .expect("legal evidence");
+    let prepared = Prepared::new(by_key("press-17", &name::key(1)), &world.settings.attest.limits)
+        .expect("legal evidence");
     let facts = world.facts(&prepared.query());
     let poll = |operation: &OperationId, now: Timestamp| {
         record::poll(&facts, &prepared, operation, &world.settings.attest, now).cloned()
@@ -751,10 +545,7 @@ fn a_token_that_expires_during_the_polls_still_polls_and_no_other_does() {
     let later = world.now.plus_secs(3600);
     assert!(poll(&settlement.operation, later).is_ok());
     let other = OperationId::parse("4.0.other").expect("legal");
-    assert_eq!(
-        poll(&other, world.now),
-        Err(DeviceRefusal::UnknownOperation)
-    );
+    assert_eq!(poll(&other, world.now), Err(DeviceRefusal::UnknownOperation));
     let much_later = world.now.plus_secs(3600 + 301);
     assert_eq!(
         poll(&settlement.operation, much_later),
@@ -772,11 +563,7 @@ fn every_decision_tells_its_steps() {
     let facts = world.facts(&prepared.query());
     let fresh = testkit::fresh(1);
     let decided = register(&facts, &prepared, &world.settings, world.now, &fresh);
-    let told: Vec<String> = decided
-        .steps
-        .iter()
-        .map(|step| format!("{step:?}"))
-        .collect();
+    let told: Vec<String> = decided.steps.iter().map(|step| format!("{step:?}")).collect();
     let order = [
         "LookedUpIndividual",
         "LookedUpGroups",
@@ -787,9 +574,56 @@ fn every_decision_tells_its_steps() {
         "CandidateHubs",
         "Allocated",
     ];
-    let names: Vec<&str> = told
-        .iter()
-        .map(|step| step.split([' ', '(', '{']).next().unwrap_or_default())
-        .collect();
+    let names: Vec<&str> =
+        told.iter().map(|step| step.split([' ', '(', '{']).next().unwrap_or_default()).collect();
     assert_eq!(names, order, "{told:#?}");
+}
+
+#[test]
+fn a_leaf_that_only_claims_an_enrolled_issuer_is_refused() {
+    let factory = Factory::new();
+    let impostor = Ca::root("line-4").leaf("press-17");
+    for enrolled in [factory.on_intermediate(), factory.on_root()] {
+        let mut world = World::default();
+        world.enroll_group("line-4", draft(enrolled));
+        let mut certificates = impostor.alone();
+        certificates.push(model::CertificateDer(factory.intermediate.der().to_vec()));
+        for shown in [impostor.alone(), impostor.chain_with_root(), certificates] {
+            let decision = world.register(request("press-17", chain(shown)));
+            assert!(matches!(decision, Decision::Refuse(_)), "{decision:?}");
+        }
+        assert!(world.records.is_empty());
+    }
+}
+
+#[test]
+fn an_exclusion_is_not_told_to_those_who_prove_nothing() {
+    let factory = Factory::new();
+    let mut world = World::default();
+    world.enroll_group("line-4", draft(factory.on_intermediate()));
+    world.enroll("press-17", disabled(one_key()));
+    let stranger = Ca::root("elsewhere").leaf("press-17");
+    let knocks = request("press-17", chain(stranger.chain()));
+    check(&mut world, knocks, not_attested(AttestFailure::WrongKind));
+}
+
+#[test]
+fn what_is_written_expects_what_it_was_decided_from() {
+    let mut world = World::default();
+    world.enroll_group("line-4", one_key());
+    let device_key = attest::sas::derive(&name::key(1), "press-17");
+    let expects =
+        |world: &mut World, key: &SymmetricKey| match world.register(by_key("press-17", key)) {
+            Decision::Settle(settlement) => settlement.changes.expects,
+            other => panic!("{other:?}"),
+        };
+    let by_group = expects(&mut world, &device_key);
+    assert!(by_group.iter().any(|e| matches!(e, Expect::Groups(version) if *version > 0)));
+    assert!(by_group.contains(&Expect::Individual(name::id("press-17"), 0)), "{by_group:?}");
+    assert!(by_group.contains(&Expect::Record(name::id("press-17"), 0)), "{by_group:?}");
+    world.enroll("press-17", one_key());
+    let individually = expects(&mut world, &name::key(1));
+    let version = world.individuals["press-17"].terms.version;
+    assert!(individually.contains(&Expect::Individual(name::id("press-17"), version)));
+    assert!(!individually.iter().any(|e| matches!(e, Expect::Groups(_))));
 }

@@ -19,10 +19,7 @@ const MODES: [ImportMode; 9] = [
 fn element(mode: ImportMode) -> BulkDevice {
     BulkDevice {
         mode,
-        identity: IdentityDraft {
-            status: Some(DeviceStatus::Disabled),
-            ..draft("dev1")
-        },
+        identity: IdentityDraft { status: Some(DeviceStatus::Disabled), ..draft("dev1") },
         etag: None,
         twin_etag: None,
         twin: sections(r#"{"new":1}"#, r#"{"new":2}"#),
@@ -59,11 +56,7 @@ fn check(
             ..element(mode)
         };
         let result = decide(existing, &element, LATER, &fresh());
-        assert_eq!(
-            told(&result),
-            expected,
-            "{mode:?} with {etag:?}, {twin_etag:?}"
-        );
+        assert_eq!(told(&result), expected, "{mode:?} with {etag:?}, {twin_etag:?}");
     }
 }
 
@@ -81,9 +74,7 @@ fn modes_decide_by_the_table() {
             None,
             etag,
             etag,
-            [
-                created, created, created, missing, missing, missing, missing, missing, missing,
-            ],
+            [created, created, created, missing, missing, missing, missing, missing, missing],
         );
     }
     let exists = "DeviceAlreadyExists";
@@ -97,9 +88,7 @@ fn modes_decide_by_the_table() {
             Some(&device),
             etag,
             twin_etag,
-            [
-                exists, updated, stale, updated, stale, "delete", stale, patched, stale,
-            ],
+            [exists, updated, stale, updated, stale, "delete", stale, patched, stale],
         );
     }
     let (quoted, quoted_twin) = (format!("\"{etag}\""), format!("\"{twin_etag}\""));
@@ -113,9 +102,7 @@ fn modes_decide_by_the_table() {
             Some(&device),
             Some(etag),
             Some(twin_etag),
-            [
-                exists, updated, updated, updated, updated, "delete", "delete", patched, patched,
-            ],
+            [exists, updated, updated, updated, updated, "delete", "delete", patched, patched],
         );
     }
 }
@@ -123,39 +110,23 @@ fn modes_decide_by_the_table() {
 #[test]
 fn a_device_created_with_twin_content_starts_as_recorded() {
     let action = decide(None, &element(ImportMode::Create), CREATED, &fresh());
-    let Ok(BulkAction::Put(device)) = action else {
-        panic!("{action:?}")
-    };
+    let Ok(BulkAction::Put(device)) = action else { panic!("{action:?}") };
     assert_eq!(device.identity.status, DeviceStatus::Disabled);
     assert_eq!(device.identity.authentication.keys, Some(keys(3)));
     assert_eq!(twin::etag_text(&device.twin), "AAAAAAAAAAE=");
-    assert_eq!(
-        (
-            device.twin.version_number,
-            device.twin.desired.version_number
-        ),
-        (2, 1)
-    );
+    assert_eq!((device.twin.version_number, device.twin.desired.version_number), (2, 1));
     assert_eq!(stamps(&device.twin.desired.metadata), "-1(new:-1)");
 }
 
 #[test]
 fn an_update_without_a_twin_leaves_the_twin_alone_and_without_keys_mints_new_ones() {
     let device = existing();
-    let update = BulkDevice {
-        twin: TwinDraft::default(),
-        ..element(ImportMode::Update)
-    };
+    let update = BulkDevice { twin: TwinDraft::default(), ..element(ImportMode::Update) };
     let action = decide(Some(&device), &update, LATER, &fresh());
-    let Ok(BulkAction::Put(updated)) = action else {
-        panic!("{action:?}")
-    };
+    let Ok(BulkAction::Put(updated)) = action else { panic!("{action:?}") };
     assert_eq!(updated.twin, device.twin);
     assert_eq!(updated.identity.authentication, sas(3));
-    assert_eq!(
-        updated.identity.generation_id,
-        device.identity.generation_id
-    );
+    assert_eq!(updated.identity.generation_id, device.identity.generation_id);
     assert_eq!(updated.identity.status_updated, Some(LATER));
 }
 
@@ -163,31 +134,18 @@ fn an_update_without_a_twin_leaves_the_twin_alone_and_without_keys_mints_new_one
 fn content_that_breaks_a_rule_fails_its_element_by_name() {
     let mut bad_reason = element(ImportMode::Create);
     bad_reason.identity.status_reason = Some("x".repeat(129));
-    let bad_tags = BulkDevice {
-        twin: sections("[]", ""),
-        ..element(ImportMode::CreateOrUpdate)
-    };
-    let bad_desired = BulkDevice {
-        twin: sections("", r#"{"a.b":1}"#),
-        ..element(ImportMode::UpdateTwin)
-    };
+    let bad_tags = BulkDevice { twin: sections("[]", ""), ..element(ImportMode::CreateOrUpdate) };
+    let bad_desired =
+        BulkDevice { twin: sections("", r#"{"a.b":1}"#), ..element(ImportMode::UpdateTwin) };
     for (existing, element, code) in [
         (None, bad_reason, "ArgumentInvalid"),
         (None, bad_tags.clone(), "IotHubFormatError"),
         (Some(existing()), bad_tags, "IotHubFormatError"),
         (Some(existing()), bad_desired, "ArgumentInvalid"),
     ] {
-        assert_eq!(
-            told(&decide(existing.as_ref(), &element, LATER, &fresh())),
-            code
-        );
+        assert_eq!(told(&decide(existing.as_ref(), &element, LATER, &fresh())), code);
     }
-    let exists = decide(
-        Some(&existing()),
-        &element(ImportMode::Create),
-        LATER,
-        &fresh(),
-    );
+    let exists = decide(Some(&existing()), &element(ImportMode::Create), LATER, &fresh());
     assert_eq!(
         exists.expect_err("exists").status,
         "A device with ID 'dev1' is already registered."
@@ -198,19 +156,13 @@ fn content_that_breaks_a_rule_fails_its_element_by_name() {
 fn a_batch_holds_at_most_100_devices_each_once() {
     let batch = |ids: &[String]| -> Vec<BulkDevice> {
         ids.iter()
-            .map(|id| BulkDevice {
-                identity: draft(id),
-                ..element(ImportMode::Create)
-            })
+            .map(|id| BulkDevice { identity: draft(id), ..element(ImportMode::Create) })
             .collect()
     };
     let ids = |n| (0..n).map(|i| format!("dev{i}")).collect::<Vec<_>>();
     assert_eq!(check_batch(&batch(&[])), Ok(()));
     assert_eq!(check_batch(&batch(&ids(100))), Ok(()));
-    assert_eq!(
-        check_batch(&batch(&ids(101))),
-        Err(HubRefusal::TooManyDevices(101))
-    );
+    assert_eq!(check_batch(&batch(&ids(101))), Err(HubRefusal::TooManyDevices(101)));
     let named = |ids: &[&str]| batch(&ids.iter().map(|&id| id.to_owned()).collect::<Vec<_>>());
     assert_eq!(check_batch(&named(&["a", "A"])), Ok(()));
     assert_eq!(

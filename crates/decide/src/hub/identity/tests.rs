@@ -34,13 +34,7 @@ fn preconditions_decide_by_the_matrix() {
     };
     let check = |existing: Option<&Device>, precondition: Precondition, put_, delete_| {
         assert_eq!(
-            outcome(put(
-                existing,
-                &draft("dev1"),
-                &precondition,
-                LATER,
-                &fresh()
-            )),
+            outcome(put(existing, &draft("dev1"), &precondition, LATER, &fresh())),
             put_,
             "PUT, exists: {}, {precondition:?}",
             existing.is_some()
@@ -53,12 +47,7 @@ fn preconditions_decide_by_the_matrix() {
         );
     };
     let there = Some(&device);
-    check(
-        there,
-        Precondition::None,
-        exists(),
-        Outcome::Refused(HubRefusal::EtagMissing),
-    );
+    check(there, Precondition::None, exists(), Outcome::Refused(HubRefusal::EtagMissing));
     check(there, Precondition::Any, Outcome::Done, Outcome::Done);
     check(there, current(), Outcome::Done, Outcome::Done);
     check(there, stale(), etag(), etag());
@@ -101,14 +90,7 @@ fn an_update_replaces_everything_but_what_the_hub_keeps() {
     old.identity.last_activity = Some(CREATED);
     old.identity.authentication = sas(30);
     old.identity.version = 7;
-    let new = put(
-        Some(&old),
-        &draft("dev1"),
-        &Precondition::Any,
-        LATER,
-        &fresh(),
-    )
-    .expect("new");
+    let new = put(Some(&old), &draft("dev1"), &Precondition::Any, LATER, &fresh()).expect("new");
 
     assert_eq!(etag_text(&new.identity), "NzI3ODk0ODY0");
     assert_eq!(new.twin, old.twin);
@@ -127,28 +109,17 @@ fn an_update_replaces_everything_but_what_the_hub_keeps() {
 #[test]
 fn only_a_change_of_status_stamps_it() {
     let change = |device: &Device, status| {
-        let draft = IdentityDraft {
-            status,
-            ..draft("dev1")
-        };
+        let draft = IdentityDraft { status, ..draft("dev1") };
         put(Some(device), &draft, &Precondition::Any, LATER, &fresh()).expect("new")
     };
     let disabled = change(&dev1(), Some(DeviceStatus::Disabled));
     assert_eq!(disabled.identity.status_updated, Some(LATER));
-    assert_eq!(
-        change(&dev1(), Some(DeviceStatus::Enabled))
-            .identity
-            .status_updated,
-        None
-    );
+    assert_eq!(change(&dev1(), Some(DeviceStatus::Enabled)).identity.status_updated, None);
     let enabled_again = change(&disabled, None);
     assert_eq!(enabled_again.identity.status, DeviceStatus::Enabled);
     assert_eq!(enabled_again.identity.status_updated, Some(LATER));
 
-    let born_disabled = IdentityDraft {
-        status: Some(DeviceStatus::Disabled),
-        ..draft("dev2")
-    };
+    let born_disabled = IdentityDraft { status: Some(DeviceStatus::Disabled), ..draft("dev2") };
     let device = put(None, &born_disabled, &Precondition::None, CREATED, &fresh()).expect("new");
     assert_eq!(device.identity.status_updated, None);
 }
@@ -170,16 +141,9 @@ fn check_authentication(
     let described = format!("{draft:?}");
     match (authentication(Some(&draft), &fresh()), expected) {
         (Ok(authentication), Ok((kind, keys))) => {
-            assert_eq!(
-                (authentication.kind, authentication.keys),
-                (kind, keys),
-                "{described}"
-            );
+            assert_eq!((authentication.kind, authentication.keys), (kind, keys), "{described}");
             assert_eq!(authentication.primary_thumbprint, draft.primary_thumbprint);
-            assert_eq!(
-                authentication.secondary_thumbprint,
-                draft.secondary_thumbprint
-            );
+            assert_eq!(authentication.secondary_thumbprint, draft.secondary_thumbprint);
         }
         (Err(HubRefusal::ArgumentInvalid(text)), Err(start)) => {
             assert!(text.starts_with(start), "{described}: {text}");
@@ -191,10 +155,7 @@ fn check_authentication(
 #[test]
 fn authentication_is_completed_by_what_was_sent() {
     use AuthenticationKind::{CertificateAuthority, Sas, SelfSigned};
-    let kind = |kind| AuthenticationDraft {
-        kind,
-        ..no_authentication()
-    };
+    let kind = |kind| AuthenticationDraft { kind, ..no_authentication() };
     let with_keys = |kind| AuthenticationDraft {
         kind,
         primary_key: Some(key(9)),
@@ -212,17 +173,11 @@ fn authentication_is_completed_by_what_was_sent() {
     check_authentication(kind(None), Ok((Sas, generated())));
     check_authentication(kind(Some(Sas)), Ok((Sas, generated())));
     check_authentication(kind(Some(SelfSigned)), Ok((SelfSigned, None)));
-    check_authentication(
-        kind(Some(CertificateAuthority)),
-        Ok((CertificateAuthority, None)),
-    );
+    check_authentication(kind(Some(CertificateAuthority)), Ok((CertificateAuthority, None)));
     check_authentication(with_keys(None), Ok((Sas, Some(keys(9)))));
     check_authentication(with_keys(Some(SelfSigned)), Ok((SelfSigned, Some(keys(9)))));
     check_authentication(with_thumbprint(None, SHA1), Ok((SelfSigned, None)));
-    check_authentication(
-        with_thumbprint(Some(SelfSigned), SHA256),
-        Ok((SelfSigned, None)),
-    );
+    check_authentication(with_thumbprint(Some(SelfSigned), SHA256), Ok((SelfSigned, None)));
     check_authentication(with_thumbprint(Some(Sas), SHA256), Ok((Sas, generated())));
 }
 
@@ -230,29 +185,15 @@ fn authentication_is_completed_by_what_was_sent() {
 fn half_a_pair_of_keys_and_odd_thumbprints_are_refused() {
     let either = "Either no keys or both keys can be set";
     for (primary_key, secondary_key) in [(Some(key(9)), None), (None, Some(key(9)))] {
-        let draft = AuthenticationDraft {
-            primary_key,
-            secondary_key,
-            ..no_authentication()
-        };
+        let draft = AuthenticationDraft { primary_key, secondary_key, ..no_authentication() };
         check_authentication(draft, Err(either));
     }
     let colons = "01:23:45:67:89:ab:cd:ef:01:23:45:67:89:a";
-    let odd = [
-        "x",
-        &SHA1[1..],
-        &SHA256[1..],
-        &SHA1.replace('0', "g"),
-        colons,
-    ];
+    let odd = ["x", &SHA1[1..], &SHA256[1..], &SHA1.replace('0', "g"), colons];
     for thumbprint in odd {
         for kind in [None, Some(AuthenticationKind::Sas)] {
             let primary_thumbprint = Some(thumbprint.to_owned());
-            let draft = AuthenticationDraft {
-                kind,
-                primary_thumbprint,
-                ..no_authentication()
-            };
+            let draft = AuthenticationDraft { kind, primary_thumbprint, ..no_authentication() };
             check_authentication(draft, Err("StringIsNotThumbprint"));
         }
     }
@@ -269,22 +210,14 @@ fn texts_beyond_their_limits_are_refused() {
             assert_eq!((result.is_ok(), invalid), (is_fine, !is_fine), "{draft:?}");
         }
     };
-    let reason = |n| IdentityDraft {
-        status_reason: Some("ö".repeat(n)),
-        ..draft("dev1")
-    };
+    let reason = |n| IdentityDraft { status_reason: Some("ö".repeat(n)), ..draft("dev1") };
     check(reason(128), true);
     check(reason(129), false);
-    let scope = |n| IdentityDraft {
-        device_scope: Some("s".repeat(n)),
-        ..draft("dev1")
-    };
+    let scope = |n| IdentityDraft { device_scope: Some("s".repeat(n)), ..draft("dev1") };
     check(scope(256), true);
     check(scope(257), false);
-    let parents = |n, len| IdentityDraft {
-        parent_scopes: vec!["s".repeat(len); n],
-        ..draft("dev1")
-    };
+    let parents =
+        |n, len| IdentityDraft { parent_scopes: vec!["s".repeat(len); n], ..draft("dev1") };
     check(parents(16, 256), true);
     check(parents(17, 1), false);
     check(parents(1, 257), false);

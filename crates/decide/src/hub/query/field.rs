@@ -57,11 +57,7 @@ pub(super) fn find<'a>(path: &Path, device: &'a Device) -> Option<Field<'a>> {
         "x509thumbprint" => return below(thumbprints(device), rest),
         "parentscopes" if identity.parent_scopes.is_empty() => return None,
         "parentscopes" => owned(Json::Array(
-            identity
-                .parent_scopes
-                .iter()
-                .map(|scope| scope.as_str().into())
-                .collect(),
+            identity.parent_scopes.iter().map(|scope| scope.as_str().into()).collect(),
         )),
         "devicescope" => text(identity.device_scope.as_deref()?),
         "deviceid" => text(identity.device_id.as_str()),
@@ -73,11 +69,7 @@ pub(super) fn find<'a>(path: &Path, device: &'a Device) -> Option<Field<'a>> {
         }),
         "statusreason" => text(identity.status_reason.as_deref()?),
         "statusupdatetime" => Field::Moment(identity.status_updated.unwrap_or(NEVER)),
-        "connectionstate" => text(if identity.connected {
-            "Connected"
-        } else {
-            "Disconnected"
-        }),
+        "connectionstate" => text(if identity.connected { "Connected" } else { "Disconnected" }),
         "lastactivitytime" => Field::Moment(identity.last_activity.unwrap_or(NEVER)),
         "cloudtodevicemessagecount" => {
             owned(Json::from(u64::from(identity.cloud_to_device_messages)))
@@ -118,9 +110,9 @@ fn metadata<'a>(node: &Metadata, path: &[String]) -> Option<Field<'a>> {
     match path {
         [] => Some(owned(metadata_view(node))),
         [name] if name == "$lastUpdated" => Some(Field::Moment(node.last_updated.unwrap_or(NEVER))),
-        [name] if name == "$lastUpdatedVersion" => node
-            .last_updated_version
-            .map(|version| owned(Json::from(version))),
+        [name] if name == "$lastUpdatedVersion" => {
+            node.last_updated_version.map(|version| owned(Json::from(version)))
+        }
         [name, rest @ ..] => {
             let (_, member) = node.members.iter().find(|(member, _)| member == name)?;
             metadata(member, rest)
@@ -142,11 +134,7 @@ fn metadata_view(node: &Metadata) -> Json {
     if let Some(version) = node.last_updated_version {
         members.push(("$lastUpdatedVersion".to_owned(), Json::from(version)));
     }
-    members.extend(
-        node.members
-            .iter()
-            .map(|(name, node)| (name.clone(), metadata_view(node))),
-    );
+    members.extend(node.members.iter().map(|(name, node)| (name.clone(), metadata_view(node))));
     Json::Object(members)
 }
 
@@ -158,14 +146,8 @@ fn thumbprints(device: &Device) -> Json {
     let shown = |text: &Option<String>| text.as_deref().map_or(Json::Null, Json::from);
     let authentication = &device.identity.authentication;
     Json::Object(vec![
-        (
-            "primaryThumbprint".to_owned(),
-            shown(&authentication.primary_thumbprint),
-        ),
-        (
-            "secondaryThumbprint".to_owned(),
-            shown(&authentication.secondary_thumbprint),
-        ),
+        ("primaryThumbprint".to_owned(), shown(&authentication.primary_thumbprint)),
+        ("secondaryThumbprint".to_owned(), shown(&authentication.secondary_thumbprint)),
     ])
 }
 
@@ -179,9 +161,8 @@ fn below<'a>(object: Json, path: &[String]) -> Option<Field<'a>> {
         [] => Some(owned(object)),
         [name] => {
             let members = object.as_object()?;
-            let (_, value) = members
-                .iter()
-                .find(|(member, _)| member.eq_ignore_ascii_case(name))?;
+            let (_, value) =
+                members.iter().find(|(member, _)| member.eq_ignore_ascii_case(name))?;
             Some(owned(value.clone()))
         }
         _ => None,
@@ -203,14 +184,8 @@ fn text<'a>(text: &str) -> Field<'a> {
 /// ISO 8601 with up to seven fractional digits, trailing zeros dropped, and `Z` (H §2.1).
 pub(super) fn moment_text(moment: Timestamp) -> String {
     let nanos = i128::from(moment.ticks()) * 100;
-    let end = if nanos < 0 {
-        jiff::Timestamp::MIN
-    } else {
-        jiff::Timestamp::MAX
-    };
-    jiff::Timestamp::from_nanosecond(nanos)
-        .unwrap_or(end)
-        .to_string()
+    let end = if nanos < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    jiff::Timestamp::from_nanosecond(nanos).unwrap_or(end).to_string()
 }
 
 /// The moment a literal names, if it names one. A moment without an offset is UTC (H §2.1 shows
@@ -223,7 +198,5 @@ pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
             civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
         }
     };
-    i64::try_from(moment.as_nanosecond().div_euclid(100))
-        .ok()
-        .map(Timestamp::from_ticks)
+    i64::try_from(moment.as_nanosecond().div_euclid(100)).ok().map(Timestamp::from_ticks)
 }

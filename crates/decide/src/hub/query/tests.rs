@@ -24,10 +24,7 @@ fn path(text: &str) -> Path {
 
 /// A literal as a query spells it.
 fn literal(text: &str) -> Literal {
-    match (
-        text,
-        text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')),
-    ) {
+    match (text, text.strip_prefix('\'').and_then(|t| t.strip_suffix('\''))) {
         (_, Some(inside)) => Literal::String(inside.to_owned()),
         ("true" | "false", None) => Literal::Bool(text == "true"),
         ("null", None) => Literal::Null,
@@ -50,18 +47,10 @@ fn filter(text: &str) -> Filter {
         ">" => Comparison::Greater,
         ">=" => Comparison::GreaterOrEqual,
         "IN" => {
-            return Filter::Among {
-                path,
-                literals: literals(),
-                negated: false,
-            };
+            return Filter::Among { path, literals: literals(), negated: false };
         }
         "NIN" => {
-            return Filter::Among {
-                path,
-                literals: literals(),
-                negated: true,
-            };
+            return Filter::Among { path, literals: literals(), negated: true };
         }
         "IS_DEFINED" => return Filter::IsDefined(path),
         other => panic!("no operator: {other}"),
@@ -154,13 +143,9 @@ fn identity_fields_mirror_the_identity() {
 #[test]
 fn a_missing_path_compares_with_nothing() {
     let literals = ["1", "'a'", "true", "null"];
-    for path in [
-        "tags.nothing",
-        "tags.room.nothing",
-        "tags.room",
-        "tags.list",
-        "properties.desired",
-    ] {
+    for path in
+        ["tags.nothing", "tags.room.nothing", "tags.room", "tags.list", "properties.desired"]
+    {
         for operator in ["=", "!=", "<", "<=", ">", ">=", "IN", "NIN"] {
             for literal in literals {
                 let condition = filter(&format!("{path} {operator} {literal}"));
@@ -170,18 +155,8 @@ fn a_missing_path_compares_with_nothing() {
             }
         }
     }
-    check(
-        &[
-            "tags.room IS_DEFINED",
-            "tags.list IS_DEFINED",
-            "tags IS_DEFINED",
-        ],
-        &[],
-    );
-    check(
-        &[],
-        &["tags.nothing IS_DEFINED", "tags.room.nothing IS_DEFINED"],
-    );
+    check(&["tags.room IS_DEFINED", "tags.list IS_DEFINED", "tags IS_DEFINED"], &[]);
+    check(&[], &["tags.nothing IS_DEFINED", "tags.room.nothing IS_DEFINED"]);
 
     let bare = dev1_with("{}", "{}");
     assert!(!matches(&filter("tags IS_DEFINED"), &bare));
@@ -283,32 +258,19 @@ fn a_projection_names_what_it_finds_and_leaves_out_the_rest() {
     let check = |columns: &[(&str, &str)], expected: &str| {
         let columns: Vec<Column> = columns
             .iter()
-            .map(|(text, name)| Column {
-                path: path(text),
-                name: (*name).to_owned(),
-            })
+            .map(|(text, name)| Column { path: path(text), name: (*name).to_owned() })
             .collect();
         assert_eq!(project(&columns, &device()).to_string(), expected);
     };
     check(
-        &[
-            ("deviceId", "deviceId"),
-            ("lastActivityTime", "lastActivityTime"),
-        ],
+        &[("deviceId", "deviceId"), ("lastActivityTime", "lastActivityTime")],
         r#"{"deviceId":"dev1","lastActivityTime":"2021-07-07T20:45:24.0648717Z"}"#,
     );
     check(
-        &[
-            ("tags.room", "room"),
-            ("tags.nothing", "nothing"),
-            ("properties.desired.rate", "r"),
-        ],
+        &[("tags.room", "room"), ("tags.nothing", "nothing"), ("properties.desired.rate", "r")],
         r#"{"room":{"n":"a"},"r":1.50}"#,
     );
-    check(
-        &[("statusUpdateTime", "t")],
-        r#"{"t":"0001-01-01T00:00:00Z"}"#,
-    );
+    check(&[("statusUpdateTime", "t")], r#"{"t":"0001-01-01T00:00:00Z"}"#);
     check(
         &[("capabilities", "capabilities"), ("version", "version")],
         r#"{"capabilities":{"iotEdge":false},"version":3}"#,

@@ -46,14 +46,7 @@ pub fn check_section(name: &str, value: &Json, max_bytes: usize) -> Result<(), H
     if value.as_object().is_none() {
         return Err(not_an_object(name));
     }
-    check_value(
-        name,
-        value,
-        Place {
-            depth: 0,
-            in_array: false,
-        },
-    )?;
+    check_value(name, value, Place { depth: 0, in_array: false })?;
     check_size(name, value, max_bytes)
 }
 
@@ -83,14 +76,9 @@ struct Place {
 fn check_value(name: &str, value: &Json, place: Place) -> Result<(), HubRefusal> {
     let refuse = |text: String| Err(HubRefusal::ArgumentInvalid(format!("{name}: {text}")));
     if matches!(value, Json::Array(_) | Json::Object(_)) && place.depth > MAX_DEPTH {
-        return refuse(format!(
-            "objects and arrays may lie {MAX_DEPTH} deep, these lie deeper"
-        ));
+        return refuse(format!("objects and arrays may lie {MAX_DEPTH} deep, these lie deeper"));
     }
-    let inside = Place {
-        depth: place.depth + 1,
-        ..place
-    };
+    let inside = Place { depth: place.depth + 1, ..place };
     match value {
         Json::Null if place.in_array => refuse("null is not allowed inside an array".to_owned()),
         Json::Null | Json::Bool(_) => Ok(()),
@@ -101,13 +89,8 @@ fn check_value(name: &str, value: &Json, place: Place) -> Result<(), HubRefusal>
         )),
         Json::String(_) => Ok(()),
         Json::Array(items) => {
-            let inside = Place {
-                in_array: true,
-                ..inside
-            };
-            items
-                .iter()
-                .try_for_each(|item| check_value(name, item, inside))
+            let inside = Place { in_array: true, ..inside };
+            items.iter().try_for_each(|item| check_value(name, item, inside))
         }
         Json::Object(members) => members
             .iter()
@@ -122,10 +105,7 @@ fn check_value(name: &str, value: &Json, place: Place) -> Result<(), HubRefusal>
 fn check_key(key: &str) -> Result<(), String> {
     let forbidden = |c: char| c.is_control() || matches!(c, '.' | '$' | '#' | ' ');
     if key.len() > MAX_KEY_BYTES {
-        return Err(format!(
-            "a key has {} bytes, at most {MAX_KEY_BYTES} are allowed",
-            key.len()
-        ));
+        return Err(format!("a key has {} bytes, at most {MAX_KEY_BYTES} are allowed", key.len()));
     }
     match key.chars().find(|c| forbidden(*c)) {
         Some(c) => {
@@ -146,16 +126,14 @@ fn check_number(token: &str) -> Result<(), String> {
     }
     let is_integer = !token.contains(['.', 'e', 'E']);
     let in_range = match is_integer {
-        true => token
-            .parse()
-            .is_ok_and(|n: i64| (MIN_INTEGER..=MAX_INTEGER).contains(&n)),
+        true => token.parse().is_ok_and(|n: i64| (MIN_INTEGER..=MAX_INTEGER).contains(&n)),
         false => token.parse().is_ok_and(f64::is_finite),
     };
     match (in_range, is_integer) {
         (true, _) => Ok(()),
-        (false, true) => Err(format!(
-            "the integer {token} lies outside {MIN_INTEGER} to {MAX_INTEGER}"
-        )),
+        (false, true) => {
+            Err(format!("the integer {token} lies outside {MIN_INTEGER} to {MAX_INTEGER}"))
+        }
         (false, false) => Err(format!("the number {token} is too large")),
     }
 }
@@ -181,8 +159,5 @@ pub(super) fn is_kept(key: &str, member: &Json) -> bool {
 }
 
 fn text_bytes(text: &str) -> usize {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .map(char::len_utf8)
-        .sum()
+    text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum()
 }

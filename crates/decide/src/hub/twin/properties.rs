@@ -34,9 +34,9 @@ fn has_no_nulls(value: &Json) -> bool {
     match value {
         Json::Null => false,
         Json::Array(items) => items.iter().all(has_no_nulls),
-        Json::Object(members) => members
-            .iter()
-            .all(|(name, value)| !name.starts_with('$') && has_no_nulls(value)),
+        Json::Object(members) => {
+            members.iter().all(|(name, value)| !name.starts_with('$') && has_no_nulls(value))
+        }
         Json::Bool(_) | Json::Number(_) | Json::String(_) => true,
     }
 }

@@ -72,17 +72,10 @@ pub(super) fn stamped(
         .map(|(name, metadata)| (name.as_str(), metadata))
         .collect();
     let new = by_name(patch.and_then(Json::as_object).unwrap_or_default());
-    let members = content
-        .as_object()
-        .unwrap_or_default()
-        .iter()
-        .map(|(name, value)| {
-            let (old, new) = (old.get(name.as_str()), new.get(name.as_str()));
-            (
-                name.clone(),
-                stamped(value, old.copied(), new.copied(), stamp),
-            )
-        });
+    let members = content.as_object().unwrap_or_default().iter().map(|(name, value)| {
+        let (old, new) = (old.get(name.as_str()), new.get(name.as_str()));
+        (name.clone(), stamped(value, old.copied(), new.copied(), stamp))
+    });
     Metadata {
         last_updated: stamp.at,
         last_updated_version: stamp.version,
@@ -91,8 +84,5 @@ pub(super) fn stamped(
 }
 
 fn by_name(members: &[(String, Json)]) -> BTreeMap<&str, &Json> {
-    members
-        .iter()
-        .map(|(name, value)| (name.as_str(), value))
-        .collect()
+    members.iter().map(|(name, value)| (name.as_str(), value)).collect()
 }

@@ -8,10 +8,7 @@ fn a_fresh_twin_looks_as_recorded() {
     assert_eq!(twin.version_number, 2);
     for section in [&twin.desired, &twin.reported] {
         assert!(section.content.is_empty_object());
-        assert_eq!(
-            (stamps(&section.metadata).as_str(), section.version_number),
-            ("c", 1)
-        );
+        assert_eq!((stamps(&section.metadata).as_str(), section.version_number), ("c", 1));
     }
 }
 
@@ -20,10 +17,7 @@ fn a_twin_that_starts_with_content_was_never_updated_at_version_1() {
     let twin = dev1_with(r#"{"site":"a"}"#, r#"{"telemetry":{"interval":60}}"#).twin;
     assert_eq!(etag_text(&twin), "AAAAAAAAAAE=");
     assert_eq!((twin.version_number, twin.desired.version_number), (2, 1));
-    assert_eq!(
-        stamps(&twin.desired.metadata),
-        "-1(telemetry:-1(interval:-1))"
-    );
+    assert_eq!(stamps(&twin.desired.metadata), "-1(telemetry:-1(interval:-1))");
     assert_eq!(stamps(&twin.reported.metadata), "c");
 
     let only_tags = dev1_with(r#"{"site":"a"}"#, "null").twin;
@@ -34,14 +28,8 @@ fn a_twin_that_starts_with_content_was_never_updated_at_version_1() {
 fn one_desired_write_stamps_as_in_the_golden_example() {
     let sent = sections("", r#"{"telemetry":{"interval":60}}"#);
     let twin = patch(&dev1(), &sent, &Precondition::None, LATER).expect("a twin");
-    assert_eq!(
-        twin.desired.content,
-        json(r#"{"telemetry":{"interval":60}}"#)
-    );
-    assert_eq!(
-        stamps(&twin.desired.metadata),
-        "l2(telemetry:l2(interval:l2))"
-    );
+    assert_eq!(twin.desired.content, json(r#"{"telemetry":{"interval":60}}"#));
+    assert_eq!(stamps(&twin.desired.metadata), "l2(telemetry:l2(interval:l2))");
     assert_eq!(twin.desired.version_number, 2);
     assert_eq!(etag_text(&twin), "AAAAAAAAAAI=");
     assert_eq!(twin.version_number, 3);
@@ -52,25 +40,12 @@ fn only_touched_nodes_and_their_ancestors_are_stamped_anew() {
     let device = dev1_with("{}", r#"{"a":{"x":1,"y":{"z":2}},"b":3,"c":{"d":4}}"#);
     let check = |patched: &str, expected: &str| {
         let twin = patch(&device, &sections("", patched), &Precondition::None, LATER);
-        assert_eq!(
-            stamps(&twin.expect("a twin").desired.metadata),
-            expected,
-            "{patched}"
-        );
+        assert_eq!(stamps(&twin.expect("a twin").desired.metadata), expected, "{patched}");
     };
-    check(
-        r#"{"a":{"y":{"z":5}}}"#,
-        "l2(a:l2(x:-1 y:l2(z:l2)) b:-1 c:-1(d:-1))",
-    );
+    check(r#"{"a":{"y":{"z":5}}}"#, "l2(a:l2(x:-1 y:l2(z:l2)) b:-1 c:-1(d:-1))");
     check(r#"{"a":{"y":null}}"#, "l2(a:l2(x:-1) b:-1 c:-1(d:-1))");
-    check(
-        r#"{"b":{"n":1}}"#,
-        "l2(a:-1(x:-1 y:-1(z:-1)) b:l2(n:l2) c:-1(d:-1))",
-    );
-    check(
-        r#"{"c":[1,{"e":2}]}"#,
-        "l2(a:-1(x:-1 y:-1(z:-1)) b:-1 c:l2)",
-    );
+    check(r#"{"b":{"n":1}}"#, "l2(a:-1(x:-1 y:-1(z:-1)) b:l2(n:l2) c:-1(d:-1))");
+    check(r#"{"c":[1,{"e":2}]}"#, "l2(a:-1(x:-1 y:-1(z:-1)) b:-1 c:l2)");
     check(r#"{"c":{}}"#, "l2(a:-1(x:-1 y:-1(z:-1)) b:-1 c:l2(d:-1))");
     check("{}", "l2(a:-1(x:-1 y:-1(z:-1)) b:-1 c:-1(d:-1))");
     check("null", "l2");
@@ -78,51 +53,26 @@ fn only_touched_nodes_and_their_ancestors_are_stamped_anew() {
 
 fn check_merge(before: &str, patched: &str, after: &str) {
     let device = dev1_with(before, before);
-    let twin = patch(
-        &device,
-        &sections(patched, patched),
-        &Precondition::None,
-        LATER,
-    );
+    let twin = patch(&device, &sections(patched, patched), &Precondition::None, LATER);
     let twin = twin.expect("a twin");
     assert_eq!(twin.tags.to_string(), after, "{before} + {patched}");
-    assert_eq!(
-        twin.desired.content.to_string(),
-        after,
-        "{before} + {patched}"
-    );
+    assert_eq!(twin.desired.content.to_string(), after, "{before} + {patched}");
 
     let reported = patch_reported(&dev1().twin, &json(before), CREATED).expect("a twin");
     if patched != "null" {
         let reported = patch_reported(&reported, &json(patched), LATER).expect("a twin");
-        assert_eq!(
-            reported.reported.content.to_string(),
-            after,
-            "{before} + {patched}"
-        );
+        assert_eq!(reported.reported.content.to_string(), after, "{before} + {patched}");
     }
 }
 
 #[test]
 fn a_patch_merges_member_by_member() {
     check_merge(r#"{"a":1}"#, r#"{"b":2}"#, r#"{"a":1,"b":2}"#);
-    check_merge(
-        r#"{"a":{"x":1,"y":2}}"#,
-        r#"{"a":{"y":3,"z":4}}"#,
-        r#"{"a":{"x":1,"y":3,"z":4}}"#,
-    );
+    check_merge(r#"{"a":{"x":1,"y":2}}"#, r#"{"a":{"y":3,"z":4}}"#, r#"{"a":{"x":1,"y":3,"z":4}}"#);
     check_merge(r#"{"a":{"x":1},"b":2}"#, r#"{"a":5}"#, r#"{"a":5,"b":2}"#);
     check_merge(r#"{"a":5}"#, r#"{"a":{"x":1}}"#, r#"{"a":{"x":1}}"#);
-    check_merge(
-        r#"{"a":[1,2,3]}"#,
-        r#"{"a":[{"b":4}]}"#,
-        r#"{"a":[{"b":4}]}"#,
-    );
-    check_merge(
-        r#"{"a":1}"#,
-        r#"{"":1,"ключ":2}"#,
-        r#"{"a":1,"":1,"ключ":2}"#,
-    );
+    check_merge(r#"{"a":[1,2,3]}"#, r#"{"a":[{"b":4}]}"#, r#"{"a":[{"b":4}]}"#);
+    check_merge(r#"{"a":1}"#, r#"{"":1,"ключ":2}"#, r#"{"a":1,"":1,"ключ":2}"#);
     check_merge(r#"{"a":1,"A":2}"#, r#"{"A":3}"#, r#"{"a":1,"A":3}"#);
 }
 
@@ -143,11 +93,7 @@ fn keys_of_the_service_are_ignored_and_numbers_keep_their_digits() {
         r#"{"$version":7,"$metadata":{"a b":{"$lastUpdated":"…"}},"b":{"$x":null,"c":1}}"#,
         r#"{"a":1,"b":{"c":1}}"#,
     );
-    check_merge(
-        r#"{"a":1}"#,
-        r#"{"a":1.0,"b":-1.50e+3}"#,
-        r#"{"a":1.0,"b":-1.50e+3}"#,
-    );
+    check_merge(r#"{"a":1}"#, r#"{"a":1.0,"b":-1.50e+3}"#, r#"{"a":1.0,"b":-1.50e+3}"#);
 }
 
 #[test]
@@ -155,11 +101,7 @@ fn every_write_moves_the_counters_of_what_it_writes() {
     let device = dev1_with(r#"{"a":1}"#, r#"{"a":1}"#);
     let check = |sent: TwinDraft, expected: (u64, u64, u64)| {
         let twin = patch(&device, &sent, &Precondition::None, LATER).expect("a twin");
-        let counters = (
-            twin.etag_counter,
-            twin.version_number,
-            twin.desired.version_number,
-        );
+        let counters = (twin.etag_counter, twin.version_number, twin.desired.version_number);
         assert_eq!(counters, expected, "{sent:?}");
         assert_eq!(twin.reported, device.twin.reported);
     };
@@ -171,13 +113,7 @@ fn every_write_moves_the_counters_of_what_it_writes() {
 
     let reported = patch_reported(&device.twin, &json("{}"), LATER).expect("a twin");
     assert_eq!((reported.etag_counter, reported.version_number), (1, 3));
-    assert_eq!(
-        (
-            reported.reported.version_number,
-            reported.desired.version_number
-        ),
-        (2, 1)
-    );
+    assert_eq!((reported.reported.version_number, reported.desired.version_number), (2, 1));
 }
 
 #[test]
@@ -196,29 +132,17 @@ fn a_replacement_leaves_nothing_but_what_was_sent() {
         assert_eq!(twin.desired.content.to_string(), desired);
         assert_eq!(stamps(&twin.desired.metadata), expected);
         assert_eq!(twin.reported, device.twin.reported);
-        let counters = (
-            twin.etag_counter,
-            twin.version_number,
-            twin.desired.version_number,
-        );
+        let counters = (twin.etag_counter, twin.version_number, twin.desired.version_number);
         assert_eq!(counters, (2, 4, 2));
     };
     check(
-        sections(
-            r#"{"n":null,"t":1}"#,
-            r#"{"a":{"y":1,"n":null},"$version":9}"#,
-        ),
+        sections(r#"{"n":null,"t":1}"#, r#"{"a":{"y":1,"n":null},"$version":9}"#),
         r#"{"t":1}"#,
         r#"{"a":{"y":1}}"#,
         "l2(a:l2(y:l2))",
     );
     check(sections(r#"{"t":1}"#, ""), r#"{"t":1}"#, "{}", "l2");
-    check(
-        sections("null", r#"{"b":2}"#),
-        "{}",
-        r#"{"b":2}"#,
-        "l2(b:l2)",
-    );
+    check(sections("null", r#"{"b":2}"#), "{}", r#"{"b":2}"#, "l2(b:l2)");
     check(sections("", ""), "{}", "{}", "l2");
 }
 
@@ -234,11 +158,7 @@ fn a_twin_is_written_under_its_own_etag_only() {
             patch(&device, &sections("", ""), &precondition, LATER),
         ];
         for result in results {
-            assert_eq!(
-                result.err(),
-                (!is_fine).then(|| expected.clone()),
-                "{precondition:?}"
-            );
+            assert_eq!(result.err(), (!is_fine).then(|| expected.clone()), "{precondition:?}");
         }
     };
     check(Precondition::None, true);
@@ -272,10 +192,7 @@ fn sections_beyond_a_limit_are_refused_and_those_at_it_are_not() {
     check(&nested(11, "{}"), false);
     check(&nested(11, "[]"), false);
     check(&nested(10, "[1]"), true);
-    check(
-        &format!(r#"{{"a":{}1{}}}"#, "[".repeat(100), "]".repeat(100)),
-        false,
-    );
+    check(&format!(r#"{{"a":{}1{}}}"#, "[".repeat(100), "]".repeat(100)), false);
 
     check(r#"{"a":[1,[2],{"b":true}]}"#, true);
     check(r#"{"a":[1,null]}"#, false);
@@ -310,10 +227,7 @@ fn weight_counts_keys_and_values_as_the_vendor_does() {
         let section = json(section);
         assert!(check_section("tags", &section, bytes).is_ok(), "{section}");
         if bytes > 0 {
-            assert!(
-                check_section("tags", &section, bytes - 1).is_err(),
-                "{section}"
-            );
+            assert!(check_section("tags", &section, bytes - 1).is_err(), "{section}");
         }
     };
     check("{}", 0);
@@ -340,13 +254,7 @@ fn each_section_has_its_own_size_limit() {
         format!("{{{}}}", members.join(","))
     };
     let patched = |tags: &str, desired: &str| {
-        patch(
-            &dev1(),
-            &sections(tags, desired),
-            &Precondition::None,
-            LATER,
-        )
-        .is_ok()
+        patch(&dev1(), &sections(tags, desired), &Precondition::None, LATER).is_ok()
     };
     assert!(patched(&of_size(8 * 1024), &of_size(32 * 1024)));
     assert!(!patched(&of_size(8 * 1024 + 1), ""));
@@ -357,19 +265,9 @@ fn each_section_has_its_own_size_limit() {
 
     // Two patches that fit one by one do not fit together.
     let half = dev1_with(&of_size(8 * 1024), "{}");
-    let more = patch(
-        &half,
-        &sections(r#"{"y":1}"#, ""),
-        &Precondition::None,
-        LATER,
-    );
+    let more = patch(&half, &sections(r#"{"y":1}"#, ""), &Precondition::None, LATER);
     assert!(matches!(more, Err(HubRefusal::ArgumentInvalid(text)) if text.starts_with("tags")));
-    let swap = patch(
-        &half,
-        &sections(r#"{"y":1,"0":null}"#, ""),
-        &Precondition::None,
-        LATER,
-    );
+    let swap = patch(&half, &sections(r#"{"y":1,"0":null}"#, ""), &Precondition::None, LATER);
     assert!(swap.is_ok());
 }
 
@@ -377,29 +275,11 @@ fn each_section_has_its_own_size_limit() {
 fn a_section_that_is_no_object_is_a_format_error() {
     for text in ["1", r#""text""#, "[]", "true"] {
         let format = |result: Result<Twin, HubRefusal>| {
-            assert!(
-                matches!(result, Err(HubRefusal::Format(_))),
-                "{text}: {result:?}"
-            );
+            assert!(matches!(result, Err(HubRefusal::Format(_))), "{text}: {result:?}");
         };
-        format(patch(
-            &dev1(),
-            &sections(text, ""),
-            &Precondition::None,
-            LATER,
-        ));
-        format(patch(
-            &dev1(),
-            &sections("", text),
-            &Precondition::None,
-            LATER,
-        ));
-        format(replace(
-            &dev1(),
-            &sections(text, ""),
-            &Precondition::None,
-            LATER,
-        ));
+        format(patch(&dev1(), &sections(text, ""), &Precondition::None, LATER));
+        format(patch(&dev1(), &sections("", text), &Precondition::None, LATER));
+        format(replace(&dev1(), &sections(text, ""), &Precondition::None, LATER));
         format(fresh(Some(&json(text)), None, CREATED));
         format(patch_reported(&dev1().twin, &json(text), LATER));
     }

@@ -48,11 +48,8 @@ enum Sends {
 }
 
 fn acts() -> impl Strategy<Value = Act> {
-    let kind = prop_oneof![
-        Just(Kind::Key),
-        Just(Kind::OwnCertificate),
-        Just(Kind::OtherCertificate)
-    ];
+    let kind =
+        prop_oneof![Just(Kind::Key), Just(Kind::OwnCertificate), Just(Kind::OtherCertificate)];
     let level = prop_oneof![Just(Level::Root), Just(Level::Intermediate)];
     let sends = prop_oneof![
         Just(Sends::Leaf),
@@ -118,11 +115,7 @@ fn material() -> &'static Material {
     MATERIAL.get_or_init(|| {
         let factory = Factory::new();
         let reissued = factory.intermediate.cross_signed_by(&factory.root);
-        Material {
-            factory,
-            reissued,
-            other: Credential::self_signed(Profile::leaf("press-17")),
-        }
+        Material { factory, reissued, other: Credential::self_signed(Profile::leaf("press-17")) }
     })
 }
 
@@ -196,11 +189,7 @@ fn play(acts: &[Act]) {
             Act::DeleteInHub => world.devices.clear(),
             Act::AddHub => {
                 let n = world.settings.hubs.hubs.len() + 1;
-                world
-                    .settings
-                    .hubs
-                    .hubs
-                    .push(linked(name::hub(&format!("hub-{n}")), 1));
+                world.settings.hubs.hubs.push(linked(name::hub(&format!("hub-{n}")), 1));
             }
             Act::Register(sends) => {
                 let decision = world.register(request("press-17", chain(material.chain(sends))));
@@ -209,11 +198,7 @@ fn play(acts: &[Act]) {
                     !(admitted && oracle.first_match_is_disabled(sends)),
                     "a disabled entry admitted: {oracle:?} {sends:?} {acts:?}"
                 );
-                assert_eq!(
-                    admitted,
-                    oracle.admits(sends),
-                    "{oracle:?} {sends:?} {acts:?}"
-                );
+                assert_eq!(admitted, oracle.admits(sends), "{oracle:?} {sends:?} {acts:?}");
                 if admitted {
                     world.check_invariants();
                 }
