@@ -3,6 +3,8 @@
 //! `cargo bench -p induct-decide --features scenes`
 
 use divan::{Bencher, black_box};
+#![expect(clippy::expect_used, reason = "a bench of a scene that cannot be built is a mistake")]
+
 use induct_decide::{
     register::{self, Prepared},
     scenes::{World, chain, draft, keys, name, request, signing, token},

@@ -295,9 +295,6 @@ fn by_derived_key<'a>(
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
     bearer.check_token(token).map_err(DeviceRefusal::NotAttested)?;
-    let presented = bearer.registration_id.as_str();
-    let lower = bearer.registration_id.key();
-    let spellings = if presented == lower { &[presented][..] } else { &[presented, lower] };
     // Should two groups share a key, a disabled one decides.
     let (enabled, disabled): (Vec<_>, Vec<_>) =
         facts.groups.iter().partition(|group| group.terms.is_enabled());
@@ -305,18 +302,12 @@ fn by_derived_key<'a>(
         let AttestationMechanism::SymmetricKey(keys) = &group.terms.attestation else {
             continue;
         };
-        for spelling in spellings {
-            let derived = SymmetricKeys {
-                primary: sas::derive(&keys.primary, spelling),
-                secondary: sas::derive(&keys.secondary, spelling),
-            };
-            if let Ok(slot) = sas::verify_signature(token, &derived) {
-                let by = format!("a key derived from its {} key", slot.name());
-                steps.push(Step::GroupDecides { group_id: group.group_id.clone(), by: by.clone() });
-                steps.push(Step::Attested { by });
-                let credential = Credential::Keys(derived);
-                return Ok(Attested { entry: Entry::Group(group), credential });
-            }
+        if let Some((derived, slot)) = sas::match_derived(token, keys, bearer.registration_id) {
+            let by = format!("a key derived from its {} key", slot.name());
+            steps.push(Step::GroupDecides { group_id: group.group_id.clone(), by: by.clone() });
+            steps.push(Step::Attested { by });
+            let credential = Credential::Keys(derived);
+            return Ok(Attested { entry: Entry::Group(group), credential });
         }
     }
     Err(DeviceRefusal::NotEnrolled)
