@@ -1,0 +1,34 @@
+//! The table of the operator API's refusals (O §1.13).
+
+use model::OperatorRefusal;
+
+use crate::ErrorRow;
+
+/// The row of a refusal in the operator API's table.
+///
+/// Recorded numbers where there are some. Our own, within the pattern (O §9 row 1): 401003 for a
+/// missing right, 403001 for a limit, 404203 for a missing registration record, 412000. See
+/// `docs/divergences.md`, "error codes".
+#[must_use]
+pub fn error_row(refusal: &OperatorRefusal) -> ErrorRow {
+    let code = match refusal {
+        OperatorRefusal::Unauthenticated(why) => {
+            return ErrorRow::new(401_002, format!("Unauthorized: {why}"));
+        }
+        OperatorRefusal::Forbidden { policy, right } => {
+            let message = format!("Unauthorized: the policy `{policy}` lacks the right {right}.");
+            return ErrorRow::new(401_003, message);
+        }
+        OperatorRefusal::BadRequest(_) => 400_000,
+        OperatorRefusal::BadId { .. } | OperatorRefusal::HubsWithoutPolicy => 400_004,
+        OperatorRefusal::EnrollmentNotFound => 404_201,
+        OperatorRefusal::GroupNotFound => 404_202,
+        OperatorRefusal::RecordNotFound => 404_203,
+        OperatorRefusal::EnrollmentExists => 409_201,
+        OperatorRefusal::GroupExists => 409_202,
+        OperatorRefusal::Conflict => 409_203,
+        OperatorRefusal::StaleEtag => 412_000,
+        OperatorRefusal::QuotaExceeded { .. } => 403_001,
+    };
+    ErrorRow::new(code, refusal.to_string())
+}
