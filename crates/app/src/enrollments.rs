@@ -1,6 +1,8 @@
 //! An operator writes and reads enrollments.
 
-use decide::enrollment::{self, BulkMode};
+pub use decide::enrollment::BulkMode;
+
+use decide::enrollment;
 use model::{
     Change, ChangeSet, EnrollmentGroup, EnrollmentGroupId, Expect, GroupDraft, IndividualDraft,
     IndividualEnrollment, IndividualFacts, OperatorRefusal, Page, Precondition, RegistrationId,

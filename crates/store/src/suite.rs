@@ -1,1 +1,170 @@
-//! The suite.
+//! The suite every store passes: one claim a case, the same on every store.
+//!
+//! A store's tests name a [`Harness`] and get one test for each case:
+//!
+//! ```ignore
+//! store::store_suite!(Folder::new());
+//! ```
+//!
+//! To add a case: write it in the file of its area and name it in [`store_suite!`](crate::store_suite);
+//! a test here fails when it is forgotten there.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this module holds tests; it is compiled for the tests of stores only"
+)]
+
+use async_trait::async_trait;
+use model::{Change, ChangeSet};
+
+use crate::{CommitError, Store};
+
+pub mod change_sets;
+pub mod devices;
+pub mod durability;
+pub mod groups;
+pub mod listings;
+pub mod scene;
+pub mod values;
+
+/// One database of a store under test, empty at first.
+#[async_trait]
+pub trait Harness: Send + Sync {
+    /// The store; clones share it.
+    type Store: Store + Clone;
+
+    /// Opens the database; again after [`Self::close`], with what was written before.
+    async fn open(&self) -> Self::Store;
+
+    /// Closes what [`Self::open`] opened.
+    async fn close(&self, store: Self::Store);
+}
+
+/// Commits changes that expect nothing.
+///
+/// # Panics
+/// When the store does not take them.
+pub async fn write(store: &impl Store, changes: impl IntoIterator<Item = Change>) {
+    let changes = ChangeSet { expects: Vec::new(), changes: changes.into_iter().collect() };
+    store.commit(changes).await.expect("the store takes a change set");
+}
+
+/// Commits a change set that must conflict.
+///
+/// # Panics
+/// When it does not.
+pub async fn conflicts(store: &impl Store, changes: ChangeSet) {
+    match store.commit(changes.clone()).await {
+        Err(CommitError::Conflict) => {}
+        Ok(()) => panic!("should conflict and was written: {changes:?}"),
+        Err(CommitError::Fault(fault)) => panic!("should conflict and failed: {fault:?}"),
+    }
+}
+
+/// Compares values in every letter: ids that differ in case are equal and yet not the same.
+///
+/// # Panics
+/// When they differ.
+pub fn assert_same<T: PartialEq + std::fmt::Debug>(found: &T, expected: &T) {
+    assert_eq!(found, expected);
+    assert_eq!(format!("{found:?}"), format!("{expected:?}"));
+}
+
+/// Makes a test of each case of the suite: `store_suite!(harness)`, where `harness` is an
+/// expression that makes a new [`Harness`].
+#[macro_export]
+macro_rules! store_suite {
+    ($harness:expr) => {
+        $crate::store_suite! { @cases $harness;
+            change_sets {
+                a_change_set_is_all_or_nothing
+                a_stale_expectation_writes_nothing_and_conflicts
+                of_two_change_sets_decided_from_one_version_one_wins
+                expecting_absence_conflicts_with_presence
+                expecting_presence_conflicts_with_absence
+                a_row_made_anew_has_a_new_version
+                a_write_stamps_the_rows_it_writes_and_no_others
+                replacing_a_part_of_no_device_conflicts
+                deleting_what_is_not_there_changes_nothing
+                changes_of_one_set_are_made_in_order
+                an_instance_setting_is_never_overwritten
+                policies_are_replaced_by_scope_and_name
+                everything_reads_back_as_it_was_written
+            }
+            listings {
+                pages_follow_one_another_without_gap_or_repetition
+                paging_is_stable_under_inserts_and_deletes
+                records_of_a_deleted_group_stay_listed_and_count_as_orphaned
+                a_group_made_anew_has_its_records_again
+                records_are_orphaned_when_their_enrollment_is_gone
+                a_record_that_changes_its_enrollment_is_listed_under_the_new_one
+                spelling_is_kept_and_keys_are_compared
+                usage_counts_what_is_there
+            }
+            groups {
+                the_version_of_groups_moves_with_groups_and_ca_certificates_only
+                groups_are_found_by_the_subjects_of_their_certificates
+                groups_are_found_by_both_slots
+                groups_are_found_through_the_issuers_of_stored_certificates
+                groups_are_found_by_the_ca_certificates_they_refer_to
+                a_group_is_not_found_by_certificates_it_no_longer_has
+                a_circle_of_issuers_ends
+                symmetric_key_groups_are_those_of_the_moment
+                facts_hold_the_devices_of_three_names_on_all_hubs
+                facts_are_one_snapshot
+            }
+            devices {
+                a_device_and_its_twin_are_deleted_together
+                hubs_are_separate_registries
+                devices_are_listed_by_the_bytes_of_their_names
+                device_counts_follow_every_change
+            }
+            durability {
+                many_concurrent_commits_all_land
+                versions_go_on_after_reopening
+                a_read_sees_what_was_acknowledged_before_it
+            }
+        }
+    };
+    (@cases $harness:expr; $($area:ident { $($case:ident)* })*) => {
+        $(
+            mod $area {
+                use super::*;
+
+                $(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                    async fn $case() {
+                        $crate::suite::$area::$case(&$harness).await;
+                    }
+                )*
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_case_is_in_the_list() {
+        let list = include_str!("suite.rs");
+        let areas = [
+            include_str!("suite/change_sets.rs"),
+            include_str!("suite/devices.rs"),
+            include_str!("suite/durability.rs"),
+            include_str!("suite/groups.rs"),
+            include_str!("suite/listings.rs"),
+        ];
+        for area in areas {
+            let cases: Vec<&str> = area
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub async fn "))
+                .filter_map(|rest| rest.split('(').next())
+                .collect();
+            assert!(!cases.is_empty());
+            for case in cases {
+                let listed = list.lines().any(|line| line.trim() == case);
+                assert!(listed, "{case} is not in the list of store_suite!");
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Durable change sets per second with 1, 16 and 64 waiting, and the facts of a registration.
+//!
+//! A change set is a registration: record and device. Put `TMPDIR` on the disk to be measured.
+#![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use divan::{Bencher, counter::ItemsCount};
+use induct_store_sqlite::{SqliteSettings, SqliteStore};
+use model::{Change, ChangeSet, GroupQuery};
+use store::{
+    Store,
+    suite::{
+        scene::{
+            by_ca, certificate, device, hub, query, record_of_group, signing_group,
+            symmetric_key_group,
+        },
+        write,
+    },
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// How many devices there are to read.
+const N_DEVICES: u64 = 2_000;
+
+/// How many change sets each waiting task commits in one round.
+const N_EACH: u64 = 16;
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = [1, 16, 64], sample_count = 20)]
+fn register(bencher: Bencher<'_, '_>, n_waiting: u64) {
+    let scene = Scene::new();
+    let next = AtomicU64::new(N_DEVICES);
+    bencher.counter(ItemsCount::new(n_waiting * N_EACH)).bench(|| {
+        let first = next.fetch_add(n_waiting * N_EACH, Ordering::Relaxed);
+        scene.run(n_waiting, move |store, n_task| async move {
+            for n in 0..N_EACH {
+                let changes = registration(first + n_task * N_EACH + n);
+                store.commit(changes).await.expect("committed");
+            }
+        });
+    });
+}
+
+#[divan::bench(args = [1, 16, 64], sample_count = 20)]
+fn register_again(bencher: Bencher<'_, '_>, n_waiting: u64) {
+    let scene = Scene::new();
+    bencher.counter(ItemsCount::new(n_waiting * N_EACH)).bench(|| {
+        scene.run(n_waiting, |store, n_task| async move {
+            for n in 0..N_EACH {
+                let changes = registration((n_task * 31 + n * 7) % N_DEVICES);
+                store.commit(changes).await.expect("committed");
+            }
+        });
+    });
+}
+
+#[divan::bench(args = [1, 16], sample_count = 20)]
+fn facts_by_chain(bencher: Bencher<'_, '_>, n_waiting: u64) {
+    let chain = by_ca(&["leaf", "line-ca", "root"]);
+    read_facts(bencher, n_waiting, &chain);
+}
+
+#[divan::bench(args = [1, 16], sample_count = 20)]
+fn facts_by_symmetric_key(bencher: Bencher<'_, '_>, n_waiting: u64) {
+    read_facts(bencher, n_waiting, &GroupQuery::BySymmetricKey);
+}
+
+fn read_facts(bencher: Bencher<'_, '_>, n_waiting: u64, groups: &GroupQuery) {
+    let scene = Scene::new();
+    bencher.counter(ItemsCount::new(n_waiting * N_EACH)).bench(|| {
+        scene.run(n_waiting, |store, n_task| {
+            let groups = groups.clone();
+            async move {
+                for n in 0..N_EACH {
+                    let name = format!("dev-{}", (n_task * 31 + n * 7) % N_DEVICES);
+                    let facts = store.register_facts(query(&name, groups.clone())).await;
+                    assert!(facts.expect("facts").record.is_some());
+                }
+            }
+        });
+    });
+}
+
+struct Scene {
+    runtime: Runtime,
+    store: SqliteStore,
+    _folder: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = SqliteSettings {
+            path: folder.path().join("induct.db"),
+            n_readers: 4,
+            max_waiting: 1024,
+            max_batch: 256,
+        };
+        let runtime = Runtime::new().expect("a runtime");
+        let store = SqliteStore::open(settings).expect("it opens");
+        let scene = Self { runtime, store, _folder: folder };
+        let line = certificate("line-ca", "root");
+        scene.runtime.block_on(write(
+            &scene.store,
+            [
+                Change::PutGroup(Box::new(signing_group("line-4", Some(line), None))),
+                Change::PutGroup(Box::new(symmetric_key_group("line-5"))),
+            ],
+        ));
+        scene.run(64, |store, n_task| async move {
+            for n in (n_task..N_DEVICES).step_by(64) {
+                store.commit(registration(n)).await.expect("committed");
+            }
+        });
+        scene
+    }
+
+    /// Runs so many tasks at a time and waits for all.
+    fn run<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        n_tasks: u64,
+        task: impl Fn(SqliteStore, u64) -> F,
+    ) {
+        self.runtime.block_on(async {
+            let tasks: Vec<_> =
+                (0..n_tasks).map(|n| tokio::spawn(task(self.store.clone(), n))).collect();
+            for task in tasks {
+                task.await.expect("the task ended well");
+            }
+        });
+    }
+}
+
+fn registration(n: u64) -> ChangeSet {
+    let name = format!("dev-{n}");
+    ChangeSet::new()
+        .with(Change::PutRecord(Box::new(record_of_group(&name, "line-4"))))
+        .with(Change::PutDevice(hub("hub-1.test"), Box::new(device(&name))))
+}

@@ -1,0 +1,87 @@
+//! Groups that were read and parsed before, valid for one version of the set of groups.
+//!
+//! The version is read in the snapshot that asks, so a stale answer is not possible.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use model::{CaCertificate, EnrollmentGroup, Version};
+
+/// How many different sets of owners are remembered.
+const MAX_CHAINS: usize = 256;
+
+/// Shared by all readers of a store.
+#[derive(Default)]
+pub(crate) struct GroupCache(Mutex<Cached>);
+
+#[derive(Default)]
+struct Cached {
+    version: Version,
+    symmetric: Option<Arc<Vec<EnrollmentGroup>>>,
+    chains: HashMap<Owners, ChainGroups>,
+}
+
+/// Where the certificates were found that a chain leads to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Owners {
+    /// Keys of groups that keep one of them themselves.
+    pub(crate) groups: BTreeSet<String>,
+    /// Names of those in the CA store.
+    pub(crate) stored: BTreeSet<String>,
+}
+
+/// The groups that a chain may belong to, and the certificates of the CA store it needs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChainGroups {
+    pub(crate) groups: Arc<Vec<EnrollmentGroup>>,
+    pub(crate) certificates: Arc<Vec<CaCertificate>>,
+}
+
+impl GroupCache {
+    /// The symmetric-key groups of a version.
+    pub(crate) fn symmetric(&self, version: Version) -> Option<Arc<Vec<EnrollmentGroup>>> {
+        let cached = self.lock();
+        cached.symmetric.clone().filter(|_| cached.version == version)
+    }
+
+    /// Remembers the symmetric-key groups of a version.
+    pub(crate) fn keep_symmetric(&self, version: Version, groups: &Arc<Vec<EnrollmentGroup>>) {
+        if let Some(mut cached) = self.lock_for(version) {
+            cached.symmetric = Some(Arc::clone(groups));
+        }
+    }
+
+    /// The groups of a chain in a version.
+    pub(crate) fn chain(&self, version: Version, owners: &Owners) -> Option<ChainGroups> {
+        let cached = self.lock();
+        cached.chains.get(owners).filter(|_| cached.version == version).cloned()
+    }
+
+    /// Remembers the groups of a chain in a version.
+    pub(crate) fn keep_chain(&self, version: Version, owners: Owners, found: &ChainGroups) {
+        if let Some(mut cached) = self.lock_for(version) {
+            if cached.chains.len() >= MAX_CHAINS {
+                cached.chains.clear();
+            }
+            cached.chains.insert(owners, found.clone());
+        }
+    }
+
+    /// The cache made ready for a version; `None` when it knows a newer one already.
+    fn lock_for(&self, version: Version) -> Option<MutexGuard<'_, Cached>> {
+        let mut cached = self.lock();
+        if cached.version > version {
+            return None;
+        }
+        if cached.version < version {
+            *cached = Cached { version, ..Cached::default() };
+        }
+        Some(cached)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cached> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

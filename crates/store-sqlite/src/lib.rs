@@ -1,0 +1,30 @@
+//! The embedded store: SQLite, one file, one process.
+//!
+//! One thread writes. It takes whatever change sets wait in a bounded queue, commits them in one
+//! physical transaction and answers each only after that transaction is on the disk (WAL,
+//! `synchronous=FULL`). Other threads read, each call in one snapshot. Another one moves the
+//! write-ahead log into the database file, so that commits seldom pay for it.
+//!
+//! What deliberately is not here: any rule about what may be written. A change set says what it
+//! was decided from; here that is compared, and nothing else.
+
+mod apply;
+mod backup;
+mod cache;
+mod checkpoint;
+mod codec;
+mod migrations;
+mod open;
+mod readers;
+mod reads;
+mod rows;
+mod store;
+mod tally;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use backup::{BackupError, backup_file};
+pub use open::OpenError;
+pub use store::{SqliteSettings, SqliteStore};

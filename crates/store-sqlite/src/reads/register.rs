@@ -1,0 +1,159 @@
+//! What is known when a device registers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use model::{
+    AttestationMechanism, CaCertificate, Device, DeviceId, EnrollmentGroup, GroupQuery, HubName,
+    RegisterFacts, RegisterQuery, Version,
+};
+use rusqlite::{Connection, Result};
+
+use super::{counter, find, find_individual, find_record, list};
+use crate::{
+    cache::{ChainGroups, GroupCache, Owners},
+    readers::Reader,
+    rows::{certificate, device, enrollment},
+};
+
+/// How many issuers in a row are followed beyond the presented chain.
+const MAX_DEPTH: usize = 8;
+
+/// How many issuers are followed altogether, for stores with many certificates of one name.
+const MAX_FOLLOWED: usize = 64;
+
+/// Reads the facts; the caller holds the snapshot.
+pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFacts> {
+    let connection = &reader.connection;
+    let individual = find_individual(connection, &query.registration_id)?;
+    let record = find_record(connection, &query.registration_id)?;
+    let groups_version = counter(connection, "groups_version")?;
+    let found = match &query.groups {
+        GroupQuery::None => ChainGroups::default(),
+        GroupQuery::BySymmetricKey => ChainGroups {
+            groups: symmetric_key_groups(connection, &reader.cache, groups_version)?,
+            certificates: Arc::default(),
+        },
+        GroupQuery::ByCa { subjects } => {
+            chain_groups(connection, &reader.cache, groups_version, subjects)?
+        }
+    };
+    let ids: BTreeSet<DeviceId> = [
+        record.as_ref().and_then(|r| r.assignment.as_ref()).map(|a| a.device_id.clone()),
+        individual.as_ref().and_then(|enrollment| enrollment.device_id.clone()),
+        Some(DeviceId::from(&query.registration_id)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    Ok(RegisterFacts {
+        devices: devices_on_any_hub(connection, &ids)?,
+        individual,
+        groups: found.groups,
+        ca_certificates: found.certificates,
+        groups_version,
+        record,
+        n_registrations: counter(connection, "registrations")?,
+    })
+}
+
+fn symmetric_key_groups(
+    connection: &Connection,
+    cache: &GroupCache,
+    version: Version,
+) -> Result<Arc<Vec<EnrollmentGroup>>> {
+    if let Some(groups) = cache.symmetric(version) {
+        return Ok(groups);
+    }
+    let sql = enrollment::SYMMETRIC_KEY_GROUPS;
+    let groups = Arc::new(list(connection, sql, [], enrollment::read_group)?);
+    cache.keep_symmetric(version, &groups);
+    Ok(groups)
+}
+
+fn chain_groups(
+    connection: &Connection,
+    cache: &GroupCache,
+    version: Version,
+    subjects: &[[u8; 32]],
+) -> Result<ChainGroups> {
+    let owners = owners_of_chain(connection, subjects)?;
+    if let Some(found) = cache.chain(version, &owners) {
+        return Ok(found);
+    }
+    let found = load_chain_groups(connection, &owners)?;
+    cache.keep_chain(version, owners, &found);
+    Ok(found)
+}
+
+/// Follows names: those presented, then the issuers of whatever certificates have them.
+fn owners_of_chain(connection: &Connection, subjects: &[[u8; 32]]) -> Result<Owners> {
+    let mut statement = connection
+        .prepare_cached("SELECT owner_kind, owner_key, issuer FROM ca_keys WHERE subject = ?1")?;
+    let mut owners = Owners::default();
+    let mut names: BTreeSet<[u8; 32]> = subjects.iter().copied().collect();
+    let mut at: Vec<[u8; 32]> = names.iter().copied().collect();
+    let mut n_followed = 0;
+    for _ in 0..=MAX_DEPTH {
+        let mut issuers = Vec::new();
+        for subject in at {
+            let mut rows = statement.query([subject])?;
+            while let Some(row) = rows.next()? {
+                let key = row.get(1)?;
+                match row.get_ref(0)?.as_str()? {
+                    "group" => owners.groups.insert(key),
+                    _ => owners.stored.insert(key),
+                };
+                let issuer = row.get(2)?;
+                if n_followed < MAX_FOLLOWED && names.insert(issuer) {
+                    n_followed += 1;
+                    issuers.push(issuer);
+                }
+            }
+        }
+        if issuers.is_empty() {
+            break;
+        }
+        at = issuers;
+    }
+    Ok(owners)
+}
+
+fn load_chain_groups(connection: &Connection, owners: &Owners) -> Result<ChainGroups> {
+    let mut keys = owners.groups.clone();
+    for name in &owners.stored {
+        let sql = "SELECT group_key FROM ca_references WHERE name = ?1";
+        keys.extend(list(connection, sql, [name], |row| row.get::<_, String>(0))?);
+    }
+    let mut groups = Vec::with_capacity(keys.len());
+    for key in &keys {
+        groups.extend(find(connection, enrollment::FIND_GROUP, [key], enrollment::read_group)?);
+    }
+    let mut names: BTreeSet<&str> = owners.stored.iter().map(String::as_str).collect();
+    for group in &groups {
+        if let AttestationMechanism::X509CaReferences(slots) = &group.terms.attestation {
+            names.extend(slots.iter().map(String::as_str));
+        }
+    }
+    let mut certificates: BTreeMap<&str, CaCertificate> = BTreeMap::new();
+    for name in names {
+        if let Some(found) = find(connection, certificate::FIND_CA, [name], certificate::read_ca)? {
+            certificates.insert(name, found);
+        }
+    }
+    let certificates = Arc::new(certificates.into_values().collect());
+    Ok(ChainGroups { groups: Arc::new(groups), certificates })
+}
+
+fn devices_on_any_hub(
+    connection: &Connection,
+    ids: &BTreeSet<DeviceId>,
+) -> Result<Vec<(HubName, Device)>> {
+    let mut devices = Vec::new();
+    for id in ids {
+        devices.extend(list(connection, device::FIND_ON_ANY_HUB, [id.as_str()], device::read)?);
+    }
+    Ok(devices)
+}

@@ -1,0 +1,11 @@
+//! Rows: what of the model goes into which column. The third family of types beside the model and
+//! the wire, with plain conversions between.
+//!
+//! Every file lists its columns once, in the order in which `bind` writes and `read` takes them.
+
+pub(crate) mod certificate;
+pub(crate) mod device;
+pub(crate) mod enrollment;
+pub(crate) mod policy;
+pub(crate) mod record;
+pub(crate) mod terms;

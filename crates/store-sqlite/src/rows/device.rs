@@ -1,0 +1,284 @@
+//! The rows of devices: identity and twin side by side.
+
+use model::{
+    Device, DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus, HubName, Metadata,
+    Timestamp, Twin, TwinSection, Version,
+};
+use rusqlite::{Connection, Result, Row};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Binder, Columns};
+
+macro_rules! identity_columns {
+    () => {
+        "generation_id, etag_counter, status, status_reason, status_updated, connected, \
+         connection_state_updated, last_activity, cloud_to_device_messages, authentication, \
+         primary_key, secondary_key, primary_thumbprint, secondary_thumbprint, iot_edge, \
+         device_scope, parent_scopes, identity_version"
+    };
+}
+
+macro_rules! twin_columns {
+    () => {
+        "tags, desired, desired_metadata, desired_version, reported, reported_metadata, \
+         reported_version, twin_etag_counter, twin_version_number, twin_version"
+    };
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT hub, device_id, ",
+            identity_columns!(),
+            ", ",
+            twin_columns!(),
+            " FROM devices WHERE ",
+            $rest
+        )
+    };
+}
+
+/// Reads the device `?2` of the hub `?1`.
+pub(crate) const FIND: &str = select!("hub = ?1 AND device_id = ?2");
+
+/// Reads the devices `?1` of all hubs.
+pub(crate) const FIND_ON_ANY_HUB: &str = select!("device_id = ?1 ORDER BY hub");
+
+/// Reads `?3` devices of the hub `?1` after the device ID `?2`.
+pub(crate) const LIST: &str = select!("hub = ?1 AND device_id > ?2 ORDER BY device_id LIMIT ?3");
+
+const INSERT: &str = concat!(
+    "INSERT INTO devices (hub, device_id, ",
+    identity_columns!(),
+    ", ",
+    twin_columns!(),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)"
+);
+
+const UPDATE: &str = concat!(
+    "UPDATE devices SET (",
+    identity_columns!(),
+    ", ",
+    twin_columns!(),
+    ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+     ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30) WHERE hub = ?1 AND device_id = ?2"
+);
+
+const UPDATE_IDENTITY: &str = concat!(
+    "UPDATE devices SET (",
+    identity_columns!(),
+    ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
+     WHERE hub = ?1 AND device_id = ?2"
+);
+
+const UPDATE_TWIN: &str = concat!(
+    "UPDATE devices SET (",
+    twin_columns!(),
+    ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) WHERE hub = ?1 AND device_id = ?2"
+);
+
+/// What of a device is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) disabled: bool,
+    pub(crate) connected: bool,
+}
+
+impl Counted {
+    /// What is counted of an identity about to be written.
+    pub(crate) fn of(identity: &DeviceIdentity) -> Self {
+        Self { disabled: identity.status == DeviceStatus::Disabled, connected: identity.connected }
+    }
+
+    /// What is counted of a stored device; `None` when there is no such device.
+    pub(crate) fn find(
+        connection: &Connection,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<Self>> {
+        let mut statement = connection.prepare_cached(
+            "SELECT status, connected FROM devices WHERE hub = ?1 AND device_id = ?2",
+        )?;
+        let mut rows = statement.query([hub.as_str(), id.as_str()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let mut columns = Columns::new(row);
+        let status: DeviceStatus = columns.word()?;
+        Ok(Some(Self { disabled: status == DeviceStatus::Disabled, connected: columns.take()? }))
+    }
+}
+
+/// Inserts or replaces a device; the caller knows whether it is there.
+pub(crate) fn put(
+    connection: &Connection,
+    hub: &HubName,
+    device: &Device,
+    old: Option<Counted>,
+    version: Version,
+) -> Result<()> {
+    let sql = if old.is_some() { UPDATE } else { INSERT };
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut binder = Binder::new(&mut statement);
+    binder.put(hub.as_str())?;
+    binder.put(device.identity.device_id.as_str())?;
+    bind_identity(&mut binder, &device.identity, version)?;
+    bind_twin(&mut binder, &device.twin, version)?;
+    binder.run()?;
+    Ok(())
+}
+
+/// Replaces an identity that is there.
+pub(crate) fn put_identity(
+    connection: &Connection,
+    hub: &HubName,
+    identity: &DeviceIdentity,
+    version: Version,
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(UPDATE_IDENTITY)?;
+    let mut binder = Binder::new(&mut statement);
+    binder.put(hub.as_str())?;
+    binder.put(identity.device_id.as_str())?;
+    bind_identity(&mut binder, identity, version)?;
+    binder.run()?;
+    Ok(())
+}
+
+/// Replaces a twin; returns whether there was one.
+pub(crate) fn put_twin(
+    connection: &Connection,
+    hub: &HubName,
+    id: &DeviceId,
+    twin: &Twin,
+    version: Version,
+) -> Result<bool> {
+    let mut statement = connection.prepare_cached(UPDATE_TWIN)?;
+    let mut binder = Binder::new(&mut statement);
+    binder.put(hub.as_str())?;
+    binder.put(id.as_str())?;
+    bind_twin(&mut binder, twin, version)?;
+    Ok(binder.run()? > 0)
+}
+
+/// Reads a row of devices.
+pub(crate) fn read(row: &Row<'_>) -> Result<(HubName, Device)> {
+    let mut columns = Columns::new(row);
+    let hub = columns.text(HubName::parse)?;
+    let identity = read_identity(&mut columns)?;
+    let twin = read_twin(&mut columns)?;
+    Ok((hub, Device { identity, twin }))
+}
+
+fn bind_identity(
+    binder: &mut Binder<'_, '_>,
+    identity: &DeviceIdentity,
+    version: Version,
+) -> Result<()> {
+    binder.put(&identity.generation_id)?;
+    binder.unsigned(identity.etag_counter)?;
+    binder.word(identity.status)?;
+    binder.put(&identity.status_reason)?;
+    binder.optional_time(identity.status_updated)?;
+    binder.put(identity.connected)?;
+    binder.optional_time(identity.connection_state_updated)?;
+    binder.optional_time(identity.last_activity)?;
+    binder.put(identity.cloud_to_device_messages)?;
+    let authentication = &identity.authentication;
+    binder.word(authentication.kind)?;
+    binder.keys(authentication.keys.as_ref())?;
+    binder.put(&authentication.primary_thumbprint)?;
+    binder.put(&authentication.secondary_thumbprint)?;
+    binder.put(identity.iot_edge)?;
+    binder.put(&identity.device_scope)?;
+    binder.document(&identity.parent_scopes)?;
+    binder.unsigned(version)
+}
+
+fn read_identity(columns: &mut Columns<'_, '_>) -> Result<DeviceIdentity> {
+    Ok(DeviceIdentity {
+        device_id: columns.text(DeviceId::parse)?,
+        generation_id: columns.take()?,
+        etag_counter: columns.unsigned()?,
+        status: columns.word()?,
+        status_reason: columns.take()?,
+        status_updated: columns.optional_time()?,
+        connected: columns.take()?,
+        connection_state_updated: columns.optional_time()?,
+        last_activity: columns.optional_time()?,
+        cloud_to_device_messages: columns.take()?,
+        authentication: DeviceAuthentication {
+            kind: columns.word()?,
+            keys: columns.keys()?,
+            primary_thumbprint: columns.take()?,
+            secondary_thumbprint: columns.take()?,
+        },
+        iot_edge: columns.take()?,
+        device_scope: columns.take()?,
+        parent_scopes: columns.document()?,
+        version: columns.unsigned()?,
+    })
+}
+
+fn bind_twin(binder: &mut Binder<'_, '_>, twin: &Twin, version: Version) -> Result<()> {
+    binder.json(&twin.tags)?;
+    for section in [&twin.desired, &twin.reported] {
+        binder.json(&section.content)?;
+        binder.document(&MetadataRow::from(&section.metadata))?;
+        binder.unsigned(section.version_number)?;
+    }
+    binder.unsigned(twin.etag_counter)?;
+    binder.unsigned(twin.version_number)?;
+    binder.unsigned(version)
+}
+
+fn read_twin(columns: &mut Columns<'_, '_>) -> Result<Twin> {
+    let section = |columns: &mut Columns<'_, '_>| -> Result<TwinSection> {
+        Ok(TwinSection {
+            content: columns.json()?,
+            metadata: columns.document::<MetadataRow>()?.into(),
+            version_number: columns.unsigned()?,
+        })
+    };
+    Ok(Twin {
+        tags: columns.json()?,
+        desired: section(columns)?,
+        reported: section(columns)?,
+        etag_counter: columns.unsigned()?,
+        version_number: columns.unsigned()?,
+        version: columns.unsigned()?,
+    })
+}
+
+/// The stamps of a node and of those below it. The names are short because there are many.
+#[derive(Serialize, Deserialize)]
+struct MetadataRow {
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    last_updated: Option<i64>,
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    last_updated_version: Option<u64>,
+    #[serde(rename = "m", default, skip_serializing_if = "Vec::is_empty")]
+    members: Vec<(String, MetadataRow)>,
+}
+
+impl From<&Metadata> for MetadataRow {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            last_updated: metadata.last_updated.map(Timestamp::ticks),
+            last_updated_version: metadata.last_updated_version,
+            members: metadata
+                .members
+                .iter()
+                .map(|(name, below)| (name.clone(), Self::from(below)))
+                .collect(),
+        }
+    }
+}
+
+impl From<MetadataRow> for Metadata {
+    fn from(row: MetadataRow) -> Self {
+        Self {
+            last_updated: row.last_updated.map(Timestamp::from_ticks),
+            last_updated_version: row.last_updated_version,
+            members: row.members.into_iter().map(|(name, below)| (name, below.into())).collect(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Rows hold exactly what the model holds, and counters what the rows say.
+
+use model::{
+    AttestationMechanism, Change, ChangeSet, EnrollmentRef, PolicyScope, RecordFilter, Slots,
+};
+use proptest::{
+    collection::vec,
+    prelude::{Just, Strategy, any, proptest},
+    prop_assert_eq, prop_oneof,
+};
+use rusqlite::Connection;
+use store::suite::{
+    scene::{
+        certificate, device, device_id, group, group_id, hub, individual, keys, record,
+        registration_id,
+    },
+    values,
+};
+
+use crate::{apply::apply, migrations, reads, rows};
+
+fn database() -> Connection {
+    let mut connection = Connection::open_in_memory().expect("memory");
+    migrations::migrate(&mut connection, 0).expect("migrated");
+    connection
+}
+
+fn written(change: Change) -> Connection {
+    let connection = database();
+    apply(&connection, &ChangeSet::new().with(change), 9).expect("applied");
+    connection
+}
+
+proptest! {
+    #[test]
+    fn individual_enrollments_read_back(mut value in values::individuals()) {
+        let connection = written(Change::PutIndividual(Box::new(value.clone())));
+        value.terms.version = 9;
+        let found = reads::find_individual(&connection, &value.registration_id).expect("read");
+        prop_assert_eq!(format!("{:?}", found), format!("{:?}", Some(&value)));
+        prop_assert_eq!(found, Some(value));
+    }
+
+    #[test]
+    fn groups_read_back(mut value in values::groups()) {
+        let connection = written(Change::PutGroup(Box::new(value.clone())));
+        value.terms.version = 9;
+        let key = [value.group_id.key()];
+        let sql = rows::enrollment::FIND_GROUP;
+        let found = reads::find(&connection, sql, key, rows::enrollment::read_group);
+        let found = found.expect("read");
+        prop_assert_eq!(format!("{:?}", found), format!("{:?}", Some(&value)));
+        prop_assert_eq!(found, Some(value));
+    }
+
+    #[test]
+    fn ca_certificates_read_back(mut value in values::ca_certificates()) {
+        let connection = written(Change::PutCaCertificate(Box::new(value.clone())));
+        value.version = 9;
+        let sql = rows::certificate::FIND_CA;
+        let found = reads::find(&connection, sql, [&value.name], rows::certificate::read_ca);
+        prop_assert_eq!(found.expect("read"), Some(value));
+    }
+
+    #[test]
+    fn records_read_back(mut value in values::records()) {
+        let connection = written(Change::PutRecord(Box::new(value.clone())));
+        value.version = 9;
+        let found = reads::find_record(&connection, &value.registration_id).expect("read");
+        prop_assert_eq!(format!("{:?}", found), format!("{:?}", Some(&value)));
+        prop_assert_eq!(found, Some(value));
+    }
+
+    #[test]
+    fn records_that_are_replaced_read_back(
+        first in values::records(),
+        mut second in values::records(),
+        same_owner in any::<bool>(),
+    ) {
+        second.registration_id = first.registration_id.clone();
+        if same_owner {
+            second.enrollment = first.enrollment.clone();
+        }
+        let connection = written(Change::PutRecord(Box::new(first)));
+        let replace = Change::PutRecord(Box::new(second.clone()));
+        apply(&connection, &ChangeSet::new().with(replace), 10).expect("applied");
+        second.version = 10;
+        let found = reads::find_record(&connection, &second.registration_id).expect("read");
+        prop_assert_eq!(found, Some(second));
+    }
+
+    #[test]
+    fn devices_read_back(hub in values::hubs(), mut value in values::devices()) {
+        let connection = written(Change::PutDevice(hub.clone(), Box::new(value.clone())));
+        value.identity.version = 9;
+        value.twin.version = 9;
+        let id = value.identity.device_id.clone();
+        let found = reads::find_device(&connection, &hub, &id).expect("read");
+        prop_assert_eq!(found, Some(value));
+    }
+
+    #[test]
+    fn devices_that_are_replaced_in_part_read_back(
+        mut value in values::devices(),
+        whole in values::devices(),
+        mut identity in values::identities(),
+        mut twin in values::twins(),
+    ) {
+        let hub = hub("hub-1.test");
+        let id = value.identity.device_id.clone();
+        let connection = written(Change::PutDevice(hub.clone(), Box::new(whole)));
+        let check = |changes: Vec<Change>, expected: &model::Device| {
+            let changes = ChangeSet { expects: vec![], changes };
+            apply(&connection, &changes, 10).expect("applied");
+            let found = reads::find_device(&connection, &hub, &id).expect("read");
+            assert_eq!(found.as_ref(), Some(expected));
+        };
+        value.identity.version = 10;
+        value.twin.version = 10;
+        check(vec![Change::PutDevice(hub.clone(), Box::new(value.clone()))], &value);
+        identity.device_id = id.clone();
+        identity.version = 10;
+        value.identity = identity.clone();
+        check(vec![Change::PutIdentity(hub.clone(), Box::new(identity))], &value);
+        twin.version = 10;
+        value.twin = twin.clone();
+        check(vec![Change::PutTwin(hub.clone(), id.clone(), Box::new(twin))], &value);
+    }
+
+    #[test]
+    fn policies_read_back(value in values::policies()) {
+        let connection = written(Change::PutPolicy(Box::new(value.clone())));
+        let key = [rows::policy::scope(&value.scope), &value.name];
+        let found = reads::find(&connection, rows::policy::FIND, key, rows::policy::read);
+        prop_assert_eq!(found.expect("read"), Some(value.clone()));
+        let other = PolicyScope::Hub(hub("another.test"));
+        let key = [rows::policy::scope(&other)];
+        let others = reads::list(&connection, rows::policy::LIST, key, rows::policy::read);
+        let expected = usize::from(value.scope == other);
+        prop_assert_eq!(others.expect("read").len(), expected);
+    }
+
+    #[test]
+    fn counters_say_what_the_rows_say(sets in vec(vec(changes(), 1..4), 1..40)) {
+        let connection = database();
+        for (changes, version) in sets.into_iter().zip(1..) {
+            let set = ChangeSet { expects: vec![], changes };
+            let effect = apply(&connection, &set, version).expect("applied");
+            effect.tally.write(&connection).expect("counted");
+        }
+        let usage = reads::usage(&connection).expect("usage");
+        let count = |sql: &str| -> u64 {
+            connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted") as u64
+        };
+        let keys = "SELECT COUNT(*) FROM enrollment_groups WHERE attestation = 'symmetricKey'";
+        let x509 = "SELECT COUNT(*) FROM enrollment_groups WHERE attestation LIKE 'x509%'";
+        let orphaned = reads::list_records(&connection, &RecordFilter::Orphaned, "", 1000);
+        prop_assert_eq!(usage, model::Usage {
+            individual_enrollments: count("SELECT COUNT(*) FROM individual_enrollments"),
+            x509_groups: count(x509),
+            symmetric_key_groups: count(keys),
+            registrations: count("SELECT COUNT(*) FROM registration_records"),
+            orphaned_registrations: orphaned.expect("listed").items.len() as u64,
+        });
+        let devices = reads::device_counts(&connection, &hub("hub-1.test")).expect("counts");
+        let total = "SELECT COUNT(*) FROM devices WHERE hub = 'hub-1.test'";
+        prop_assert_eq!(devices.total, count(total));
+        prop_assert_eq!(devices.disabled, count(&format!("{total} AND status = 'disabled'")));
+        prop_assert_eq!(devices.connected, count(&format!("{total} AND connected")));
+        prop_assert_eq!(devices.enabled, devices.total - devices.disabled);
+    }
+}
+
+/// Changes to a few rows, so that they meet.
+fn changes() -> impl Strategy<Value = Change> {
+    let name = || prop_oneof![Just("a"), Just("B"), Just("c")];
+    let signing = || {
+        let slots = Slots { primary: Some(certificate("ca", "root")), secondary: None };
+        AttestationMechanism::X509Signing(slots)
+    };
+    let record = |name: &str, owner: &str, of_group: bool| {
+        record(
+            name,
+            match of_group {
+                true => EnrollmentRef::Group(group_id(owner)),
+                false => EnrollmentRef::Individual(registration_id(owner)),
+            },
+        )
+    };
+    let device = |name: &str, disabled: bool, connected: bool| {
+        let mut device = device(name);
+        device.identity.connected = connected;
+        if disabled {
+            device.identity.status = model::DeviceStatus::Disabled;
+        }
+        device
+    };
+    prop_oneof![
+        name().prop_map(|name| Change::PutIndividual(Box::new(individual(name)))),
+        name().prop_map(|name| Change::DeleteIndividual(registration_id(name))),
+        (name(), any::<bool>()).prop_map(move |(name, x509)| {
+            let mechanism =
+                if x509 { signing() } else { AttestationMechanism::SymmetricKey(keys(1)) };
+            Change::PutGroup(Box::new(group(name, mechanism)))
+        }),
+        name().prop_map(|name| Change::DeleteGroup(group_id(name))),
+        (name(), name(), any::<bool>()).prop_map(move |(name, owner, of_group)| {
+            Change::PutRecord(Box::new(record(name, owner, of_group)))
+        }),
+        name().prop_map(|name| Change::DeleteRecord(registration_id(name))),
+        (name(), any::<bool>(), any::<bool>()).prop_map(move |(name, disabled, connected)| {
+            Change::PutDevice(hub("hub-1.test"), Box::new(device(name, disabled, connected)))
+        }),
+        name().prop_map(|name| Change::DeleteDevice(hub("hub-1.test"), device_id(name))),
+    ]
+}

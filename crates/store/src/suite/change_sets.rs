@@ -1,0 +1,362 @@
+//! Change sets: all or nothing, from the versions they were decided from, and exactly as written.
+
+use model::{Change, ChangeSet, Expect, HubName, PolicyScope, Right, Version};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+
+use super::{
+    Harness, assert_same, conflicts,
+    scene::{
+        ca_certificate, certificate, device, device_id, group_id, hub, individual, policy,
+        record_of_individual, registration_id, symmetric_key_group, twin,
+    },
+    values, write,
+};
+use crate::{CommitError, Store};
+
+/// How many values of each kind are written and read back.
+const N_VALUES: usize = 48;
+
+/// A change that cannot be made takes those before it along.
+pub async fn a_change_set_is_all_or_nothing(harness: &impl Harness) {
+    let store = harness.open().await;
+    let hub = hub("hub-1.test");
+    let change_set = ChangeSet::new()
+        .with(Change::PutIndividual(Box::new(individual("press-17"))))
+        .with(Change::PutGroup(Box::new(symmetric_key_group("line-4"))))
+        .with(Change::PutRecord(Box::new(record_of_individual("press-17"))))
+        .with(Change::PutDevice(hub.clone(), Box::new(device("press-17"))))
+        .with(Change::PutInstanceSetting { name: "id_scope".into(), value: "0ne1".into() })
+        // There is no such device, so there is no twin to replace.
+        .with(Change::PutTwin(hub.clone(), device_id("press-18"), Box::new(twin())));
+    conflicts(&store, change_set).await;
+    let id = registration_id("press-17");
+    assert_eq!(store.individual_facts(&id).await.expect("facts").enrollment, None);
+    assert_eq!(store.find_group(&group_id("line-4")).await.expect("group"), None);
+    assert_eq!(store.find_record(&id).await.expect("record"), None);
+    assert_eq!(store.find_device(&hub, &device_id("press-17")).await.expect("device"), None);
+    assert_eq!(store.instance_setting("id_scope").await.expect("setting"), None);
+    assert_eq!(store.usage().await.expect("usage"), model::Usage::default());
+    assert_eq!(store.device_counts(&hub).await.expect("counts").total, 0);
+}
+
+/// Whatever is expected and has changed: nothing is written, the answer is `Conflict`.
+pub async fn a_stale_expectation_writes_nothing_and_conflicts(harness: &impl Harness) {
+    let store = harness.open().await;
+    let at = write_one_of_each(&store).await;
+    // The same again: every row has a new version now.
+    write_one_of_each(&store).await;
+    for stale in at.expectations() {
+        let change_set = ChangeSet::new()
+            .expecting(stale)
+            .with(Change::PutRecord(Box::new(record_of_individual("another"))));
+        conflicts(&store, change_set).await;
+        let record = store.find_record(&registration_id("another")).await.expect("record");
+        assert_eq!(record, None);
+    }
+    let now = Versions::read(&store).await;
+    let mut change_set = ChangeSet::new();
+    change_set.expects = now.expectations().into();
+    store.commit(change_set).await.expect("what is expected is so");
+}
+
+/// Both read, both decide, both write: the second one to come must read again.
+pub async fn of_two_change_sets_decided_from_one_version_one_wins(harness: &impl Harness) {
+    let store = harness.open().await;
+    write(&store, [Change::PutRecord(Box::new(record_of_individual("press-17")))]).await;
+    for _ in 0..20 {
+        let id = registration_id("press-17");
+        let version = store.find_record(&id).await.expect("record").expect("it is there").version;
+        let attempt = || {
+            let change_set = ChangeSet::new()
+                .expecting(Expect::Record(registration_id("press-17"), version))
+                .with(Change::PutRecord(Box::new(record_of_individual("press-17"))));
+            let store = store.clone();
+            tokio::spawn(async move { store.commit(change_set).await })
+        };
+        let (one, other) = (attempt(), attempt());
+        let outcomes = [one.await.expect("joined"), other.await.expect("joined")];
+        let n_written = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        let n_conflicts =
+            outcomes.iter().filter(|o| matches!(o, Err(CommitError::Conflict))).count();
+        assert_eq!((n_written, n_conflicts), (1, 1), "{outcomes:?}");
+    }
+}
+
+/// Version 0 expects that there is no such row.
+pub async fn expecting_absence_conflicts_with_presence(harness: &impl Harness) {
+    let store = harness.open().await;
+    let absent = Versions::default();
+    let mut change_set = ChangeSet::new();
+    change_set.expects = absent.expectations().into();
+    store.commit(change_set).await.expect("nothing is there, as expected");
+    write_one_of_each(&store).await;
+    for expect in absent.expectations() {
+        conflicts(&store, ChangeSet::new().expecting(expect)).await;
+    }
+}
+
+/// What was there when it was decided may be gone.
+pub async fn expecting_presence_conflicts_with_absence(harness: &impl Harness) {
+    let store = harness.open().await;
+    let at = write_one_of_each(&store).await;
+    write(&store, deletions()).await;
+    for expect in at.expectations() {
+        conflicts(&store, ChangeSet::new().expecting(expect)).await;
+    }
+}
+
+/// Deleting and inserting does not bring an old version back.
+pub async fn a_row_made_anew_has_a_new_version(harness: &impl Harness) {
+    let store = harness.open().await;
+    let mut before = write_one_of_each(&store).await;
+    for _ in 0..3 {
+        write(&store, deletions()).await;
+        assert_eq!(Versions::read(&store).await.rows(), [0; 6]);
+        let after = write_one_of_each(&store).await;
+        for (old, new) in before.rows().into_iter().zip(after.rows()) {
+            assert!(new > old, "{before:?} {after:?}");
+        }
+        before = after;
+    }
+}
+
+/// An identity's write leaves its twin's version alone, and the other way round.
+pub async fn a_write_stamps_the_rows_it_writes_and_no_others(harness: &impl Harness) {
+    let store = harness.open().await;
+    let before = write_one_of_each(&store).await;
+    let hub = hub("hub-1.test");
+    let identity = device("press-17").identity;
+    write(&store, [Change::PutIdentity(hub.clone(), Box::new(identity))]).await;
+    let after = Versions::read(&store).await;
+    assert!(after.identity > before.identity);
+    assert_eq!(Versions { identity: before.identity, ..after }, before);
+
+    let before = after;
+    let id = device_id("press-17");
+    write(&store, [Change::PutTwin(hub.clone(), id.clone(), Box::new(twin()))]).await;
+    let after = Versions::read(&store).await;
+    assert!(after.twin > before.twin);
+    assert_eq!(Versions { twin: before.twin, ..after }, before);
+
+    let before = after;
+    write(&store, [Change::PutRecord(Box::new(record_of_individual("press-17")))]).await;
+    let after = Versions::read(&store).await;
+    assert!(after.record > before.record);
+    assert_eq!(Versions { record: before.record, ..after }, before);
+}
+
+/// Whoever replaces an identity or a twin has seen a device; when it is gone, that is a conflict.
+pub async fn replacing_a_part_of_no_device_conflicts(harness: &impl Harness) {
+    let store = harness.open().await;
+    let (here, there) = (hub("hub-1.test"), hub("hub-2.test"));
+    write(&store, [Change::PutDevice(here, Box::new(device("press-17")))]).await;
+    let identity = Box::new(device("press-17").identity);
+    conflicts(&store, ChangeSet::new().with(Change::PutIdentity(there.clone(), identity))).await;
+    let change = Change::PutTwin(there.clone(), device_id("press-17"), Box::new(twin()));
+    conflicts(&store, ChangeSet::new().with(change)).await;
+    assert_eq!(store.find_device(&there, &device_id("press-17")).await.expect("device"), None);
+}
+
+/// A delete of nothing succeeds and counts nothing.
+pub async fn deleting_what_is_not_there_changes_nothing(harness: &impl Harness) {
+    let store = harness.open().await;
+    write(&store, deletions()).await;
+    assert_eq!(store.usage().await.expect("usage"), model::Usage::default());
+    let counts = store.device_counts(&hub("hub-1.test")).await.expect("counts");
+    assert_eq!(counts, model::DeviceCounts::default());
+    assert_eq!(Versions::read(&store).await, Versions::default());
+}
+
+/// Of two writes to one row in one set the later one stays.
+pub async fn changes_of_one_set_are_made_in_order(harness: &impl Harness) {
+    let store = harness.open().await;
+    let id = registration_id("press-17");
+    let put = || Change::PutRecord(Box::new(record_of_individual("press-17")));
+    write(&store, [put(), Change::DeleteRecord(id.clone())]).await;
+    assert_eq!(store.find_record(&id).await.expect("record"), None);
+    write(&store, [Change::DeleteRecord(id.clone()), put()]).await;
+    assert!(store.find_record(&id).await.expect("record").is_some());
+    write(&store, [put(), Change::DeleteRecord(id.clone()), put()]).await;
+    assert_eq!(store.usage().await.expect("usage").registrations, 1);
+}
+
+/// The first value stays, also within one change set.
+pub async fn an_instance_setting_is_never_overwritten(harness: &impl Harness) {
+    let store = harness.open().await;
+    let put = |value: &str| Change::PutInstanceSetting {
+        name: "id_scope".to_owned(),
+        value: value.to_owned(),
+    };
+    assert_eq!(store.instance_setting("id_scope").await.expect("setting"), None);
+    write(&store, [put("0ne00000001"), put("0ne00000002")]).await;
+    write(&store, [put("0ne00000003")]).await;
+    let setting = store.instance_setting("id_scope").await.expect("setting");
+    assert_eq!(setting.as_deref(), Some("0ne00000001"));
+    assert_eq!(store.instance_setting("ID_SCOPE").await.expect("setting"), None);
+}
+
+/// The service's policies and each hub's are apart, listed by name, and compared exactly.
+pub async fn policies_are_replaced_by_scope_and_name(harness: &impl Harness) {
+    let store = harness.open().await;
+    let scopes = [
+        PolicyScope::Service,
+        PolicyScope::Hub(hub("hub-1.test")),
+        PolicyScope::Hub(hub("hub-2.test")),
+    ];
+    for scope in &scopes[..2] {
+        for name in ["owner", "device", "Device"] {
+            let policy = policy(scope.clone(), name, &[Right::DeviceConnect]);
+            write(&store, [Change::PutPolicy(Box::new(policy))]).await;
+        }
+    }
+    let replaced = policy(scopes[1].clone(), "device", &[Right::RegistryWrite]);
+    write(&store, [Change::PutPolicy(Box::new(replaced.clone()))]).await;
+    for (scope, expected) in
+        scopes.iter().zip([&["Device", "device", "owner"][..], &["Device", "device", "owner"], &[]])
+    {
+        let policies = store.list_policies(scope).await.expect("policies");
+        let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+        assert_eq!(names, expected);
+        assert!(policies.iter().all(|policy| policy.scope == *scope));
+    }
+    let found = store.find_policy(&scopes[1], "device").await.expect("policy");
+    assert_eq!(found, Some(replaced));
+    let kept = store.find_policy(&scopes[0], "device").await.expect("policy").expect("kept");
+    assert!(kept.rights.allow(Right::DeviceConnect) && !kept.rights.allow(Right::RegistryWrite));
+    assert_eq!(store.find_policy(&scopes[2], "device").await.expect("policy"), None);
+    assert_eq!(store.find_policy(&scopes[0], "OWNER").await.expect("policy"), None);
+}
+
+/// Every value of every kind, in every letter: spelling of ids, numbers of any length, absent
+/// members, nulls, control characters, counters of 64 bits.
+pub async fn everything_reads_back_as_it_was_written(harness: &impl Harness) {
+    let store = harness.open().await;
+    let mut runner = TestRunner::deterministic();
+    for mut written in samples(values::individuals(), &mut runner) {
+        write(&store, [Change::PutIndividual(Box::new(written.clone()))]).await;
+        let found = store.individual_facts(&written.registration_id).await.expect("facts");
+        let found = found.enrollment.expect("it was written");
+        written.terms.version = found.terms.version;
+        assert_same(&found, &written);
+    }
+    for mut written in samples(values::groups(), &mut runner) {
+        write(&store, [Change::PutGroup(Box::new(written.clone()))]).await;
+        let found = store.find_group(&written.group_id).await.expect("group").expect("written");
+        written.terms.version = found.terms.version;
+        assert_same(&found, &written);
+    }
+    for mut written in samples(values::ca_certificates(), &mut runner) {
+        write(&store, [Change::PutCaCertificate(Box::new(written.clone()))]).await;
+        let found = store.find_ca_certificate(&written.name).await.expect("found");
+        let found = found.expect("it was written");
+        written.version = found.version;
+        assert_same(&found, &written);
+    }
+    for mut written in samples(values::records(), &mut runner) {
+        write(&store, [Change::PutRecord(Box::new(written.clone()))]).await;
+        let found = store.find_record(&written.registration_id).await.expect("record");
+        let found = found.expect("it was written");
+        written.version = found.version;
+        assert_same(&found, &written);
+    }
+    for (hub, mut written) in samples((values::hubs(), values::devices()), &mut runner) {
+        write(&store, [Change::PutDevice(hub.clone(), Box::new(written.clone()))]).await;
+        let id = written.identity.device_id.clone();
+        let found = store.find_device(&hub, &id).await.expect("device").expect("written");
+        written.identity.version = found.identity.version;
+        written.twin.version = found.twin.version;
+        assert_same(&found, &written);
+    }
+    for written in samples(values::policies(), &mut runner) {
+        write(&store, [Change::PutPolicy(Box::new(written.clone()))]).await;
+        let found = store.find_policy(&written.scope, &written.name).await.expect("policy");
+        assert_same(&found, &Some(written));
+    }
+}
+
+fn samples<S: Strategy>(strategy: S, runner: &mut TestRunner) -> Vec<S::Value> {
+    let sample = |_| strategy.new_tree(&mut *runner).expect("a value").current();
+    (0..N_VALUES).map(sample).collect()
+}
+
+/// The versions of `press-17` in all its parts, of `line-4`, and of the groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Versions {
+    individual: Version,
+    group: Version,
+    groups: Version,
+    record: Version,
+    identity: Version,
+    twin: Version,
+    ca_certificate: Version,
+}
+
+impl Versions {
+    async fn read(store: &impl Store) -> Self {
+        let id = registration_id("press-17");
+        let hub = hub("hub-1.test");
+        let facts = store.individual_facts(&id).await.expect("facts");
+        let group = store.find_group(&group_id("line-4")).await.expect("group");
+        let query = super::scene::query("press-17", model::GroupQuery::None);
+        let groups = store.register_facts(query).await.expect("facts").groups_version;
+        let device = store.find_device(&hub, &device_id("press-17")).await.expect("device");
+        let ca_certificate = store.find_ca_certificate("root").await.expect("certificate");
+        Self {
+            individual: facts.enrollment.map_or(0, |enrollment| enrollment.terms.version),
+            group: group.map_or(0, |group| group.terms.version),
+            groups,
+            record: facts.record.map_or(0, |record| record.version),
+            identity: device.as_ref().map_or(0, |device| device.identity.version),
+            twin: device.as_ref().map_or(0, |device| device.twin.version),
+            ca_certificate: ca_certificate.map_or(0, |certificate| certificate.version),
+        }
+    }
+
+    /// Those of rows; the groups' version stays when the last group goes.
+    const fn rows(&self) -> [Version; 6] {
+        let Self { individual, group, record, identity, twin, ca_certificate, .. } = *self;
+        [individual, group, record, identity, twin, ca_certificate]
+    }
+
+    fn expectations(&self) -> [Expect; 6] {
+        let id = registration_id("press-17");
+        let (hub, device): (HubName, _) = (hub("hub-1.test"), device_id("press-17"));
+        [
+            Expect::Individual(id.clone(), self.individual),
+            Expect::Group(group_id("line-4"), self.group),
+            Expect::Groups(self.groups),
+            Expect::Record(id, self.record),
+            Expect::Identity(hub.clone(), device.clone(), self.identity),
+            Expect::Twin(hub, device, self.twin),
+        ]
+    }
+}
+
+async fn write_one_of_each(store: &impl Store) -> Versions {
+    let root = ca_certificate("root", certificate("root", "root"));
+    write(
+        store,
+        [
+            Change::PutIndividual(Box::new(individual("press-17"))),
+            Change::PutGroup(Box::new(symmetric_key_group("line-4"))),
+            Change::PutCaCertificate(Box::new(root)),
+            Change::PutRecord(Box::new(record_of_individual("press-17"))),
+            Change::PutDevice(hub("hub-1.test"), Box::new(device("press-17"))),
+        ],
+    )
+    .await;
+    Versions::read(store).await
+}
+
+fn deletions() -> [Change; 5] {
+    [
+        Change::DeleteIndividual(registration_id("press-17")),
+        Change::DeleteGroup(group_id("line-4")),
+        Change::DeleteCaCertificate("root".to_owned()),
+        Change::DeleteRecord(registration_id("press-17")),
+        Change::DeleteDevice(hub("hub-1.test"), device_id("press-17")),
+    ]
+}

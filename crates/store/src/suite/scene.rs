@@ -1,0 +1,256 @@
+//! Plain values for the cases, told apart by their names.
+
+use model::{
+    AccessPolicy, Assignment, AttestationKind, AttestationMechanism, AuthenticationKind,
+    CaCertificate, CaKeys, CertificateInfo, Device, DeviceAuthentication, DeviceId, DeviceIdentity,
+    DeviceStatus, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag,
+    GroupQuery, HubName, IndividualEnrollment, Json, Metadata, PolicyScope, RegisterQuery,
+    RegistrationId, RegistrationRecord, RegistrationStatus, Right, Rights, Sent, Slots, Substatus,
+    SymmetricKey, SymmetricKeys, Terms, Timestamp, Twin, TwinSection,
+};
+
+/// A registration ID.
+///
+/// # Panics
+/// When it is not legal; so do the other functions here.
+#[must_use]
+pub fn registration_id(text: &str) -> RegistrationId {
+    RegistrationId::parse(text).expect("a legal registration ID")
+}
+
+/// A group's ID.
+#[must_use]
+pub fn group_id(text: &str) -> EnrollmentGroupId {
+    EnrollmentGroupId::parse(text).expect("a legal group ID")
+}
+
+/// A device ID.
+#[must_use]
+pub fn device_id(text: &str) -> DeviceId {
+    DeviceId::parse(text).expect("a legal device ID")
+}
+
+/// A hub's name.
+#[must_use]
+pub fn hub(text: &str) -> HubName {
+    HubName::parse(text).expect("a legal hub name")
+}
+
+/// Two keys.
+#[must_use]
+pub fn keys(seed: u8) -> SymmetricKeys {
+    SymmetricKeys {
+        primary: SymmetricKey::generated(&[seed; 64]),
+        secondary: SymmetricKey::derived(&[seed.wrapping_add(1); 32]),
+    }
+}
+
+/// Terms with nothing set but an attestation mechanism.
+#[must_use]
+pub fn terms(attestation: AttestationMechanism) -> Terms {
+    Terms {
+        attestation,
+        iot_edge: None,
+        iot_hub_host_name: None,
+        initial_twin: None,
+        etag: Etag::from_random([1; 16]),
+        provisioning_status: Sent::Absent,
+        reprovision_policy: None,
+        created: Timestamp::from_unix_secs(1_000_000),
+        last_updated: Timestamp::from_unix_secs(1_000_001),
+        allocation_policy: None,
+        iot_hubs: None,
+        custom_allocation: None,
+        version: 0,
+    }
+}
+
+/// An individual enrollment with keys.
+#[must_use]
+pub fn individual(id: &str) -> IndividualEnrollment {
+    IndividualEnrollment {
+        registration_id: registration_id(id),
+        device_id: None,
+        optional_device_information: None,
+        terms: terms(AttestationMechanism::SymmetricKey(keys(1))),
+    }
+}
+
+/// A group with keys.
+#[must_use]
+pub fn symmetric_key_group(id: &str) -> EnrollmentGroup {
+    group(id, AttestationMechanism::SymmetricKey(keys(3)))
+}
+
+/// A group that keeps certificates itself.
+#[must_use]
+pub fn signing_group(
+    id: &str,
+    primary: Option<EnrolledCertificate>,
+    secondary: Option<EnrolledCertificate>,
+) -> EnrollmentGroup {
+    group(id, AttestationMechanism::X509Signing(Slots { primary, secondary }))
+}
+
+/// A group that refers to certificates of the CA store.
+#[must_use]
+pub fn referring_group(
+    id: &str,
+    primary: Option<&str>,
+    secondary: Option<&str>,
+) -> EnrollmentGroup {
+    let slots =
+        Slots { primary: primary.map(str::to_owned), secondary: secondary.map(str::to_owned) };
+    group(id, AttestationMechanism::X509CaReferences(slots))
+}
+
+/// A group with an attestation mechanism.
+#[must_use]
+pub fn group(id: &str, attestation: AttestationMechanism) -> EnrollmentGroup {
+    EnrollmentGroup { group_id: group_id(id), terms: terms(attestation) }
+}
+
+/// What stands for the hash of a name.
+#[must_use]
+pub fn name_hash(name: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    hash
+}
+
+/// A certificate of a subject from an issuer.
+#[must_use]
+pub fn certificate(subject: &str, issuer: &str) -> EnrolledCertificate {
+    let mut subject_and_key = name_hash(subject);
+    subject_and_key[31] = 1;
+    EnrolledCertificate {
+        der: [subject.as_bytes(), &[0xff, 0], issuer.as_bytes()].concat(),
+        info: CertificateInfo {
+            subject_name: format!("CN={subject}"),
+            sha1_thumbprint: "A".repeat(40),
+            sha256_thumbprint: "B".repeat(64),
+            issuer_name: format!("CN={issuer}"),
+            not_before: Timestamp::from_unix_secs(0),
+            not_after: Timestamp::from_unix_secs(4_000_000_000),
+            serial_number: "01".to_owned(),
+            version: 3,
+        },
+        keys: CaKeys { subject: name_hash(subject), subject_and_key, issuer: name_hash(issuer) },
+    }
+}
+
+/// A certificate of the CA store.
+#[must_use]
+pub fn ca_certificate(name: &str, certificate: EnrolledCertificate) -> CaCertificate {
+    CaCertificate {
+        name: name.to_owned(),
+        certificate,
+        verified: true,
+        etag: Etag::from_random([2; 16]),
+        created: Timestamp::from_unix_secs(1_000_000),
+        last_updated: Timestamp::from_unix_secs(1_000_001),
+        version: 0,
+    }
+}
+
+/// An assigned registration record.
+#[must_use]
+pub fn record(id: &str, enrollment: EnrollmentRef) -> RegistrationRecord {
+    RegistrationRecord {
+        registration_id: registration_id(id),
+        created: Timestamp::from_unix_secs(1_000_002),
+        last_updated: Timestamp::from_unix_secs(1_000_003),
+        status: RegistrationStatus::Assigned,
+        assignment: Some(Assignment {
+            hub: hub("hub-1.test"),
+            device_id: device_id(id),
+            substatus: Substatus::InitialAssignment,
+            initial_hub: hub("hub-1.test"),
+        }),
+        failure: None,
+        payload: None,
+        etag: Etag::from_random([3; 16]),
+        enrollment,
+        mechanism: AttestationKind::SymmetricKey,
+        operations: Vec::new(),
+        version: 0,
+    }
+}
+
+/// A record of a group's device.
+#[must_use]
+pub fn record_of_group(id: &str, group: &str) -> RegistrationRecord {
+    record(id, EnrollmentRef::Group(group_id(group)))
+}
+
+/// A record of an individually enrolled device.
+#[must_use]
+pub fn record_of_individual(id: &str) -> RegistrationRecord {
+    record(id, EnrollmentRef::Individual(registration_id(id)))
+}
+
+/// An enabled device with a fresh twin.
+#[must_use]
+pub fn device(id: &str) -> Device {
+    Device {
+        identity: DeviceIdentity {
+            device_id: device_id(id),
+            generation_id: "638000000000000000".to_owned(),
+            etag_counter: 1,
+            status: DeviceStatus::Enabled,
+            status_reason: None,
+            status_updated: None,
+            connected: false,
+            connection_state_updated: None,
+            last_activity: None,
+            cloud_to_device_messages: 0,
+            authentication: DeviceAuthentication {
+                kind: AuthenticationKind::Sas,
+                keys: Some(keys(5)),
+                primary_thumbprint: None,
+                secondary_thumbprint: None,
+            },
+            iot_edge: false,
+            device_scope: None,
+            parent_scopes: Vec::new(),
+            version: 0,
+        },
+        twin: twin(),
+    }
+}
+
+/// A fresh twin.
+#[must_use]
+pub fn twin() -> Twin {
+    let section = TwinSection {
+        content: Json::empty_object(),
+        metadata: Metadata { last_updated: None, last_updated_version: None, members: Vec::new() },
+        version_number: 1,
+    };
+    Twin {
+        tags: Json::empty_object(),
+        desired: section.clone(),
+        reported: section,
+        etag_counter: 1,
+        version_number: 2,
+        version: 0,
+    }
+}
+
+/// A policy.
+#[must_use]
+pub fn policy(scope: PolicyScope, name: &str, rights: &[Right]) -> AccessPolicy {
+    AccessPolicy { scope, name: name.to_owned(), keys: keys(7), rights: Rights::of(rights) }
+}
+
+/// A query for the facts of a registration.
+#[must_use]
+pub fn query(id: &str, groups: GroupQuery) -> RegisterQuery {
+    RegisterQuery { registration_id: registration_id(id), groups }
+}
+
+/// A query by the names in a chain.
+#[must_use]
+pub fn by_ca(names: &[&str]) -> GroupQuery {
+    GroupQuery::ByCa { subjects: names.iter().map(|name| name_hash(name)).collect() }
+}
