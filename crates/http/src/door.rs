@@ -1,0 +1,305 @@
+//! From an open connection to an answered request.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::App;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, Response, Uri, header, request::Parts};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{body::Body, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use model::{CertificateDer, HubName, RegistrationId, Timestamp};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{sync::watch, time::timeout};
+use tracing::{debug, error, info};
+use wire::RequestFault;
+
+use crate::answer::Answer;
+use crate::call::{Call, Peer};
+use crate::errors;
+use crate::routes::{self, Action, Found, Route, Site};
+use crate::watchdog::{Watchdog, Watched};
+use crate::{HttpSettings, device, hub, operator};
+
+/// The longest path and query we look at, in bytes. An id has at most 128, encoded three times as
+/// many.
+const MAX_URI_BYTES: usize = 8 * 1024;
+/// How much of a caller's text a log line holds.
+const MAX_LOGGED_CHARS: usize = 512;
+/// How long a connection that is to end may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// The HTTPS door. Clones are the same door.
+#[derive(Clone)]
+pub struct HttpDoor {
+    app: App,
+    settings: Arc<HttpSettings>,
+}
+
+impl fmt::Debug for HttpDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpDoor").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl HttpDoor {
+    /// A door to these use cases.
+    #[must_use]
+    pub fn new(app: App, settings: HttpSettings) -> Self {
+        Self { app, settings: Arc::new(settings) }
+    }
+
+    /// Answers the requests of one connection, one after the other, until either side ends it, a
+    /// limit is passed, or `shutdown` turns true or loses its sender (the request at hand is then
+    /// answered first).
+    pub async fn serve(&self, connection: listen::Connection, shutdown: watch::Receiver<bool>) {
+        let chain = &connection.client_chain;
+        let peer = Peer {
+            address: connection.peer,
+            client_chain: chain.iter().map(|der| CertificateDer(der.to_vec())).collect(),
+        };
+        self.serve_stream(connection.stream, peer, shutdown).await;
+    }
+
+    pub(crate) async fn serve_stream<S>(
+        &self,
+        stream: S,
+        peer: Peer,
+        mut shutdown: watch::Receiver<bool>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let watchdog = Watchdog::new(&self.settings);
+        let io = TokioIo::new(Watched { stream, watchdog: Arc::clone(&watchdog) });
+        let service = service_fn(|request| {
+            let request_guard = watchdog.begin_request();
+            let peer = &peer;
+            async move {
+                let response = self.receive(request, peer).await;
+                drop(request_guard);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let mut http = http1::Builder::new();
+        http.max_headers(self.settings.max_headers)
+            .max_header_size(self.settings.max_header_bytes)
+            .header_read_timeout(None);
+        let mut connection = pin!(http.serve_connection(io, service));
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        debug!(
+                            peer.address = %peer.address, error = %error,
+                            "connection of {} ended: {error}", peer.address,
+                        );
+                    }
+                    return;
+                }
+                () = asked_to_stop(&mut shutdown), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = watchdog.expired() => {
+                    debug!(peer.address = %peer.address, "cut {}: it took too long", peer.address);
+                    connection.as_mut().graceful_shutdown();
+                    // Whatever comes of it, the connection is over.
+                    let _ = timeout(GOODBYE, connection).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn receive<B>(&self, request: Request<B>, peer: &Peer) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let started = self.app.now();
+        let (head, body) = request.into_parts();
+        let body = self.read(body).await;
+        self.respond(&head, body, peer, started).await
+    }
+
+    /// Reads a body, as far as the limits go. What is declared too large is not read at all.
+    async fn read<B>(&self, body: B) -> Result<Bytes, RequestFault>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let limit = self.settings.max_body_bytes;
+        let too_large = RequestFault::TooLarge { limit };
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_large);
+        }
+        let whole = Limited::new(body, limit).collect();
+        match timeout(self.settings.request_timeout, whole).await {
+            Err(_) => Err(RequestFault::Timeout),
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+            // The connection broke or the chunks are malformed; nobody may read the answer.
+            Ok(Err(_)) => Err(RequestFault::Timeout),
+        }
+    }
+
+    /// Answers one request whose body is there. Never fails: every trouble is an answer.
+    pub async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Full<Bytes>> {
+        let started = self.app.now();
+        let (head, body) = request.into_parts();
+        let limit = self.settings.max_body_bytes;
+        let body = match body.len() > limit {
+            true => Err(RequestFault::TooLarge { limit }),
+            false => Ok(body),
+        };
+        self.respond(&head, body, peer, started).await
+    }
+
+    async fn respond(
+        &self,
+        head: &Parts,
+        body: Result<Bytes, RequestFault>,
+        peer: &Peer,
+        started: Timestamp,
+    ) -> Response<Full<Bytes>> {
+        let tracking_id = self.app.tracking_id();
+        let host = host_of(&head.uri, &head.headers);
+        let segments = routes::segments(head.uri.path());
+        let mut call = Call {
+            app: &self.app,
+            settings: &self.settings,
+            peer,
+            host,
+            segments: segments.as_deref().unwrap_or_default(),
+            params: &[],
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            body: &body,
+            tracking_id: &tracking_id,
+            now: started,
+        };
+        let hub = self.app.find_hub(host);
+        let site = if hub.is_some() { Site::Hub } else { Site::Service };
+        let is_too_long = head.uri.path().len() + call.query.len() > MAX_URI_BYTES;
+        let (template, answer) = if is_too_long {
+            ("(too long)", errors::uri_too_long(&call, site))
+        } else if segments.is_err() {
+            ("(illegal)", errors::request_fault(&call, site, RequestFault::BadPath))
+        } else {
+            match routes::find(site, &head.method, call.segments) {
+                Found::Route(route, params) => {
+                    call.params = &params;
+                    (route.template, self.answer(&call, route, hub.as_ref()).await)
+                }
+                Found::OtherMethods(allowed) => {
+                    ("(other method)", errors::other_methods(&call, site, &allowed))
+                }
+                Found::OnOtherSite => ("(other host)", errors::on_other_site(&call, site)),
+                Found::Nothing => {
+                    ("(none)", errors::request_fault(&call, site, RequestFault::UnknownRoute))
+                }
+            }
+        };
+        self.tell(head, template, host, &answer, peer, &tracking_id, started);
+        answer.into_response(&tracking_id)
+    }
+
+    /// Answers by an endpoint, within its time, panics included: the connection goes on.
+    async fn answer(&self, call: &Call<'_>, route: &Route, hub: Option<&HubName>) -> Answer {
+        let site = if hub.is_some() { Site::Hub } else { Site::Service };
+        let answering = async {
+            match (route.action, hub) {
+                (Action::Health, _) => health(),
+                (Action::Device(action), _) => device::answer(call, action).await,
+                (Action::Operator(action), _) => operator::answer(call, action, route).await,
+                (Action::Hub(action), Some(hub)) => hub::answer(call, action, route, hub).await,
+                // `routes::find` gives a hub's endpoints on a hub's host only.
+                (Action::Hub(_), None) => errors::on_other_site(call, site),
+            }
+        };
+        let caught = AssertUnwindSafe(answering).catch_unwind();
+        match timeout(self.settings.request_timeout, caught).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                error!(
+                    tracking_id = call.tracking_id,
+                    http.route = route.template,
+                    "a handler panicked; this is a bug, and the message printed above says where",
+                );
+                errors::request_fault(call, site, RequestFault::Internal)
+            }
+            Err(_) => {
+                error!(
+                    tracking_id = call.tracking_id,
+                    http.route = route.template,
+                    "no answer within {:?}; is the storage stuck?",
+                    self.settings.request_timeout,
+                );
+                errors::request_fault(call, site, RequestFault::Unavailable)
+            }
+        }
+    }
+
+    /// The one line a request leaves in the log. No headers, no bodies, no raw path.
+    #[expect(clippy::too_many_arguments, reason = "a log line has many fields")]
+    fn tell(
+        &self,
+        head: &Parts,
+        template: &str,
+        host: &str,
+        answer: &Answer,
+        peer: &Peer,
+        tracking_id: &str,
+        started: Timestamp,
+    ) {
+        let (status, method) = (answer.status.as_u16(), &head.method);
+        let ticks = self.app.now().ticks().saturating_sub(started.ticks());
+        let duration_ms = ticks / (Timestamp::TICKS_PER_SECOND / 1000);
+        let trouble = answer.trouble.as_ref();
+        let code = trouble.map_or("", |trouble| &trouble.code);
+        let why = trouble.map(|trouble| format!(": {}", one_line(&trouble.reason)));
+        let why = why.unwrap_or_default();
+        let host = one_line(host);
+        info!(
+            http.method = %method,
+            http.route = template,
+            http.host = host,
+            http.status = status,
+            registration.id = answer.registration_id.as_ref().map(RegistrationId::as_str),
+            error.code = code,
+            tracking_id,
+            duration_ms,
+            peer.address = %peer.address,
+            "{method} {template} answered {status}{why}",
+        );
+    }
+}
+
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a shutdown as well.
+    drop(shutdown.wait_for(|stop| *stop).await);
+}
+
+fn health() -> Answer {
+    Answer::ok(&model::Json::Object(vec![("status".to_owned(), "ok".into())]))
+}
+
+/// A text that may hold anything, as it may stand in a log line.
+fn one_line(text: &str) -> String {
+    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().take(MAX_LOGGED_CHARS).map(printable).collect()
+}
+
+/// The name the client addressed: of an absolute URI, or else of the `Host` header.
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
+    let header = || headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    uri.authority().map(|authority| authority.as_str()).or_else(header).unwrap_or_default()
+}

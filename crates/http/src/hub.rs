@@ -1,0 +1,102 @@
+//! A hub's registry, twins and queries, on the hub's host name (H §2, §3, §7).
+
+mod identities;
+mod query;
+mod twins;
+
+use app::No;
+use http::header::AUTHORIZATION;
+use model::{DeviceId, HubName, HubRefusal};
+use wire::RequestFault;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::errors::{self, Problem};
+use crate::routes::{HubAction, Route};
+
+/// What a handler comes back with.
+type Outcome = Result<Answer, Problem<HubRefusal>>;
+
+/// Answers an operator of this hub.
+pub(crate) async fn answer(
+    call: &Call<'_>,
+    action: HubAction,
+    route: &Route,
+    hub: &HubName,
+) -> Answer {
+    let answer = match perform(call, action, route, hub).await {
+        Ok(answer) => answer,
+        Err(problem) => errors::hub(call, problem),
+    };
+    // What the recorded hub says on every answer (H §2.1).
+    answer.with("vary", "Origin")
+}
+
+async fn perform(call: &Call<'_>, action: HubAction, route: &Route, hub: &HubName) -> Outcome {
+    authorize(call, route, hub).await?;
+    match action {
+        HubAction::ListDevices => identities::list(call, hub).await,
+        HubAction::BulkDevices => identities::bulk(call, hub).await,
+        HubAction::Query => query::run(call, hub).await,
+        HubAction::GetDevice => identities::get(call, hub).await,
+        HubAction::PutDevice => identities::put(call, hub).await,
+        HubAction::DeleteDevice => identities::delete(call, hub).await,
+        HubAction::PurgeCommands => identities::purge_commands(call, hub).await,
+        HubAction::ListModules => identities::list_modules(call, hub).await,
+        HubAction::MissingModule => identities::missing_module(call, hub).await,
+        HubAction::GetTwin => twins::get(call, hub).await,
+        HubAction::PatchTwin => twins::patch(call, hub).await,
+        HubAction::ReplaceTwin => twins::replace(call, hub).await,
+        // As the real hub says of a module's twin that is not there (H §3.1).
+        HubAction::ModuleTwin => {
+            Err(Problem::Refused(HubRefusal::DeviceNotFound(device_id(call)?.to_string())))
+        }
+        HubAction::DeviceStatistics => {
+            let counts = call.app.device_counts(hub).await?;
+            Ok(Answer::ok(&wire::hub::device_statistics(&counts)))
+        }
+        HubAction::ServiceStatistics => {
+            let counts = call.app.device_counts(hub).await?;
+            Ok(Answer::ok(&wire::hub::service_statistics(&counts)))
+        }
+        HubAction::NotBuilt(what) => Ok(errors::not_built(call, what)),
+    }
+}
+
+async fn authorize(
+    call: &Call<'_>,
+    route: &Route,
+    hub: &HubName,
+) -> Result<(), Problem<HubRefusal>> {
+    // An endpoint of a hub without a right would be a mistake in the table; it stays shut.
+    let Some(right) = route.right else {
+        return Err(Problem::Request(RequestFault::UnknownRoute));
+    };
+    let refused = |why: String| Problem::Refused(HubRefusal::Unauthorized(why));
+    let Some(header) = call.headers.get(AUTHORIZATION) else {
+        return Err(refused("the Authorization header is missing".to_owned()));
+    };
+    let text =
+        header.to_str().map_err(|_| refused("the Authorization header is no text".into()))?;
+    let token = wire::sas::parse(text).map_err(|bad| refused(bad.to_string()))?;
+    call.app.authorize_hub(hub, &token, call.segments, right).await?;
+    Ok(())
+}
+
+/// The device the path names.
+fn device_id(call: &Call<'_>) -> Result<DeviceId, HubRefusal> {
+    DeviceId::parse(call.param(0))
+        .map_err(|bad| HubRefusal::ArgumentInvalid(format!("the device ID in the path: {bad}")))
+}
+
+impl From<No<HubRefusal>> for Problem<HubRefusal> {
+    fn from(no: No<HubRefusal>) -> Self {
+        Self::of(no)
+    }
+}
+
+impl From<HubRefusal> for Problem<HubRefusal> {
+    fn from(refusal: HubRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

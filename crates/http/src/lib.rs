@@ -1,0 +1,30 @@
+//! The HTTPS door: device endpoint (D §1), operator API (O §1), hub registry, twins and queries
+//! (H §2, §3, §7).
+//!
+//! Handlers parse, call one use case, render. [`routes`] lists every endpoint with the right it
+//! needs; which endpoints a request meets depends on the host it names: a hub's, or the
+//! provisioning service's. What deliberately does not live here: any rule (`app` and below), what
+//! JSON means (`wire`), sockets and TLS (`listen`).
+//!
+//! The machinery is hyper's HTTP/1.1 server on one connection at a time and a router of our own;
+//! see [`routes`] for why. Every request leaves one line in the log, with the tracking ID that its
+//! answer carries in `x-ms-request-id`.
+
+pub mod routes;
+
+mod answer;
+mod call;
+mod device;
+mod door;
+mod errors;
+mod hub;
+mod operator;
+mod settings;
+mod watchdog;
+
+pub use call::Peer;
+pub use door::HttpDoor;
+pub use settings::HttpSettings;
+
+#[cfg(test)]
+mod tests;

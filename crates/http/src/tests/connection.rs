@@ -1,0 +1,208 @@
+//! One connection: what keeps it open, what ends it, and what is answered before a handler is
+//! asked. Time is tokio's and stands still until everything waits.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::scene::{peer, scene};
+
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: dps.example.test\r\n\r\n";
+
+struct Line {
+    client: DuplexStream,
+    server: JoinHandle<()>,
+    shutdown: watch::Sender<bool>,
+}
+
+async fn connect() -> Line {
+    let door = scene().await.door;
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let (shutdown, stop) = watch::channel(false);
+    let server =
+        tokio::spawn(async move { door.serve_stream(server, peer(Vec::new()), stop).await });
+    Line { client, server, shutdown }
+}
+
+impl Line {
+    async fn say(&mut self, text: impl AsRef<[u8]>) {
+        self.client.write_all(text.as_ref()).await.expect("written");
+    }
+
+    /// One answer: its head, and as much body as the head says.
+    async fn hear(&mut self) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            bytes.push(self.client.read_u8().await.expect("an answer"));
+        }
+        let head = String::from_utf8(bytes).expect("text").to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let mut body = vec![0; length.map_or(0, |n| n.parse().expect("length"))];
+        self.client.read_exact(&mut body).await.expect("a body");
+        format!("{head}{}", String::from_utf8(body).expect("text"))
+    }
+
+    /// Everything until the server closes, and how long that took.
+    async fn hear_out(mut self) -> (String, Duration) {
+        let from = Instant::now();
+        let mut bytes = Vec::new();
+        self.client.read_to_end(&mut bytes).await.expect("an end");
+        self.server.await.expect("no panic");
+        (String::from_utf8(bytes).expect("text"), from.elapsed())
+    }
+}
+
+/// What this request is answered with: the status, and whether the connection ends then.
+async fn check(request: impl AsRef<[u8]>, status: u16, ends: bool) {
+    let mut line = connect().await;
+    line.say(request).await;
+    let answer = line.hear().await;
+    assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{answer}");
+    if ends {
+        line.hear_out().await;
+    } else {
+        line.say(HEALTH).await;
+        assert!(line.hear().await.starts_with("http/1.1 200 "));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_outlasts_the_pause_between_polls() {
+    let mut line = connect().await;
+    for _ in 0..3 {
+        line.say(HEALTH).await;
+        assert!(line.hear().await.starts_with("http/1.1 200 "));
+        sleep(Duration::from_secs(150)).await;
+    }
+    let (rest, waited) = line.hear_out().await;
+    assert_eq!(rest, "");
+    assert!(waited <= Duration::from_secs(31), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_cut_soon() {
+    let line = connect().await;
+    let (rest, waited) = line.hear_out().await;
+    assert_eq!((rest.as_str(), waited.as_secs()), ("", 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_drips_a_head_is_cut() {
+    let mut line = connect().await;
+    line.say(HEALTH).await;
+    line.hear().await;
+    let from = Instant::now();
+    for byte in HEALTH.bytes() {
+        if line.client.write_all(&[byte]).await.is_err() {
+            break;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(from.elapsed() <= Duration::from_secs(13), "{:?}", from.elapsed());
+    line.server.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stalls_in_a_body_is_told_and_cut() {
+    let mut line = connect().await;
+    line.say("PUT /enrollments/a?api-version=2021-10-01 HTTP/1.1\r\nHost: dps.example.test\r\nAuthorization: SharedAccessSignature sr=x\r\nContent-Length: 10\r\n\r\n{").await;
+    let (answer, waited) = line.hear_out().await;
+    // The missing credential is what is told; the body came too late for anything else.
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!((30..=35).contains(&waited.as_secs()), "{waited:?}");
+    let mut line = connect().await;
+    line.say("PUT /s/registrations/a/register?api-version=2021-10-01 HTTP/1.1\r\nHost: dps.example.test\r\nContent-Length: 10\r\n\r\n{").await;
+    let (answer, waited) = line.hear_out().await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!((30..=35).contains(&waited.as_secs()), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_declared_or_grows_too_large_is_not_read() {
+    let path = "PUT /s/registrations/a/register?api-version=2021-10-01 HTTP/1.1\r\nHost: x\r\n";
+    check(format!("{path}Content-Length: 1048577\r\n\r\n"), 413, true).await;
+    // More than any counter of hyper's holds; it answers by itself.
+    check(format!("{path}Content-Length: 18446744073709551615\r\n\r\n"), 431, true).await;
+    let mut line = connect().await;
+    line.say(format!("{path}Transfer-Encoding: chunked\r\n\r\n")).await;
+    let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
+    for _ in 0..40 {
+        if timeout(Duration::from_secs(1), line.client.write_all(chunk.as_bytes())).await.is_err() {
+            break;
+        }
+    }
+    assert!(line.hear().await.starts_with("http/1.1 413 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_are_bounded_in_length_and_number() {
+    let with = |headers: &str| format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    check(with(&"X: y\r\n".repeat(60)), 200, false).await;
+    check(with(&"X: y\r\n".repeat(64)), 431, true).await;
+    check(with(&format!("X: {}\r\n", "y".repeat(33 * 1024))), 431, true).await;
+    check(format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(8 * 1024)), 414, false).await;
+    check("no request at all\r\n\r\n", 400, true).await;
+    check(with("Content-Length: x\r\n"), 400, true).await;
+    check(with("Content-Length: 1\r\nContent-Length: 2\r\n"), 400, true).await;
+    let mut line = connect().await;
+    line.say("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert_eq!(line.hear_out().await.0, "", "HTTP/2 is not spoken here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_may_be_pipelined_chunked_and_with_unread_bodies() {
+    let mut line = connect().await;
+    line.say(format!("{HEALTH}{HEALTH}")).await;
+    for _ in 0..2 {
+        assert!(line.hear().await.ends_with(r#"{"status":"ok"}"#));
+    }
+    line.say("GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n").await;
+    assert!(line.hear().await.starts_with("http/1.1 200 "));
+    line.say(
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}",
+    )
+    .await;
+    assert!(line.hear().await.starts_with("http/1.1 200 "));
+    line.say("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let (answer, _) = line.hear_out().await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_say_their_length() {
+    // The C client reads nothing else but chunks, which we have no use for (D §1.6).
+    let mut line = connect().await;
+    line.say("PUT /enrollments/a HTTP/1.1\r\nHost: dps.example.test\r\n\r\n").await;
+    let answer = line.hear().await;
+    assert!(answer.contains("\r\ncontent-length: ") && !answer.contains("transfer-encoding"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_idle_connections_and_lets_a_request_finish() {
+    let line = connect().await;
+    line.shutdown.send(true).expect("heard");
+    let (_, waited) = line.hear_out().await;
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+
+    let mut line = connect().await;
+    line.say("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{").await;
+    sleep(Duration::from_secs(1)).await;
+    line.shutdown.send(true).expect("heard");
+    sleep(Duration::from_secs(1)).await;
+    line.say("}").await;
+    let (answer, _) = line.hear_out().await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_shutdown_sender_is_a_shutdown() {
+    let Line { mut client, server, shutdown } = connect().await;
+    drop(shutdown);
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.expect("an end");
+    server.await.expect("no panic");
+    assert_eq!(rest, b"");
+}

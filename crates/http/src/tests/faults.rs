@@ -1,0 +1,222 @@
+//! Faults of ours and the log: who is told what.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use model::{
+    AccessPolicy, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId, EnrollmentGroup,
+    EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page, PolicyScope,
+    RecordFilter, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, Usage,
+};
+use store::{CommitError, Store, StoreFault};
+use tracing::subscriber::DefaultGuard;
+
+use super::scene::{Ask, HUB, KEY, OTHER_KEY, Scene, scene, scene_on};
+
+/// A store that finds policies and nothing else.
+struct Broken {
+    store: Arc<dyn Store>,
+    panics: bool,
+}
+
+impl Broken {
+    fn fault(&self) -> StoreFault {
+        assert!(!self.panics, "the broken store panics");
+        StoreFault::new("read the facts", io::Error::other("disk /dev/secret is full"))
+    }
+}
+
+#[async_trait]
+impl Store for Broken {
+    async fn register_facts(&self, _: RegisterQuery) -> Result<RegisterFacts, StoreFault> {
+        Err(self.fault())
+    }
+    async fn individual_facts(&self, _: &RegistrationId) -> Result<IndividualFacts, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_group(
+        &self,
+        _: &EnrollmentGroupId,
+    ) -> Result<Option<EnrollmentGroup>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_record(
+        &self,
+        _: &RegistrationId,
+    ) -> Result<Option<RegistrationRecord>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_individuals(
+        &self,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<IndividualEnrollment>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_groups(
+        &self,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<EnrollmentGroup>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_records(
+        &self,
+        _: &RecordFilter,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<RegistrationRecord>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_ca_certificate(&self, _: &str) -> Result<Option<CaCertificate>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_device(&self, _: &HubName, _: &DeviceId) -> Result<Option<Device>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_devices(
+        &self,
+        _: &HubName,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<Device>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn device_counts(&self, _: &HubName) -> Result<DeviceCounts, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_policy(
+        &self,
+        scope: &PolicyScope,
+        name: &str,
+    ) -> Result<Option<AccessPolicy>, StoreFault> {
+        self.store.find_policy(scope, name).await
+    }
+    async fn list_policies(&self, _: &PolicyScope) -> Result<Vec<AccessPolicy>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn usage(&self) -> Result<Usage, StoreFault> {
+        Err(self.fault())
+    }
+    async fn instance_setting(&self, _: &str) -> Result<Option<String>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn commit(&self, _: ChangeSet) -> Result<(), CommitError> {
+        Err(CommitError::Fault(self.fault()))
+    }
+}
+
+async fn broken(panics: bool) -> Scene {
+    scene_on(|store| Arc::new(Broken { store, panics })).await
+}
+
+/// What was logged, while the guard lives.
+fn listen_to_the_log() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
+    #[derive(Clone)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("log").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let writer = Lines(Arc::clone(&lines));
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
+fn text(lines: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8(lines.lock().expect("log").clone()).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn a_fault_is_logged_with_its_causes_and_told_as_a_number() {
+    let scene = broken(false).await;
+    let (lines, guard) = listen_to_the_log();
+    let device = scene.send(scene.register("dev-1")).await.with_code(500_000);
+    let operator = scene.operator("GET", "/enrollments/a", "").await.with_code(500_000);
+    let hub = scene.hub("GET", "/devices/a", "").await.with_name(500, "ServerError");
+    drop(guard);
+    let log = text(&lines);
+    for reply in [&device, &operator, &hub] {
+        assert!(!reply.text.contains("secret") && !reply.text.contains("facts"), "{reply:?}");
+        let id = reply.header("x-ms-request-id");
+        let of_it: Vec<_> = log.lines().filter(|line| line.contains(id)).collect();
+        assert_eq!(of_it.len(), 2, "the fault, and the summary: {of_it:#?}");
+        assert!(of_it[0].contains("ERROR") && of_it[0].contains("disk /dev/secret is full"));
+        assert!(of_it[1].contains("INFO") && !of_it[1].contains("disk"), "{}", of_it[1]);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_handler_is_answered_and_the_door_goes_on() {
+    let scene = broken(true).await;
+    let reply = scene.operator("GET", "/enrollments/a", "").await.with_code(500_000);
+    assert!(!reply.text.contains("panics"), "{reply:?}");
+    scene.hub("GET", "/devices/a", "").await.with_name(500, "ServerError");
+    scene.send(Ask::new("GET", "/healthz")).await.with_status(200);
+}
+
+#[tokio::test]
+async fn a_request_leaves_one_line_with_what_matters_and_no_secret() {
+    let scene = scene().await;
+    let (lines, guard) = listen_to_the_log();
+    let created = scene.enroll("dev-1").await;
+    let registered = scene.send(scene.register("dev-1")).await.with_status(202);
+    let wrong = scene.device_path("dev-2", "/register");
+    let refused = scene.send(Ask::new("PUT", &wrong).json("{}")).await.with_code(401_002);
+    let denied =
+        scene.send(Ask::new("GET", "/devices/x?sig=hush").host(HUB)).await.with_status(401);
+    drop(guard);
+    let log = text(&lines);
+    let line = |id: &str| {
+        let summaries: Vec<_> =
+            log.lines().filter(|line| line.contains(id) && line.contains("http.status")).collect();
+        assert_eq!(summaries.len(), 1, "{log}");
+        summaries[0].to_owned()
+    };
+    for (reply, expected) in [
+        (&created, ["PUT /enrollments/{id} answered 200", "duration_ms=", "127.0.0.1:50000"]),
+        (
+            &registered,
+            [
+                "PUT /{scope}/registrations/{id}/register answered 202",
+                "registration.id=\"dev-1\"",
+                "http.status=202",
+            ],
+        ),
+        (
+            &refused,
+            [
+                "answered 401: attestation failed",
+                "registration.id=\"dev-2\"",
+                "error.code=\"401002\"",
+            ],
+        ),
+        (
+            &denied,
+            [
+                "GET /devices/{id} answered 401: the Authorization header is missing",
+                "IotHubUnauthorizedAccess",
+                "http.host=\"hub-1",
+            ],
+        ),
+    ] {
+        let line = line(reply.header("x-ms-request-id"));
+        for part in expected {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+    for secret in [KEY, OTHER_KEY, "SharedAccessSignature", "sig=", "hush"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
