@@ -1,0 +1,234 @@
+//! The command line: what a person types, and what comes of it.
+//!
+//! Names, flags and messages follow the vendor's tool, so that its tutorials work with `induct` in
+//! place of `az iot` (O §4). Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not found.
+
+pub(crate) mod answer;
+pub(crate) mod api;
+mod backup;
+pub(crate) mod complaint;
+mod completions;
+mod config;
+mod connection_string;
+mod demo;
+pub(crate) mod document;
+mod enrollment;
+mod enrollment_group;
+mod failure;
+mod hub;
+mod input;
+mod output;
+mod registration;
+mod serve;
+mod target;
+mod words;
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+
+pub use failure::Failure;
+pub use output::{Output, Printer};
+
+use crate::{
+    config::{Config, Given, LogFormat, LogLevel},
+    ports::Environment,
+};
+
+/// Device provisioning on your own machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "induct",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "Examples:
+  induct demo                                   See it work, in a temporary folder.
+  induct serve                                  Start a server on 127.0.0.1:8443.
+  induct connection-string show                 Print what tools need to manage it.
+  induct connection-string show --hub hub-1     The same for a built-in hub.
+  induct enrollment create --eid press-17 --at symmetricKey
+  induct enrollment-group create --gid line-4 --cp intermediate.pem
+  induct hub device-identity list -o table
+  induct backup /backups/induct-monday.db       Copy the database while the server runs.
+
+The words `iot` and `dps` may stand in front of a command, as in the vendor's tutorials:
+  induct iot dps connection-string show
+
+Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not found."
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// How answers are printed [default: json].
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
+    /// Print no warnings and no progress, only errors.
+    #[arg(long, global = true)]
+    pub only_show_errors: bool,
+    /// Say more of what happens, on standard error.
+    #[arg(short, long, global = true, conflicts_with = "only_show_errors")]
+    pub verbose: bool,
+}
+
+/// Where the configuration and the data are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Place {
+    /// The configuration file [default: $INDUCT_CONFIG, ./induct.toml, or induct.toml in the data
+    /// folder, where they exist].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder [default: $INDUCT_DATA__FOLDER, or what the configuration says, or
+    /// ~/.local/share/induct].
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+}
+
+impl Place {
+    /// As the configuration wants it.
+    #[must_use]
+    pub fn given(&self) -> Given {
+        Given { config: self.config.clone(), data: self.data.clone() }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a server and keep it running until SIGTERM or Ctrl-C.
+    Serve(serve::Serve),
+    /// Watch devices being provisioned, one of them shut out, and play with the running service.
+    Demo(demo::Demo),
+    /// Manage individual enrollments: what you promise about one device.
+    Enrollment(enrollment::Enrollment),
+    /// Manage enrollment groups: what you promise about a family of devices.
+    EnrollmentGroup(enrollment_group::EnrollmentGroup),
+    /// Manage the devices of a hub: identities, twins, queries.
+    Hub(hub::Hub),
+    /// Print connection strings of the provisioning service or of a hub.
+    #[command(subcommand)]
+    ConnectionString(connection_string::ConnectionString),
+    /// Copy the database into a file, also while a server uses it.
+    Backup(backup::Backup),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Print a completion script for a shell.
+    Completions(completions::Completions),
+}
+
+/// What every command is handed.
+pub struct Context<'a> {
+    /// The environment of the process.
+    pub environment: &'a Environment,
+    /// Options of every command.
+    pub global: &'a Global,
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+    /// Standard error.
+    pub err: &'a mut dyn Write,
+}
+
+impl Context<'_> {
+    /// Prints answers in the format that was asked for.
+    pub fn printer(&mut self) -> Printer<'_> {
+        Printer::new(self.global.output.unwrap_or_default(), self.out)
+    }
+
+    /// Says something that is no answer, unless only errors are wanted.
+    pub fn note(&mut self, text: &str) {
+        if !self.global.only_show_errors {
+            // Nobody may be listening, and the answer does not depend on it.
+            let _ = writeln!(self.err, "{text}");
+        }
+    }
+
+    /// Whether progress may be drawn.
+    #[must_use]
+    pub fn draws_progress(&self) -> bool {
+        !self.global.only_show_errors && io::stderr().is_terminal()
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// All its problems.
+    pub fn load_config(&self, place: &Place) -> Result<Config, Failure> {
+        Ok(crate::config::load(&place.given(), self.environment)?.config)
+    }
+
+    /// Runs something that waits, on this thread.
+    ///
+    /// # Errors
+    /// What it fails with, or that no runtime could be started.
+    pub fn block_on<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    }
+}
+
+/// Does what the arguments say.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+) -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let cli = match Cli::try_parse_from(words::without_leading(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, everything else is a mistake of the caller's.
+            let _ = error.print();
+            let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if is_answer { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    let Cli { global, command } = cli;
+    if !matches!(command, Command::Serve(_)) {
+        let level = match (global.only_show_errors, global.verbose) {
+            (true, _) => LogLevel::Error,
+            (false, true) => LogLevel::Debug,
+            (false, false) => LogLevel::Warn,
+        };
+        crate::log::start(&crate::config::Log { level, format: LogFormat::Text });
+    }
+    let mut context =
+        Context { environment, global: &global, out: &mut out, err: &mut err };
+    let outcome = match command {
+        Command::Serve(command) => command.run(&mut context),
+        Command::Demo(command) => command.run(&mut context),
+        Command::Enrollment(command) => command.run(&mut context),
+        Command::EnrollmentGroup(command) => command.run(&mut context),
+        Command::Hub(command) => command.run(&mut context),
+        Command::ConnectionString(command) => command.run(&mut context),
+        Command::Backup(command) => command.run(&mut context),
+        Command::Config(command) => command.run(&mut context),
+        Command::Completions(command) => command.run(&mut context),
+    };
+    let outcome = outcome.and_then(|()| out.flush().map_err(Failure::from));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = failure.print(&mut err);
+            failure.exit_code()
+        }
+    }
+}

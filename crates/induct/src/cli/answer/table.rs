@@ -1,0 +1,194 @@
+//! Tables: which columns a resource has, and how a value fits into a cell.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use model::Json;
+
+/// The longest text of a cell, in characters; longer ones end in `…`.
+const MAX_CELL_CHARS: usize = 120;
+
+/// How a table shows an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sheet {
+    /// Individual enrollments.
+    Enrollments,
+    /// Enrollment groups.
+    Groups,
+    /// Registration records.
+    Records,
+    /// Device identities.
+    Identities,
+    /// Twins, as lists of devices show them.
+    Twins,
+    /// Whatever members there are.
+    Plain,
+}
+
+/// A column: its head and where its value is.
+type Column = (&'static str, fn(&Json) -> Option<Json>);
+
+impl Sheet {
+    /// The answer as a table; one object is a table of one row.
+    #[must_use]
+    pub(crate) fn render(self, json: &Json) -> String {
+        let rows = match json {
+            Json::Array(items) => items.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        let columns = self.columns();
+        if columns.is_empty() {
+            plain(&mut table, rows);
+        } else {
+            table.set_header(columns.iter().map(|(head, _)| *head));
+            table.add_row(columns.iter().map(|(head, _)| "-".repeat(head.len())));
+            for row in rows {
+                table.add_row(columns.iter().map(|(_, value)| cell(value(row).as_ref())));
+            }
+        }
+        // Columns are padded to their width; nobody needs the padding at a line's end.
+        let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
+        lines.join("\n")
+    }
+
+    fn columns(self) -> &'static [Column] {
+        match self {
+            Self::Enrollments => &[
+                ("RegistrationId", |e| at(e, "registrationId")),
+                ("Attestation", |e| at(e, "attestation.type")),
+                ("Status", provisioning_status),
+                ("DeviceId", |e| at(e, "deviceId")),
+                ("Registration", |e| at(e, "registrationState.status")),
+                ("AssignedHub", |e| at(e, "registrationState.assignedHub")),
+                ("Updated", |e| at(e, "lastUpdatedDateTimeUtc")),
+            ],
+            Self::Groups => &[
+                ("EnrollmentGroupId", |g| at(g, "enrollmentGroupId")),
+                ("Attestation", |g| at(g, "attestation.type")),
+                ("Status", provisioning_status),
+                ("Allocation", |g| at(g, "allocationPolicy")),
+                ("IotHubs", |g| at(g, "iotHubs")),
+                ("Updated", |g| at(g, "lastUpdatedDateTimeUtc")),
+            ],
+            Self::Records => &[
+                ("RegistrationId", |r| at(r, "registrationId")),
+                ("Status", |r| at(r, "status")),
+                ("Substatus", |r| at(r, "substatus")),
+                ("AssignedHub", |r| at(r, "assignedHub")),
+                ("DeviceId", |r| at(r, "deviceId")),
+                ("Updated", |r| at(r, "lastUpdatedDateTimeUtc")),
+            ],
+            Self::Identities => &[
+                ("DeviceId", |d| at(d, "deviceId")),
+                ("Status", |d| at(d, "status")),
+                ("StatusReason", |d| at(d, "statusReason")),
+                ("Authentication", |d| at(d, "authentication.type")),
+                ("ConnectionState", |d| at(d, "connectionState")),
+            ],
+            Self::Twins => &[
+                ("DeviceId", |t| at(t, "deviceId")),
+                ("Status", |t| at(t, "status")),
+                ("Authentication", |t| at(t, "authenticationType")),
+                ("ConnectionState", |t| at(t, "connectionState")),
+                ("Version", |t| at(t, "version")),
+                ("Tags", |t| at(t, "tags")),
+            ],
+            Self::Plain => &[],
+        }
+    }
+}
+
+/// A status nobody set means enabled (O §1.6).
+fn provisioning_status(enrollment: &Json) -> Option<Json> {
+    match at(enrollment, "provisioningStatus") {
+        None | Some(Json::Null) => Some(Json::from("enabled")),
+        status => status,
+    }
+}
+
+fn at(json: &Json, path: &str) -> Option<Json> {
+    path.split('.').try_fold(json, |json, name| json.get(name)).cloned()
+}
+
+/// The members of the first object are the columns; a list of anything else has one.
+fn plain(table: &mut Table, rows: &[Json]) {
+    let heads: Vec<&str> = match rows.first() {
+        Some(Json::Object(members)) => members.iter().map(|(name, _)| name.as_str()).collect(),
+        Some(_) => vec!["Result"],
+        None => return,
+    };
+    table.set_header(heads.iter().map(|head| clean(head)));
+    table.add_row(heads.iter().map(|head| "-".repeat(head.chars().count())));
+    for row in rows {
+        match row {
+            Json::Object(_) => table.add_row(heads.iter().map(|head| cell(row.get(head)))),
+            other => table.add_row([cell(Some(other))]),
+        };
+    }
+}
+
+fn cell(value: Option<&Json>) -> String {
+    match value {
+        None | Some(Json::Null) => String::new(),
+        Some(Json::String(text)) => clean(text),
+        Some(Json::Array(items)) if items.iter().all(|item| item.as_str().is_some()) => {
+            clean(&items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "))
+        }
+        Some(other) => clean(&other.to_string()),
+    }
+}
+
+/// One line without control characters: a device's name must not steer the terminal.
+fn clean(text: &str) -> String {
+    let mut chars = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let mut kept: String = chars.by_ref().take(MAX_CELL_CHARS).collect();
+    if chars.next().is_some() {
+        kept.push('…');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sheet: Sheet, text: &str, expected: &[&str]) {
+        let shown = sheet.render(&json::parse(text).expect("legal"));
+        let words: Vec<Vec<&str>> =
+            shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        let expected: Vec<Vec<&str>> =
+            expected.iter().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words, expected, "{shown}");
+    }
+
+    #[test]
+    fn an_enrollment_nobody_switched_is_enabled() {
+        check(
+            Sheet::Enrollments,
+            r#"[{"registrationId":"a","attestation":{"type":"tpm"},"provisioningStatus":null},
+                {"registrationId":"b","attestation":{"type":"x509"},"provisioningStatus":"disabled"}]"#,
+            &[
+                "RegistrationId Attestation Status DeviceId Registration AssignedHub Updated",
+                "-------------- ----------- ------ -------- ------------ ----------- -------",
+                "a tpm enabled",
+                "b x509 disabled",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_query_of_any_shape_makes_a_table() {
+        check(Sheet::Plain, r#"[{"n":3,"x":["a","b"]}]"#, &["n x", "- -", "3 a, b"]);
+        check(Sheet::Plain, "[]", &[]);
+        check(Sheet::Plain, r#""key""#, &["Result", "------", "key"]);
+    }
+
+    #[test]
+    fn no_text_of_a_device_steers_the_terminal() {
+        let shown = Sheet::Plain.render(&json::parse(r#"["a\u001b[31m\nb"]"#).expect("legal"));
+        assert!(shown.ends_with("a\u{fffd}[31m\u{fffd}b"), "{shown:?}");
+        let long = format!(r#"["{}"]"#, "x".repeat(500));
+        let shown = Sheet::Plain.render(&json::parse(&long).expect("legal"));
+        assert!(shown.ends_with("x…") && shown.len() < 200, "{shown}");
+    }
+}

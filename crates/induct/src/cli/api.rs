@@ -1,0 +1,283 @@
+//! Asking a server: requests, pages and errors, as the vendor's CLI makes and reads them (O §4.3).
+
+use std::{cell::RefCell, error::Error};
+
+use clap::Args;
+use http::Method;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use model::Json;
+
+use super::complaint::Complaint;
+use crate::{
+    client::{ClientError, Response},
+    login::{Login, Session},
+};
+
+/// The largest answer we parse, in bytes, and how many values it may hold: a page of a thousand
+/// twins fits many times.
+const ANSWER_LIMITS: json::Limits =
+    json::Limits { max_bytes: 64 * 1024 * 1024, max_depth: 128, max_values: 8_000_000 };
+/// The most items we ask for at once; servers give no more.
+const MAX_PAGE: u64 = 1000;
+/// The api-version of the provisioning service that the vendor's CLI uses (O §1.1).
+const SERVICE_API: &str = "2021-10-01";
+/// The api-version of the hub's API that the vendor's CLI uses (O §4.4).
+const HUB_API: &str = "2024-03-31";
+
+/// How many items of a list to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(crate) struct Top {
+    /// How many to show; -1 for all.
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(i64).range(-1..))]
+    pub(crate) top: i64,
+}
+
+impl Top {
+    /// Everything.
+    pub(crate) const ALL: Self = Self { top: -1 };
+
+    fn limit(self) -> Option<u64> {
+        u64::try_from(self.top).ok()
+    }
+}
+
+/// A server to ask, and what it said on the side.
+pub(crate) struct Api {
+    session: Session,
+    api_version: &'static str,
+    draws_progress: bool,
+    notes: RefCell<Vec<String>>,
+}
+
+/// A path of these segments, each percent-encoded, beginning with a slash.
+#[must_use]
+pub(crate) fn path<'a>(segments: impl IntoIterator<Item = &'a str>) -> String {
+    segments.into_iter().map(|segment| format!("/{}", wire::percent::encode(segment))).collect()
+}
+
+impl Api {
+    /// The provisioning service's API.
+    ///
+    /// # Errors
+    /// The login names no server that could be called.
+    pub(crate) fn of_service(login: Login, draws_progress: bool) -> Result<Self, ClientError> {
+        Self::new(login, SERVICE_API, draws_progress)
+    }
+
+    /// A hub's API.
+    ///
+    /// # Errors
+    /// The login names no server that could be called.
+    pub(crate) fn of_hub(login: Login, draws_progress: bool) -> Result<Self, ClientError> {
+        Self::new(login, HUB_API, draws_progress)
+    }
+
+    fn new(
+        login: Login,
+        api_version: &'static str,
+        draws_progress: bool,
+    ) -> Result<Self, ClientError> {
+        let session = login.open()?;
+        Ok(Self { session, api_version, draws_progress, notes: RefCell::default() })
+    }
+
+    /// Who we are to the server.
+    #[must_use]
+    pub(crate) const fn login(&self) -> &Login {
+        self.session.login()
+    }
+
+    /// What is worth saying beside the answer.
+    pub(crate) fn take_notes(&self) -> Vec<String> {
+        self.notes.take()
+    }
+
+    /// Reads.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn get(&self, path: &str) -> Result<Json, Complaint> {
+        json_of(&self.ask(Method::GET, path, &[], None).await?)
+    }
+
+    /// Creates, or replaces what `if_match` says.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        if_match: Option<&str>,
+        document: &Json,
+    ) -> Result<Json, Complaint> {
+        let headers: Vec<_> = if_match.map(|etag| ("if-match", etag)).into_iter().collect();
+        json_of(&self.ask(Method::PUT, path, &headers, Some(document)).await?)
+    }
+
+    /// Merges.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn patch(
+        &self,
+        path: &str,
+        if_match: &str,
+        document: &Json,
+    ) -> Result<Json, Complaint> {
+        let headers = [("if-match", if_match)];
+        json_of(&self.ask(Method::PATCH, path, &headers, Some(document)).await?)
+    }
+
+    /// Asks for something that is no resource of its own.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn post(&self, path: &str, document: Option<&Json>) -> Result<Json, Complaint> {
+        json_of(&self.ask(Method::POST, path, &[], document).await?)
+    }
+
+    /// Deletes.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn delete(&self, path: &str, if_match: Option<&str>) -> Result<(), Complaint> {
+        let headers: Vec<_> = if_match.map(|etag| ("if-match", etag)).into_iter().collect();
+        self.ask(Method::DELETE, path, &headers, None).await.map(|_| ())
+    }
+
+    /// Lists page by page, all of it or as many as `top` says.
+    ///
+    /// # Errors
+    /// What the server answered, or pages that never end.
+    pub(crate) async fn list(
+        &self,
+        path: &str,
+        query: Option<&Json>,
+        top: Top,
+    ) -> Result<Json, Complaint> {
+        let mut items = Vec::new();
+        self.list_pages(path, query, top.limit(), &mut items).await?;
+        Ok(Json::Array(items))
+    }
+
+    /// As [`list`](Self::list), for commands whose default shows only the first thousand: says so
+    /// when there are more.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub(crate) async fn list_loudly(
+        &self,
+        path: &str,
+        query: &Json,
+        top: Top,
+    ) -> Result<Json, Complaint> {
+        let mut items = Vec::new();
+        if self.list_pages(path, Some(query), top.limit(), &mut items).await? {
+            self.notes.borrow_mut().push(format!(
+                "WARNING: These are the first {}; there are more. Use --top -1 to see all.",
+                items.len()
+            ));
+        }
+        Ok(Json::Array(items))
+    }
+
+    /// Fetches pages; says whether there is more than was asked for.
+    async fn list_pages(
+        &self,
+        path: &str,
+        query: Option<&Json>,
+        limit: Option<u64>,
+        items: &mut Vec<Json>,
+    ) -> Result<bool, Complaint> {
+        let bar = self.progress();
+        let mut continuation: Option<String> = None;
+        loop {
+            let wanted = limit.map(|limit| limit.saturating_sub(items.len() as u64));
+            if wanted == Some(0) {
+                return Ok(continuation.is_some());
+            }
+            let size = wanted.map(|wanted| wanted.min(MAX_PAGE).to_string());
+            let mut headers = vec![("cache-control", "no-cache, must-revalidate")];
+            headers.extend(size.as_deref().map(|size| ("x-ms-max-item-count", size)));
+            headers.extend(continuation.as_deref().map(|token| ("x-ms-continuation", token)));
+            let response = self.ask(Method::POST, path, &headers, query).await?;
+            let Json::Array(page) = json_of(&response)? else {
+                return Err(Complaint::new("The server answered a query with something else than a list."));
+            };
+            let is_empty = page.is_empty();
+            items.extend(page);
+            if let Some(limit) = limit {
+                items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            }
+            bar.set_position(items.len() as u64);
+            let next = response.header("x-ms-continuation").filter(|token| !token.is_empty());
+            match next {
+                None => {
+                    bar.finish_and_clear();
+                    return Ok(false);
+                }
+                Some(next) if is_empty && continuation.as_deref() == Some(next) => {
+                    return Err(Complaint::new("The server's pages do not end."));
+                }
+                Some(next) => continuation = Some(next.to_owned()),
+            }
+        }
+    }
+
+    /// A counter of what has arrived; it shows only when a list takes longer than a moment.
+    fn progress(&self) -> ProgressBar {
+        if !self.draws_progress {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{spinner} {pos} so far");
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4))
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Json>,
+    ) -> Result<Response, Complaint> {
+        let target = format!("{path}?api-version={}", self.api_version);
+        let body = body.map(Json::to_string).unwrap_or_default();
+        let sent = self.session.request(method.clone(), &target, headers, body).await;
+        let response = sent.map_err(|error| unreachable_server(&error))?;
+        if response.status.is_success() {
+            Ok(response)
+        } else {
+            let request = format!("{method} {path}");
+            Err(Complaint::of_answer(response.status.as_u16(), &response.body, &request))
+        }
+    }
+}
+
+fn unreachable_server(error: &ClientError) -> Complaint {
+    let mut complaint = Complaint::new(error.to_string());
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        complaint.facts.push(format!("because: {error}"));
+        cause = error.source();
+    }
+    complaint
+}
+
+fn json_of(response: &Response) -> Result<Json, Complaint> {
+    ANSWER_LIMITS.parse(&response.body).map_err(|bad| {
+        Complaint::new(format!("The server's answer is not JSON: {bad}."))
+            .with_remedy("Is this an Induct server, or a proxy in front of one?")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_segment_of_a_path_is_encoded_once() {
+        assert_eq!(path(["enrollments", "a:b/c%20"]), "/enrollments/a%3Ab%2Fc%2520");
+    }
+}

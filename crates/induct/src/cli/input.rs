@@ -1,0 +1,177 @@
+//! What commands take: JSON as a text or a file, certificates, switches.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use model::Json;
+
+use super::complaint::Complaint;
+
+/// The largest file a command reads, in bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// A value of a switch that may stand alone: `--ee` is `--ee true`.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "1" => Ok(true),
+        "false" | "f" | "no" | "n" | "0" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
+/// A JSON object given as a text, as a path, or as `@path`; `None` for an empty text, which means
+/// “no content”.
+///
+/// # Errors
+/// Says which option it was and what is wrong with it.
+pub(crate) fn object(option: &str, given: &str) -> Result<Option<Json>, Complaint> {
+    let text = given.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (json, from) = if let Some(path) = text.strip_prefix('@') {
+        (read_json(option, Path::new(path))?, format!("the file {path}"))
+    } else if text.starts_with(['{', '[', '"']) {
+        let json = json::parse(text).map_err(|bad| {
+            Complaint::new(format!("{option} is not valid JSON: {bad}.")).with_remedy(
+                "In a shell, put the JSON in single quotes; or write it into a file and pass @FILE.",
+            )
+        })?;
+        (json, "the text".to_owned())
+    } else if Path::new(text).exists() {
+        (read_json(option, Path::new(text))?, format!("the file {text}"))
+    } else {
+        return Err(Complaint::new(format!(
+            "{option} is neither JSON nor a file that exists: {text}"
+        ))
+        .with_remedy("Pass a JSON object such as '{\"key\": \"value\"}', a path, or @PATH."));
+    };
+    match json {
+        Json::Object(_) => Ok(Some(json)),
+        _ => Err(Complaint::new(format!("{option} must be a JSON object, and {from} holds none."))),
+    }
+}
+
+fn read_json(option: &str, path: &Path) -> Result<Json, Complaint> {
+    let bytes = read_file(option, path)?;
+    // Editors on some systems begin a file with a byte order mark.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    json::parse_bytes(bytes).map_err(|bad| {
+        Complaint::new(format!("{option}: {} is not valid JSON: {bad}.", path.display()))
+    })
+}
+
+/// A certificate file as the service takes it: PEM text, or DER in base64 (O §1.6).
+///
+/// # Errors
+/// The file cannot be read, or holds a private key: that must never leave this machine.
+pub(crate) fn certificate(option: &str, path: &Path) -> Result<Json, Complaint> {
+    let bytes = read_file(option, path)?;
+    match String::from_utf8(bytes) {
+        Ok(text) if text.contains("PRIVATE KEY") => Err(Complaint::new(format!(
+            "{option}: {} holds a private key.",
+            path.display()
+        ))
+        .with_remedy("Pass a file with the certificate only; a private key stays with its owner.")),
+        Ok(text) => Ok(Json::String(text.trim_end().to_owned())),
+        Err(error) => Ok(Json::String(STANDARD.encode(error.as_bytes()))),
+    }
+}
+
+fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
+    let cannot = |why: String| Complaint::new(format!("{option}: cannot read {}: {why}", path.display()));
+    let size = fs::metadata(path).map_err(|error| cannot(error.to_string()))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(cannot(format!("it has {size} bytes, at most {MAX_FILE_BYTES} are read")));
+    }
+    fs::read(path).map_err(|error| cannot(error.to_string()))
+}
+
+/// The paths of a primary and a secondary certificate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CertificatePaths<'a> {
+    /// `--certificate-path`
+    pub(crate) primary: Option<&'a PathBuf>,
+    /// `--secondary-certificate-path`
+    pub(crate) secondary: Option<&'a PathBuf>,
+}
+
+impl CertificatePaths<'_> {
+    /// Whether neither was given.
+    #[must_use]
+    pub(crate) const fn is_empty(self) -> bool {
+        self.primary.is_none() && self.secondary.is_none()
+    }
+
+    /// The slots that were given, `{"certificate": …}` each.
+    ///
+    /// # Errors
+    /// As [`certificate`].
+    pub(crate) fn read(self) -> Result<[(&'static str, Option<Json>); 2], Complaint> {
+        let slot = |option: &str, path: Option<&PathBuf>| {
+            path.map(|path| {
+                let text = certificate(option, path)?;
+                Ok(Json::Object(vec![("certificate".to_owned(), text)]))
+            })
+            .transpose()
+        };
+        Ok([
+            ("primary", slot("--certificate-path", self.primary)?),
+            ("secondary", slot("--secondary-certificate-path", self.secondary)?),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(name);
+        fs::write(&path, content).expect("writable");
+        (folder, path)
+    }
+
+    #[test]
+    fn json_comes_as_text_path_or_at_path() {
+        let (_folder, path) = file("tags.json", b"\xef\xbb\xbf{\"z\": 1.0, \"a\": 2}\n");
+        let path = path.to_str().expect("UTF-8");
+        let expected = json::parse(r#"{"z":1.0,"a":2}"#).expect("legal");
+        for given in [r#" {"z":1.0,"a":2}"#, path, &format!("@{path}")] {
+            assert_eq!(object("--tags", given), Ok(Some(expected.clone())), "{given}");
+        }
+        assert_eq!(object("--tags", " "), Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_named() {
+        let check = |given: &str, message: &str| {
+            let complaint = object("--tags", given).expect_err(given);
+            assert!(complaint.message.starts_with(message), "{complaint}");
+        };
+        check("{'a': 1}", "--tags is not valid JSON: line 1, column 2: expected a member name");
+        check("[1]", "--tags must be a JSON object");
+        check("no-such-file", "--tags is neither JSON nor a file that exists: no-such-file");
+        check("@no-such-file", "--tags: cannot read no-such-file: ");
+    }
+
+    #[test]
+    fn a_private_key_never_leaves_the_machine() {
+        let (_folder, path) = file("both.pem", b"-----BEGIN PRIVATE KEY-----\nMIGH\n");
+        let complaint = certificate("--certificate-path", &path).expect_err("refused");
+        assert!(complaint.message.ends_with("holds a private key."), "{complaint}");
+        assert!(!complaint.to_string().contains("MIGH"));
+    }
+
+    #[test]
+    fn a_certificate_travels_as_pem_text_or_as_base64() {
+        let (_folder, path) = file("c.pem", b"-----BEGIN CERTIFICATE-----\nx\n\n");
+        assert_eq!(certificate("--cp", &path), Ok(Json::from("-----BEGIN CERTIFICATE-----\nx")));
+        let (_folder, path) = file("c.cer", b"\x30\x82\xff\x00");
+        assert_eq!(certificate("--cp", &path), Ok(Json::from("MIL/AA==")));
+    }
+}

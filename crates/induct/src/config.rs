@@ -1,0 +1,272 @@
+//! What the operator may set: `induct.toml`, and environment variables on top of it.
+//!
+//! Every setting has a default that works, and `induct.example.toml` is the reference. Unknown
+//! keys are problems, and all problems are reported together, by path, before anything starts.
+//! A configuration is passed in, never global.
+
+mod lookup;
+mod problem;
+mod reader;
+mod sections;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use model::{AllocationPolicy, HubName};
+
+pub use problem::{Problem, Problems};
+pub use reader::{Origin, Setting};
+
+use crate::ports::Environment;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[service]`
+    pub service: Service,
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[[hubs]]`
+    pub hubs: Vec<Hub>,
+    /// Where everything is kept that has to last: `[data] folder`, an absolute path.
+    pub data_folder: PathBuf,
+    /// `[attestation]`
+    pub attestation: Attestation,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// `[store]`
+    pub store: Store,
+}
+
+/// `[service]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// The names devices and operators reach the provisioning service by, in lower case, without
+    /// port. The first stands in connection strings.
+    pub host_names: Vec<String>,
+    /// How a hub is chosen when an enrollment does not say.
+    pub allocation_policy: AllocationPolicy,
+    /// How long devices are told to wait between polls, in seconds.
+    pub retry_after_secs: u32,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// The addresses of the HTTPS door; port 0 lets the system choose.
+    pub https: Vec<SocketAddr>,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
+    /// How many of them may come from one address.
+    pub max_connections_per_address: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a request's head may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a request's body may take to arrive, and its answer to be made, each.
+    pub request_timeout: Duration,
+    /// How long a connection may stay open between two requests.
+    pub idle_timeout: Duration,
+    /// The most headers of a request.
+    pub max_headers: usize,
+    /// The largest head of a request, in bytes.
+    pub max_header_bytes: usize,
+    /// The largest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// How long open requests may go on when the server stops.
+    pub shutdown_grace: Duration,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// The operator's files; without them Induct's own CA issues the certificate.
+    pub files: Option<TlsFiles>,
+    /// How often the files are looked at for changes.
+    pub reload: Duration,
+}
+
+/// The operator's certificate files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsFiles {
+    /// The chain, leaf first, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// A chain with an RSA key and that key, for clients that know nothing else.
+    pub rsa: Option<(PathBuf, PathBuf)>,
+    /// The CA that vouches for them, told to this machine's own clients.
+    pub ca: Option<PathBuf>,
+}
+
+/// One of `[[hubs]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hub {
+    /// Its short name, for the command line.
+    pub name: String,
+    /// Its host name: what devices are told.
+    pub host: HubName,
+    /// Its share of hashed allocation, 1 to 1000.
+    pub weight: u32,
+    /// Whether enrollments that name no hub may choose it.
+    pub apply_allocation_policy: bool,
+}
+
+/// `[attestation]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attestation {
+    /// How many seconds a device's clock may be behind.
+    pub clock_skew_secs: i64,
+    /// The most certificates of a chain, the leaf included.
+    pub max_chain_certificates: usize,
+    /// The largest certificate, in bytes.
+    pub max_certificate_bytes: usize,
+    /// The largest RSA key, in bits.
+    pub max_rsa_bits: usize,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Registration records.
+    pub registrations: u64,
+    /// Individual enrollments.
+    pub individual_enrollments: u64,
+    /// Groups with certificates.
+    pub x509_groups: u64,
+    /// Groups with symmetric keys.
+    pub symmetric_key_groups: u64,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// The least severe line that is written.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// `[log] level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Someone should act.
+    Error,
+    /// We coped.
+    Warn,
+    /// The story of the service.
+    Info,
+    /// Each request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `[log] format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Store {
+    /// How many threads read.
+    pub readers: usize,
+    /// The most change sets one physical transaction commits.
+    pub max_batch: usize,
+    /// How many change sets may wait for the writer.
+    pub max_waiting: usize,
+}
+
+/// What reading the configuration found.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file it was read from, if there was one.
+    pub file: Option<PathBuf>,
+    /// Every setting with its value and where that came from, in the order of the reference.
+    pub settings: Vec<Setting>,
+}
+
+/// What the command line says about where to look.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// `--config`
+    pub config: Option<PathBuf>,
+    /// `--data`
+    pub data: Option<PathBuf>,
+}
+
+/// Finds, reads and checks the configuration.
+///
+/// The file is `--config`, or `$INDUCT_CONFIG`, or `./induct.toml`, or `induct.toml` in the data
+/// folder; the last two only where they exist.
+///
+/// # Errors
+/// [`Problems`] with all of them.
+pub fn load(given: &Given, environment: &Environment) -> Result<Loaded, Problems> {
+    let file = lookup::find_file(given, environment)?;
+    let text = match &file {
+        Some(path) => lookup::read_file(path)?,
+        None => String::new(),
+    };
+    parse(&text, file.as_deref(), given, environment)
+}
+
+/// Checks a configuration text, as [`load`] does after it has found it.
+///
+/// # Errors
+/// [`Problems`] with all of them.
+pub fn parse(
+    text: &str,
+    file: Option<&Path>,
+    given: &Given,
+    environment: &Environment,
+) -> Result<Loaded, Problems> {
+    let mut reader = reader::Reader::new(text, file, environment)?;
+    let config = sections::read(&mut reader, given, environment);
+    let (settings, problems) = reader.finish();
+    if problems.is_empty() {
+        Ok(Loaded { config, file: file.map(Path::to_path_buf), settings })
+    } else {
+        Err(Problems::of(file, problems))
+    }
+}
+
+/// Every setting with its value, as a configuration file.
+#[must_use]
+pub fn to_toml(settings: &[Setting]) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for setting in settings {
+        let Some((of, key)) = setting.path.split_once('.') else { continue };
+        if of != section {
+            let header = match of.split_once('[') {
+                Some((list, _)) => format!("[[{list}]]\n"),
+                None => format!("[{of}]\n"),
+            };
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&header);
+            section = of;
+        }
+        text.push_str(&format!("{key} = {}\n", setting.value));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

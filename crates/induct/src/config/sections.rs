@@ -1,0 +1,320 @@
+//! The settings, one function a section: names, defaults, bounds. `induct.example.toml` explains
+//! each in the same order.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use model::{AllocationPolicy, HubName};
+use toml::Value;
+
+use super::{
+    Attestation, Config, Given, Hub, Limits, Listen, Log, LogFormat, LogLevel, Origin, Service,
+    Store, Tls, TlsFiles, lookup,
+    reader::{Reader, Section},
+};
+use crate::ports::Environment;
+
+/// The most hubs (O §6.3).
+const MAX_HUBS: usize = 50;
+const MIB: usize = 1024 * 1024;
+
+pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment) -> Config {
+    let service = reader.section("service", service);
+    let listen = reader.section("listen", listen);
+    let tls = reader.section("tls", tls);
+    let hubs = hubs(reader, &service);
+    let data_folder = data_folder(reader, given, environment);
+    let attestation = reader.section("attestation", attestation);
+    let limits = reader.section("limits", limits);
+    let log = reader.section("log", log);
+    let store = reader.section("store", store);
+    Config { service, listen, tls, hubs, data_folder, attestation, limits, log, store }
+}
+
+fn service(section: &mut Section<'_>) -> Service {
+    let host_names = section.list("host_names", &["localhost"], host_name);
+    let policies = [
+        ("hashed", AllocationPolicy::Hashed),
+        ("geoLatency", AllocationPolicy::GeoLatency),
+        ("static", AllocationPolicy::Static),
+    ];
+    let allocation_policy = section.choice("allocation_policy", &policies, "hashed");
+    // Java's SDK takes 2 to 5 only (D §1.6).
+    let retry_after_secs = section.integer("retry_after_secs", 3, 2..=5);
+    Service {
+        host_names,
+        allocation_policy: allocation_policy.unwrap_or(AllocationPolicy::Hashed),
+        retry_after_secs: u32::try_from(retry_after_secs).unwrap_or(3),
+    }
+}
+
+fn listen(section: &mut Section<'_>) -> Listen {
+    let https = section.list("https", &["127.0.0.1:8443"], |text| {
+        text.parse::<SocketAddr>().map_err(|_| {
+            format!("`{text}` is not an address with a port, such as 127.0.0.1:8443 or [::]:443")
+        })
+    });
+    let mut seen = BTreeSet::new();
+    for address in https.iter().filter(|address| address.port() != 0) {
+        if !seen.insert(*address) {
+            section.problem("https", format!("{address} stands there twice"));
+        }
+    }
+    Listen {
+        https,
+        max_connections: section.count("max_connections", 10_000, 1..=1_000_000),
+        max_connections_per_address: section.count(
+            "max_connections_per_address",
+            1_000,
+            1..=1_000_000,
+        ),
+        handshake_timeout: secs(section, "handshake_timeout_secs", 10, 1, 300),
+        header_timeout: secs(section, "header_timeout_secs", 10, 1, 300),
+        request_timeout: secs(section, "request_timeout_secs", 30, 1, 600),
+        idle_timeout: secs(section, "idle_timeout_secs", 180, 1, 86_400),
+        max_headers: section.count("max_headers", 64, 16..=1_024),
+        max_header_bytes: section.count("max_header_bytes", 32 * 1024, 8 * 1024..=MIB),
+        max_body_bytes: section.count("max_body_bytes", MIB, 64 * 1024..=64 * MIB),
+        shutdown_grace: secs(section, "shutdown_grace_secs", 10, 0, 600),
+    }
+}
+
+fn tls(section: &mut Section<'_>) -> Tls {
+    let certificate = section.path("certificate");
+    let key = section.path("key");
+    let rsa_certificate = section.path("rsa_certificate");
+    let rsa_key = section.path("rsa_key");
+    let ca = section.path("ca");
+    let reload = secs(section, "reload_secs", 10, 1, 86_400);
+    let rsa = match (rsa_certificate, rsa_key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.problem("rsa_key", "is missing; `rsa_certificate` needs its private key");
+            None
+        }
+        (None, Some(_)) => {
+            section.problem("rsa_certificate", "is missing; `rsa_key` belongs to a certificate");
+            None
+        }
+    };
+    let files = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key, rsa, ca }),
+        (None, None) => {
+            if rsa.is_some() {
+                section.problem("certificate", "is missing; the RSA pair only stands beside it");
+            }
+            if ca.is_some() {
+                section.problem(
+                    "ca",
+                    "is for a `certificate` of your own; without one, Induct's own CA signs",
+                );
+            }
+            None
+        }
+        (Some(_), None) => {
+            section.problem("key", "is missing; `certificate` needs its private key");
+            None
+        }
+        (None, Some(_)) => {
+            section.problem("certificate", "is missing; `key` belongs to a certificate");
+            None
+        }
+    };
+    Tls { files, reload }
+}
+
+fn hubs(reader: &mut Reader, service: &Service) -> Vec<Hub> {
+    let listed = reader.sections("hubs", |section| {
+        let name = section.checked("name", "", label);
+        let host = section.checked("host", "", |text| {
+            HubName::parse(text).map(|host| host.as_str().to_owned()).map_err(|bad| {
+                format!("`{text}` is not a host name with a dot in it: {bad}")
+            })
+        });
+        let weight = section.integer("weight", 1, 1..=1_000);
+        Listed {
+            name,
+            host: HubName::parse(&host).ok(),
+            weight: u32::try_from(weight).unwrap_or(1),
+            apply_allocation_policy: section.flag("apply_allocation_policy", true),
+        }
+    });
+    let Some(listed) = listed else { return default_hubs(reader) };
+    if listed.is_empty() || listed.len() > MAX_HUBS {
+        let n = listed.len();
+        reader.problem("hubs", format!("has {n} hubs; there may be 1 to {MAX_HUBS}"));
+    }
+    let mut hubs: Vec<Hub> = Vec::new();
+    for (i, hub) in listed.into_iter().enumerate() {
+        let path = |key| format!("hubs[{i}].{key}");
+        let Some(host) = hub.host else {
+            if !reader.has_problem(&path("host")) {
+                let text = "is needed: what devices are told, such as hub-1.localhost";
+                reader.problem(&path("host"), text.to_owned());
+            }
+            continue;
+        };
+        let mut problem = |key, text| reader.problem(&path(key), text);
+        let name = if hub.name.is_empty() { first_label(&host) } else { hub.name };
+        if hubs.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
+            problem("name", format!("another hub is called `{name}` already"));
+        }
+        if hubs.iter().any(|other| other.host == host) {
+            problem("host", format!("another hub has the host name `{host}` already"));
+        }
+        if service.host_names.iter().any(|name| name == host.as_str()) {
+            problem(
+                "host",
+                format!(
+                    "`{host}` is a name of the provisioning service as well; the name a client \
+                     calls must tell which of them it means"
+                ),
+            );
+        }
+        let Listed { weight, apply_allocation_policy, .. } = hub;
+        hubs.push(Hub { name, host, weight, apply_allocation_policy });
+    }
+    hubs
+}
+
+/// A hub as it was read, its host possibly missing.
+struct Listed {
+    name: String,
+    host: Option<HubName>,
+    weight: u32,
+    apply_allocation_policy: bool,
+}
+
+fn default_hubs(reader: &mut Reader) -> Vec<Hub> {
+    let host = "hub-1.localhost";
+    let values = [
+        ("name", Value::from("hub-1")),
+        ("host", Value::from(host)),
+        ("weight", Value::from(1)),
+        ("apply_allocation_policy", Value::from(true)),
+    ];
+    for (key, value) in values {
+        reader.note_default(format!("hubs[0].{key}"), value);
+    }
+    let name = HubName::parse(host).ok();
+    name.map(|host| Hub { name: "hub-1".to_owned(), host, weight: 1, apply_allocation_policy: true })
+        .into_iter()
+        .collect()
+}
+
+fn data_folder(
+    reader: &mut Reader,
+    given: &Given,
+    environment: &Environment,
+) -> std::path::PathBuf {
+    let configured = reader.section("data", |section| {
+        let folder = section.path("folder");
+        let shown = |path: &std::path::Path| Value::String(path.display().to_string());
+        if let Some(folder) = &given.data {
+            let folder = environment.working_folder.join(folder);
+            section.overrule(shown(&folder), Origin::CommandLine);
+            return Some(folder);
+        }
+        folder.or_else(|| {
+            let folder = lookup::default_data_folder(environment)?;
+            section.overrule(shown(&folder), Origin::Default);
+            Some(folder)
+        })
+    });
+    configured.unwrap_or_else(|| {
+        reader.other_problem(lookup::no_home());
+        std::path::PathBuf::new()
+    })
+}
+
+fn attestation(section: &mut Section<'_>) -> Attestation {
+    let limits = attest::chain::Limits::default();
+    let default_skew = attest::sas::Settings::default().clock_skew_secs;
+    Attestation {
+        clock_skew_secs: section.integer("clock_skew_secs", default_skew, 0..=86_400),
+        max_chain_certificates: section.count(
+            "max_chain_certificates",
+            limits.max_certificates,
+            1..=100,
+        ),
+        max_certificate_bytes: section.count(
+            "max_certificate_bytes",
+            limits.max_certificate_bytes,
+            1_024..=64 * 1024,
+        ),
+        max_rsa_bits: section.count("max_rsa_bits", limits.max_rsa_bits, 2_048..=8_192),
+    }
+}
+
+fn limits(section: &mut Section<'_>) -> Limits {
+    let mut limit = |key, default: i64| {
+        let number = section.integer(key, default, 0..=1_000_000_000);
+        u64::try_from(number).unwrap_or_default()
+    };
+    // Defaults: D §6.
+    Limits {
+        registrations: limit("registrations", 1_000_000),
+        individual_enrollments: limit("individual_enrollments", 1_000_000),
+        x509_groups: limit("x509_groups", 100),
+        symmetric_key_groups: limit("symmetric_key_groups", 100),
+    }
+}
+
+fn log(section: &mut Section<'_>) -> Log {
+    let levels = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    Log {
+        level: section.choice("level", &levels, "info").unwrap_or(LogLevel::Info),
+        format: section.choice("format", &formats, "text").unwrap_or(LogFormat::Text),
+    }
+}
+
+fn store(section: &mut Section<'_>) -> Store {
+    Store {
+        readers: section.count("readers", 4, 1..=64),
+        max_batch: section.count("max_batch", 256, 1..=10_000),
+        max_waiting: section.count("max_waiting", 1_024, 1..=100_000),
+    }
+}
+
+fn secs(section: &mut Section<'_>, key: &str, default: i64, least: i64, most: i64) -> Duration {
+    let secs = section.integer(key, default, least..=most);
+    Duration::from_secs(u64::try_from(secs).unwrap_or_default())
+}
+
+/// A DNS name or IP address without port, in lower case.
+fn host_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let labels_fit = text.split('.').all(|label| {
+        (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+    });
+    if text.len() <= 253 && text.chars().all(fits) && labels_fit {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') && port.parse::<u16>().is_ok() => {
+            format!("`{text}` has a port; write `{host}` here and the port into listen.https")
+        }
+        _ => format!("`{text}` is not a host name such as provisioning.example.com"),
+    })
+}
+
+/// A hub's short name.
+fn label(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if (1..=63).contains(&text.len()) && text.chars().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a name of 1 to 63 letters, digits, dashes or underscores"))
+    }
+}
+
+fn first_label(host: &HubName) -> String {
+    host.as_str().split('.').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,226 @@
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../../induct.example.toml");
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    let home = [("HOME", "/home/ana")];
+    Environment {
+        variables: home
+            .iter()
+            .chain(variables)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        working_folder: PathBuf::from("/work"),
+    }
+}
+
+fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
+    let file = Path::new("/etc/induct/induct.toml");
+    parse(text, Some(file), &Given::default(), &environment(variables))
+}
+
+/// The text parses, and the configuration has this property.
+#[track_caller]
+fn check<T: PartialEq + std::fmt::Debug>(
+    text: &str,
+    variables: &[(&str, &str)],
+    of: impl FnOnce(Config) -> T,
+    expected: T,
+) {
+    let loaded = load_text(text, variables).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(of(loaded.config), expected);
+}
+
+/// The problems are these, all of them, in the form that people see.
+#[track_caller]
+fn check_problems(text: &str, variables: &[(&str, &str)], expected: &str) {
+    let problems = load_text(text, variables).expect_err("problems");
+    assert_eq!(problems.to_string(), expected);
+}
+
+#[test]
+fn the_example_file_holds_the_defaults_and_every_setting() {
+    let example = load_text(EXAMPLE, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let nothing = load_text("", &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(example.config, nothing.config);
+    let left_out: Vec<_> = example
+        .settings
+        .iter()
+        // Its default is a place, which no file can hold for everyone.
+        .filter(|setting| setting.path != "data.folder" && setting.origin != Origin::File)
+        .map(|setting| setting.path.as_str())
+        .collect();
+    assert_eq!(left_out, [""; 0]);
+    let paths = |loaded: &Loaded| -> Vec<_> {
+        loaded.settings.iter().map(|setting| setting.path.clone()).collect()
+    };
+    assert_eq!(paths(&example), paths(&nothing));
+}
+
+#[test]
+fn what_is_shown_can_be_loaded_again_and_means_the_same() {
+    let text = "[listen]\nhttps = ['[::1]:0']\n[[hubs]]\nhost = 'a.b'\n[[hubs]]\nhost = 'c.d'\n";
+    let loaded = load_text(text, &[("INDUCT_LOG__LEVEL", "debug")]).expect("legal");
+    let shown = to_toml(&loaded.settings);
+    let again = load_text(&shown, &[]).unwrap_or_else(|problems| panic!("{shown}\n{problems}"));
+    assert_eq!(again.config, loaded.config);
+}
+
+#[test]
+fn all_problems_are_reported_together_by_path() {
+    check_problems(
+        "
+            [listen]
+            https = ['localhost:8443', '127.0.0.1:70000']
+            max_connections = 0
+            port = 1
+            [service]
+            allocation_policy = 'custom'
+            host_names = ['localhost:8443', 'ok.example.com', 'no_no']
+            [tls]
+            certificate = 'a.pem'
+            [hubs2]
+            [[hubs]]
+            host = 'nodot'
+            weight = 'heavy'
+            [[hubs]]
+            name = 'b'
+            host = 'ok.example.com'
+            [log]
+            level = 3
+        ",
+        &[("INDUCT_LIMITS__REGISTRATIONS", "many"), ("INDUCT_STORE__SPEED", "9")],
+        "/etc/induct/induct.toml: 12 problems
+  service.host_names: `localhost:8443` has a port; write `localhost` here and the port into listen.https
+  service.host_names: `no_no` is not a host name such as provisioning.example.com
+  service.allocation_policy: `custom` is not one of `hashed`, `geoLatency`, `static`
+  listen.https: `localhost:8443` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
+  listen.https: `127.0.0.1:70000` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
+  listen.max_connections: 0 is not within 1 to 1000000
+  listen.port: is not a setting; there are https, max_connections, max_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, shutdown_grace_secs
+  tls.key: is missing; `certificate` needs its private key
+  hubs[0].host: `nodot` is not a host name with a dot in it: character '.' is not allowed
+  hubs[0].weight: is a whole number, not string
+  hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
+  log.level: is a text in quotes, not integer
+  hubs2: is not a section; there are service, listen, tls, data, attestation, limits, log, store, hubs
+environment: 2 problems
+  INDUCT_LIMITS__REGISTRATIONS: `many` is not a whole number
+  INDUCT_STORE__SPEED: is not a setting; `induct config show` lists all of them, and INDUCT_LISTEN__HTTPS stands for listen.https",
+    );
+}
+
+#[test]
+fn the_environment_stands_above_the_file() {
+    let text = "[listen]\nhttps = ['127.0.0.1:1']\nmax_connections = 5\n";
+    let variables = [("INDUCT_LISTEN__HTTPS", "127.0.0.1:0, [::1]:0")];
+    let addresses = |config: Config| {
+        let texts: Vec<_> = config.listen.https.iter().map(ToString::to_string).collect();
+        (texts.join(" "), config.listen.max_connections)
+    };
+    check(text, &variables, addresses, ("127.0.0.1:0 [::1]:0".to_owned(), 5));
+}
+
+#[test]
+fn hubs_can_come_from_the_environment() {
+    let variables = [("INDUCT_HUBS", "[{name = 'a', host = 'a.example'}, {host = 'B.example'}]")];
+    let hubs = |config: Config| {
+        let hubs = config.hubs.iter().map(|hub| format!("{}={}", hub.name, hub.host));
+        hubs.collect::<Vec<_>>().join(" ")
+    };
+    check("", &variables, hubs, "a=a.example b=b.example".to_owned());
+    check_problems(
+        "",
+        &[("INDUCT_HUBS", "hub-1")],
+        "environment: 1 problem
+  INDUCT_HUBS: is not a TOML array such as [{name = \"hub-1\", host = \"hub-1.localhost\"}]",
+    );
+}
+
+#[test]
+fn hubs_are_told_apart_by_name_and_host() {
+    check_problems(
+        "[[hubs]]\nname = 'a'\nhost = 'a.b'\n[[hubs]]\nname = 'A'\nhost = 'A.B'\n[[hubs]]\n",
+        &[],
+        "/etc/induct/induct.toml: 3 problems
+  hubs[1].name: another hub is called `A` already
+  hubs[1].host: another hub has the host name `a.b` already
+  hubs[2].host: is needed: what devices are told, such as hub-1.localhost",
+    );
+    check_problems(
+        "hubs = []",
+        &[],
+        "/etc/induct/induct.toml: 1 problem\n  hubs: has 0 hubs; there may be 1 to 50",
+    );
+}
+
+#[test]
+fn a_forgotten_underscore_is_noticed_and_other_programs_variables_are_not() {
+    check_problems(
+        "",
+        &[("INDUCT_LOG_LEVEL", "debug"), ("INDUCT_BIN", "/x"), ("INDUCT_CONFIG", "/y")],
+        "environment: 1 problem
+  INDUCT_LOG_LEVEL: is not a setting; two underscores stand between section and key: INDUCT_LOG__LEVEL",
+    );
+}
+
+#[test]
+fn text_that_is_no_toml_is_the_only_problem() {
+    let problems = load_text("[listen\nhttps = 1", &[]).expect_err("no TOML").to_string();
+    assert!(problems.starts_with("/etc/induct/induct.toml: 1 problem\n  is not TOML: "), "{problems}");
+}
+
+#[test]
+fn paths_are_meant_from_the_file_and_in_variables_from_here() {
+    let files = |config: Config| config.tls.files.map(|files| (files.certificate, files.key));
+    let text = "[tls]\ncertificate = 'server.pem'\nkey = '/keys/server.key'\n";
+    let expected = (PathBuf::from("/etc/induct/server.pem"), PathBuf::from("/keys/server.key"));
+    check(text, &[], files, Some(expected));
+    let variables = [("INDUCT_TLS__CERTIFICATE", "c.pem"), ("INDUCT_TLS__KEY", "k.pem")];
+    check("", &variables, files, Some((PathBuf::from("/work/c.pem"), PathBuf::from("/work/k.pem"))));
+}
+
+#[test]
+fn the_data_folder_is_where_somebody_says_or_where_it_belongs() {
+    let folder = |config: Config| config.data_folder.display().to_string();
+    check("", &[], folder, "/home/ana/.local/share/induct".to_owned());
+    check("", &[("XDG_DATA_HOME", "/xdg")], folder, "/xdg/induct".to_owned());
+    check("", &[("XDG_DATA_HOME", "relative")], folder, "/home/ana/.local/share/induct".to_owned());
+    check("[data]\nfolder = 'd'\n", &[], folder, "/etc/induct/d".to_owned());
+    let variables = [("INDUCT_DATA__FOLDER", "/var/lib/induct")];
+    check("[data]\nfolder = 'd'\n", &variables, folder, "/var/lib/induct".to_owned());
+    let given = Given { data: Some(PathBuf::from("here")), config: None };
+    let loaded = parse("", None, &given, &environment(&variables)).expect("legal");
+    assert_eq!(loaded.config.data_folder, Path::new("/work/here"));
+}
+
+#[test]
+fn without_a_home_the_data_folder_must_be_named() {
+    let environment = Environment::default();
+    let problems = parse("", None, &Given::default(), &environment).expect_err("no home");
+    assert_eq!(
+        problems.to_string(),
+        "environment: 1 problem
+  HOME: is not set, so there is no default data folder; pass `--data FOLDER`"
+    );
+}
+
+#[test]
+fn the_file_is_found_in_the_data_folder_and_one_that_was_named_must_exist() {
+    let folder = tempfile::tempdir().expect("folder");
+    let file = folder.path().join("induct.toml");
+    std::fs::write(&file, "[log]\nlevel = 'warn'\n").expect("written");
+    let given = Given { data: Some(folder.path().to_owned()), config: None };
+    let loaded = load(&given, &environment(&[])).expect("legal");
+    assert_eq!((loaded.file, loaded.config.log.level), (Some(file.clone()), LogLevel::Warn));
+
+    let missing = folder.path().join("missing.toml");
+    let given = Given { config: Some(missing.clone()), data: None };
+    assert_eq!(
+        load(&given, &environment(&[])).expect_err("missing").to_string(),
+        format!(
+            "{}: 1 problem\n  does not exist; `induct.example.toml` shows every setting",
+            missing.display()
+        )
+    );
+}

@@ -1,0 +1,127 @@
+//! The stage: a temporary folder, a server in this process, and the ways to reach it.
+
+use std::{fs, net::SocketAddr, path::PathBuf};
+
+use app::ports::Clock;
+use tempfile::TempDir;
+
+use super::{
+    Scale,
+    device::Device,
+    factory::{DeviceFiles, Factory},
+};
+use crate::{
+    cli::{Failure, Place, api::Api},
+    client::read_pem,
+    config::{self, Given},
+    login::{Login, LoginArgs},
+    ports::{Environment, SystemClock},
+    serve::Server,
+};
+
+/// The hubs of the demo: short name and host name.
+pub(super) const HUBS: [(&str, &str); 2] =
+    [("hub-1", "hub-1.localhost"), ("hub-2", "hub-2.localhost")];
+
+/// Everything the demo happens on.
+pub(super) struct Stage {
+    folder: TempDir,
+    server: Server,
+    /// The devices and their certificates.
+    pub(super) factory: Factory,
+    /// Where the server listens.
+    pub(super) address: SocketAddr,
+    /// The CA that vouches for the server, PEM.
+    ca_pem: String,
+}
+
+impl Stage {
+    /// Makes the folder, starts the server and builds the factory.
+    pub(super) async fn build(scale: Scale) -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("induct-demo-").tempdir()?;
+        let data = folder.path().join("data");
+        fs::create_dir(&data)?;
+        // In the data folder, where commands with `--data` find it.
+        let file = data.join("induct.toml");
+        fs::write(&file, settings(scale.port))?;
+        // The environment of whoever runs the demo is for another server.
+        let environment =
+            Environment { working_folder: folder.path().to_owned(), ..Environment::default() };
+        let given = Given { config: Some(file), data: Some(data) };
+        let config = config::load(&given, &environment)?.config;
+        let server = Server::start(&config).await?;
+        let address = server.listening.local_address().ok_or_else(|| {
+            Failure::new("The server did not say where it listens.")
+        })?;
+        let ca_pem = read_pem(&server.data().ca())?;
+        let place = folder.path().join("factory");
+        let n_devices = scale.n_devices;
+        let factory = tokio::task::spawn_blocking(move || {
+            Factory::build(&place, n_devices, SystemClock.now())
+        });
+        let factory = factory.await??;
+        Ok(Self { folder, server, factory, address, ca_pem })
+    }
+
+    /// The ID scope devices ask for.
+    pub(super) fn id_scope(&self) -> &str {
+        &self.server.listening.id_scope
+    }
+
+    /// The server's data folder.
+    pub(super) fn data(&self) -> PathBuf {
+        self.server.data().path().to_owned()
+    }
+
+    /// The device excluded in the course of the demo.
+    pub(super) fn excluded(&self) -> &DeviceFiles {
+        let devices = &self.factory.devices;
+        &devices[devices.len().min(7) - 1]
+    }
+
+    /// A device beside it, to which nothing happens.
+    pub(super) fn witness(&self) -> &DeviceFiles {
+        let devices = &self.factory.devices;
+        &devices[devices.len().min(7) - 2]
+    }
+
+    /// A device with its certificate in its hand.
+    pub(super) fn device<'a>(&'a self, files: &'a DeviceFiles) -> Result<Device<'a>, Failure> {
+        Device::new(files, self.id_scope(), self.address, &self.ca_pem)
+    }
+
+    /// The operator API, reached as a command on this machine reaches it.
+    pub(super) async fn service(&self) -> Result<Api, Failure> {
+        let login = Login::find_service(&self.login(), &self.environment()).await?;
+        Ok(Api::of_service(login, false)?)
+    }
+
+    /// A hub's API, likewise.
+    pub(super) async fn hub(&self, name: &str) -> Result<Api, Failure> {
+        let login = Login::find_hub(&self.login(), Some(name), &self.environment()).await?;
+        Ok(Api::of_hub(login, false)?)
+    }
+
+    fn login(&self) -> LoginArgs {
+        let place = Place { config: None, data: Some(self.data()) };
+        LoginArgs { place, ..LoginArgs::default() }
+    }
+
+    fn environment(&self) -> Environment {
+        Environment { working_folder: self.folder.path().to_owned(), ..Environment::default() }
+    }
+
+    /// Stops the server and removes the folder.
+    pub(super) async fn clear(self) -> Result<(), Failure> {
+        self.server.stop().await;
+        Ok(self.folder.close()?)
+    }
+}
+
+fn settings(port: u16) -> String {
+    let hubs: String = HUBS
+        .iter()
+        .map(|(name, host)| format!("\n[[hubs]]\nname = \"{name}\"\nhost = \"{host}\"\n"))
+        .collect();
+    format!("[listen]\nhttps = [\"127.0.0.1:{port}\"]\nshutdown_grace_secs = 1\n{hubs}")
+}

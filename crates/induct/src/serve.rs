@@ -1,0 +1,256 @@
+//! A whole server, from a checked configuration to a clean stop.
+
+mod announce;
+mod signals;
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use app::{
+    first_start::{self, Started},
+    ports::Clock,
+};
+use http_door::HttpDoor;
+use listen::{ListenError, Listener};
+use store::StoreFault;
+use store_sqlite::{OpenError, SqliteStore};
+use thiserror::Error;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info};
+
+use crate::{
+    certificates::{Certificates, CertificatesError},
+    config::Config,
+    data_folder::{DataFolder, DataFolderError, Listening, ListeningHub, ServeLock},
+    ports::{SystemClock, SystemEntropy},
+    wiring,
+};
+
+pub use announce::{announce_addresses, announce_first_start};
+pub use signals::Signals;
+
+/// How often the data folder's lock is tried: a command that looks whether a server runs holds it
+/// for a moment.
+const LOCK_ATTEMPTS: usize = 10;
+/// How long to wait between two attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// A running server.
+///
+/// Dropping it cuts everything off; what was acknowledged is in the store all the same.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens and what it is called.
+    pub listening: Listening,
+    /// What this start found or made in the store.
+    pub started: Started,
+    /// Whether Induct's own CA was made by this start.
+    pub made_ca: bool,
+    data: DataFolder,
+    stop: watch::Sender<bool>,
+    doors: JoinHandle<()>,
+    chores: JoinHandle<()>,
+    store: StoreHandle,
+    _lock: ServeLock,
+}
+
+/// The store, to be closed at the end.
+struct StoreHandle(SqliteStore);
+
+impl std::fmt::Debug for StoreHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreHandle")
+    }
+}
+
+/// Why a server did not start. Each says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    DataFolder(#[from] DataFolderError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+    /// There is no certificate to serve with.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {}; free the address, or choose another with `listen.https` \
+         in the configuration or INDUCT_LISTEN__HTTPS (port 0 lets the system choose)",
+        reason(source)
+    )]
+    Bind {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Listening cannot start otherwise.
+    #[error(transparent)]
+    Listen(ListenError),
+    /// The data folder's path cannot be made absolute.
+    #[error("the data folder {} cannot be found again", path.display())]
+    Path {
+        /// The folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn reason(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
+        _ => "the operating system refuses",
+    }
+}
+
+impl From<ListenError> for StartError {
+    fn from(error: ListenError) -> Self {
+        match error {
+            ListenError::Bind { address, source } => Self::Bind { address, source },
+            other => Self::Listen(other),
+        }
+    }
+}
+
+impl Server {
+    /// Starts everything; when this returns, the server accepts connections and says so in
+    /// `run/listen.json`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let data = DataFolder::new(&config.data_folder);
+        data.create()?;
+        let path = std::fs::canonicalize(data.path());
+        let data = DataFolder::new(path.map_err(|source| StartError::Path {
+            path: config.data_folder.clone(),
+            source,
+        })?);
+        let lock = take_lock(&data).await?;
+        data.retract();
+
+        let store = SqliteStore::open(wiring::store_settings(config, &data))?;
+        let hubs = wiring::hub_names(config);
+        let started = first_start::prepare(&store, &SystemEntropy, &hubs).await?;
+        let certificates = Certificates::prepare(config, &data, SystemClock.now())?;
+
+        let app = wiring::app(config, started.id_scope.clone(), Arc::new(store.clone()));
+        let door = HttpDoor::new(app, wiring::http_settings(config));
+        let listener =
+            Listener::bind(wiring::listen_settings(config), certificates.server()).await?;
+        let listening = Listening {
+            pid: std::process::id(),
+            https: listener.local_addresses(),
+            id_scope: started.id_scope.as_str().to_owned(),
+            service_hosts: config.service.host_names.clone(),
+            hubs: config
+                .hubs
+                .iter()
+                .map(|hub| ListeningHub {
+                    name: hub.name.clone(),
+                    host: hub.host.as_str().to_owned(),
+                })
+                .collect(),
+            ca: certificates.ca.clone(),
+        };
+        let made_ca = certificates.made_ca;
+        let (stop, stopping) = watch::channel(false);
+        let doors = {
+            let of_connections = stopping.clone();
+            let serve = move |connection| {
+                let (door, stopping) = (door.clone(), of_connections.clone());
+                async move { door.serve(connection, stopping).await }
+            };
+            tokio::spawn(listener.run(serve, stopping.clone()))
+        };
+        let chores = tokio::spawn(run_chores(certificates, config.tls.reload, stopping));
+        let server = Self {
+            listening,
+            started,
+            made_ca,
+            data,
+            stop,
+            doors,
+            chores,
+            store: StoreHandle(store),
+            _lock: lock,
+        };
+        server.data.publish(&server.listening)?;
+        info!(
+            id_scope = %server.started.id_scope,
+            addresses = ?server.listening.https,
+            "serving ID scope {}", server.started.id_scope,
+        );
+        Ok(server)
+    }
+
+    /// The data folder, as an absolute path.
+    #[must_use]
+    pub const fn data(&self) -> &DataFolder {
+        &self.data
+    }
+
+    /// Stops accepting, lets open requests finish within the configured grace, and closes the
+    /// store.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        self.data.retract();
+        if let Err(broken) = self.doors.await {
+            error!(error = %broken, "the doors did not stop cleanly: {broken}");
+        }
+        // The chores watch the same signal.
+        let _ = self.chores.await;
+        let StoreHandle(store) = self.store;
+        if let Err(broken) = spawn_blocking(move || store.close()).await {
+            error!(error = %broken, "the store did not close cleanly: {broken}");
+        }
+        info!("stopped");
+    }
+}
+
+async fn take_lock(data: &DataFolder) -> Result<ServeLock, DataFolderError> {
+    for _ in 1..LOCK_ATTEMPTS {
+        match data.lock() {
+            Err(DataFolderError::InUse { .. }) => tokio::time::sleep(LOCK_PAUSE).await,
+            taken_or_broken => return taken_or_broken,
+        }
+    }
+    data.lock()
+}
+
+/// Runs the chores on a timer until the server stops.
+async fn run_chores(
+    certificates: Certificates,
+    every: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut timer = interval(every);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick comes at once, and everything has just been read.
+    timer.tick().await;
+    loop {
+        tokio::select! {
+            // An error means that the sender is gone, which is a stop as well.
+            _ = stopping.wait_for(|stop| *stop) => return,
+            _ = timer.tick() => {}
+        }
+        let certificates = certificates.clone();
+        let now = SystemClock.now();
+        if let Err(broken) = spawn_blocking(move || certificates.run_once(now)).await {
+            error!(error = %broken, "a chore failed: {broken}");
+        }
+    }
+}

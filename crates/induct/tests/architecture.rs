@@ -1,0 +1,146 @@
+//! Draws the house from the manifests: which crate leans on which, and what each has never heard
+//! of. A new arrow is a change here and in `ARCHITECTURE.md`, in the same commit.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use toml::Table;
+
+/// Crate, what of ours it leans on, and which libraries it has never heard of.
+const HOUSE: [(&str, &[&str], &[&str]); 12] = [
+    ("model", &[], &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite", "tracing"]),
+    ("json", &["model"], &["tokio", "hyper", "http", "rusqlite", "tracing"]),
+    ("testkit", &["model"], &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite"]),
+    (
+        "attest",
+        &["model"],
+        &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite", "rustls", "tracing"],
+    ),
+    (
+        "decide",
+        &["attest", "model"],
+        &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite", "rustls", "tracing"],
+    ),
+    ("store", &["model"], &["serde", "serde_json", "hyper", "http", "rusqlite", "rustls"]),
+    ("store-sqlite", &["json", "model", "store"], &["hyper", "http", "rustls"]),
+    (
+        "app",
+        &["decide", "model", "store"],
+        &["serde", "serde_json", "hyper", "http", "rusqlite", "rustls", "tokio"],
+    ),
+    ("wire", &["json", "model"], &["tokio", "hyper", "http", "rusqlite", "rustls"]),
+    ("listen", &[], &["serde", "serde_json", "hyper", "http", "rusqlite"]),
+    ("http", &["app", "listen", "model", "wire"], &["rusqlite", "rustls", "serde_json"]),
+    (
+        "induct",
+        &[
+            "app", "attest", "decide", "http", "json", "listen", "model", "store", "store-sqlite",
+            "wire",
+        ],
+        &["rusqlite"],
+    ),
+];
+
+/// The libraries that a store's suite needs are there only for those who test a store.
+const OPTIONAL: [(&str, &[&str]); 1] = [("store", &["tokio", "futures-util", "proptest"])];
+
+fn crates() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn manifest(path: &Path) -> Table {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    toml::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+/// Our own crates, by the name they are depended on: `http-door` is in the folder `http`.
+fn ours() -> BTreeMap<String, String> {
+    let workspace = manifest(&crates().join("../Cargo.toml"));
+    let dependencies = workspace["workspace"]["dependencies"].as_table().expect("a table");
+    let folder = |value: &toml::Value| {
+        value.get("path")?.as_str()?.strip_prefix("crates/").map(str::to_owned)
+    };
+    dependencies
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), folder(value)?)))
+        .collect()
+}
+
+/// The names in one of a manifest's tables of dependencies, optional ones apart.
+fn dependencies(manifest: &Table, table: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let empty = Table::new();
+    let table = manifest.get(table).and_then(toml::Value::as_table).unwrap_or(&empty);
+    let is_optional = |value: &toml::Value| {
+        value.get("optional").and_then(toml::Value::as_bool).unwrap_or(false)
+    };
+    let (optional, always): (Vec<_>, Vec<_>) =
+        table.iter().partition(|(_, value)| is_optional(value));
+    let names = |list: Vec<(&String, &toml::Value)>| list.into_iter().map(|(n, _)| n.clone()).collect();
+    (names(always), names(optional))
+}
+
+#[test]
+fn every_crate_leans_on_what_the_picture_shows_and_on_nothing_else() {
+    let ours = ours();
+    for (name, leans_on, _) in HOUSE {
+        let manifest = manifest(&crates().join(name).join("Cargo.toml"));
+        let (always, optional) = dependencies(&manifest, "dependencies");
+        let arrows: BTreeSet<&str> =
+            always.iter().chain(&optional).filter_map(|d| Some(ours.get(d)?.as_str())).collect();
+        let picture: BTreeSet<&str> = leans_on.iter().copied().collect();
+        assert_eq!(arrows, picture, "the arrows from `{name}`");
+    }
+}
+
+#[test]
+fn no_crate_has_heard_of_what_it_must_not_know() {
+    for (name, _, never_heard_of) in HOUSE {
+        let manifest = manifest(&crates().join(name).join("Cargo.toml"));
+        let (always, optional) = dependencies(&manifest, "dependencies");
+        for unheard_of in never_heard_of {
+            assert!(!always.contains(*unheard_of), "`{name}` has heard of `{unheard_of}`");
+        }
+        let may: &[&str] =
+            OPTIONAL.iter().find(|(of, _)| *of == name).map_or(&[], |(_, names)| *names);
+        for library in &optional {
+            assert!(may.contains(&library.as_str()), "`{name}` may not have `{library}`");
+        }
+    }
+}
+
+#[test]
+fn the_picture_shows_every_crate() {
+    let folders: BTreeSet<String> = fs::read_dir(crates())
+        .expect("the folder of crates")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    let picture: BTreeSet<String> = HOUSE.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(folders, picture);
+}
+
+#[test]
+fn arrows_point_down() {
+    let rank = |name: &str| HOUSE.iter().position(|(of, ..)| *of == name);
+    for (name, leans_on, _) in HOUSE {
+        for below in leans_on {
+            assert!(rank(below) < rank(name), "`{name}` leans on `{below}`");
+        }
+    }
+}
+
+#[test]
+fn the_material_for_tests_stays_below_decide_and_out_of_what_ships() {
+    for (name, ..) in HOUSE {
+        let manifest = manifest(&crates().join(name).join("Cargo.toml"));
+        let (always, optional) = dependencies(&manifest, "dependencies");
+        assert!(!always.contains("testkit") && !optional.contains("testkit"), "`{name}` ships it");
+    }
+    let testkit = manifest(&crates().join("testkit/Cargo.toml"));
+    let (of_tests, _) = dependencies(&testkit, "dev-dependencies");
+    for above in ["decide", "store", "app", "wire", "http-door", "induct"] {
+        assert!(!of_tests.contains(above), "`testkit` leans on `{above}` in its tests");
+    }
+}
