@@ -1,0 +1,31 @@
+'use strict';
+// A device asking to be provisioned, through the vendors' device client over HTTPS.
+
+const { createHmac } = require('node:crypto');
+const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
+const { Http } = require('azure-iot-provisioning-device-http');
+const { SymmetricKeySecurityClient } = require('azure-iot-security-symmetric-key');
+const { X509Security } = require('azure-iot-security-x509');
+const { world } = require('./world');
+
+function register(security, { idScope = world.idScope, payload } = {}) {
+  const client = ProvisioningDeviceClient.create(world.provisioning.host, idScope, new Http(), security);
+  if (payload !== undefined) client.setProvisioningPayload(payload);
+  return client.register();
+}
+
+function registerWithKey(registrationId, key, how) {
+  return register(new SymmetricKeySecurityClient(registrationId, key), how);
+}
+
+/** `credentials` is `{cert, key}`; `cert` holds the whole chain the device presents. */
+function registerWithCertificate(registrationId, credentials, how) {
+  return register(new X509Security(registrationId, credentials), how);
+}
+
+/** The key of one device of a symmetric-key group. */
+function derivedKey(groupKey, registrationId) {
+  return createHmac('sha256', Buffer.from(groupKey, 'base64')).update(registrationId, 'utf8').digest('base64');
+}
+
+module.exports = { registerWithKey, registerWithCertificate, derivedKey };
