@@ -1,10 +1,9 @@
 //! What one decision about a register request costs, without store and network.
 //!
 //! `cargo bench -p induct-decide --features scenes`
-
-use divan::{Bencher, black_box};
 #![expect(clippy::expect_used, reason = "a bench of a scene that cannot be built is a mistake")]
 
+use divan::{Bencher, black_box};
 use induct_decide::{
     register::{self, Prepared},
     scenes::{World, chain, draft, keys, name, request, signing, token},
