@@ -5,6 +5,7 @@ const { test, describe } = require('node:test');
 const assert = require('node:assert/strict');
 const { world, provisioningService, uniqueId, newKey } = require('./support/world');
 const { refusedByProvisioning } = require('./support/refusals');
+const { pagesOf } = require('./support/pages');
 const { authority, leaf, sha256 } = require('./support/certificates');
 
 const service = provisioningService();
@@ -35,11 +36,9 @@ async function mechanism(id) {
 
 async function queried(id) {
   const query = service.createEnrollmentGroupQuery({ query: 'SELECT * FROM enrollmentGroups' }, 100);
-  while (query.hasMoreResults) {
-    const found = (await query.next()).responseBody.find((group) => group.enrollmentGroupId === id);
-    if (found) return found;
-  }
-  return assert.fail(`\`${id}\` is in no page`);
+  const found = (await pagesOf(query, 'EnrollmentGroup')).flat().filter((group) => group.enrollmentGroupId === id);
+  assert.equal(found.length, 1);
+  return found[0];
 }
 
 describe('an enrollment group', () => {

@@ -6,6 +6,7 @@ const assert = require('node:assert/strict');
 const { registryOf, uniqueId } = require('./support/world');
 const { Twin } = require('azure-iothub');
 const { refusedByHub } = require('./support/refusals');
+const { pagesOf } = require('./support/pages');
 
 const registry = registryOf('hub-1');
 const suite = uniqueId('suite');
@@ -23,16 +24,6 @@ before(async () => {
     })),
   );
 });
-
-async function pagesOf(query, itemType) {
-  const pages = [];
-  while (query.hasMoreResults) {
-    const { result, message } = await query.next();
-    assert.equal(message.headers['x-ms-item-type'], itemType);
-    pages.push(result);
-  }
-  return pages;
-}
 
 /** The ids a condition selects among the devices of this suite. */
 async function selected(condition) {

@@ -5,8 +5,10 @@
 const { test, describe } = require('node:test');
 const assert = require('node:assert/strict');
 const { generateKeyPairSync } = require('node:crypto');
-const { world, provisioningService, uniqueId, withMember, newKey } = require('./support/world');
+const { ProvisioningServiceClient } = require('azure-iot-provisioning-service');
+const { world, provisioningService, uniqueId, withMember, tokenFrom, newKey } = require('./support/world');
 const { refusedByProvisioning } = require('./support/refusals');
+const { pagesOf } = require('./support/pages');
 const { authority, leaf, sha1, sha256 } = require('./support/certificates');
 
 const service = provisioningService();
@@ -51,12 +53,9 @@ async function mechanism(registrationId) {
 /** The enrollment as a query shows it. */
 async function queried(registrationId) {
   const query = service.createIndividualEnrollmentQuery({ query: 'SELECT * FROM enrollments' }, 100);
-  while (query.hasMoreResults) {
-    const { responseBody } = await query.next();
-    const found = responseBody.find((enrollment) => enrollment.registrationId === registrationId);
-    if (found) return found;
-  }
-  return assert.fail(`\`${registrationId}\` is in no page`);
+  const found = (await pagesOf(query, 'Enrollment')).flat().filter((one) => one.registrationId === registrationId);
+  assert.equal(found.length, 1);
+  return found[0];
 }
 
 describe('an individual enrollment', () => {
@@ -311,6 +310,20 @@ describe('an operator is refused', () => {
 
   test("with a hub's policy and key", async () => {
     await refused(withMember(world.hubs['hub-1'].connectionString, 'HostName', world.provisioning.host));
+  });
+
+  test('with a token that has expired, or is for another place', async () => {
+    const { host, connectionString } = world.provisioning;
+    const ask = (how) => {
+      const sharedAccessSignature = tokenFrom(connectionString, how);
+      return new ProvisioningServiceClient({ host, sharedAccessSignature }).getIndividualEnrollment('any');
+    };
+    const refusal = { as: 'UnauthorizedError', status: 401, code: 401002 };
+    await refusedByProvisioning(ask({ lifeSecs: -3600 }), refusal);
+    await refusedByProvisioning(ask({ resource: world.hubs['hub-1'].host }), refusal);
+    await refusedByProvisioning(ask({ resource: `${host}/enrollmentGroups` }), refusal);
+    // The same way of asking, with a good token: only the token was at fault.
+    await refusedByProvisioning(ask({}), { as: 'Error', status: 404, code: 404201 });
   });
 
   test('before it is told whether the thing exists, and nothing is written', async () => {

@@ -6,6 +6,7 @@ const assert = require('node:assert/strict');
 const { provisioningService, uniqueId } = require('./support/world');
 const { refusedByProvisioning } = require('./support/refusals');
 const { inBulk } = require('./support/bulk');
+const { nextPage, pagesOf } = require('./support/pages');
 
 const service = provisioningService();
 const N_ENROLLMENTS = 130;
@@ -20,18 +21,6 @@ before(async () => {
 after(async () => {
   await inBulk(service, 'delete', ids.map((registrationId) => ({ registrationId })));
 });
-
-/** Every page of a query, each checked for its headers. */
-async function pagesOf(query, itemType) {
-  const pages = [];
-  while (query.hasMoreResults) {
-    const { responseBody, httpResponse } = await query.next();
-    assert.equal(httpResponse.statusCode, 200);
-    assert.equal(httpResponse.headers['x-ms-item-type'], itemType);
-    pages.push(responseBody);
-  }
-  return pages;
-}
 
 function individuals(pageSize, query = 'SELECT * FROM enrollments') {
   return service.createIndividualEnrollmentQuery({ query }, pageSize);
@@ -53,18 +42,18 @@ describe('a query', () => {
 
   test('has pages of 100 when no size is asked for', async () => {
     const first = individuals();
-    assert.equal((await first.next()).responseBody.length, 100);
+    assert.equal((await nextPage(first, 'Enrollment')).length, 100);
     assert.equal(first.hasMoreResults, true);
     assert.equal(typeof first.continuationToken, 'string');
   });
 
   test('goes on from a token in another client, with another page size', async () => {
     const first = individuals(100);
-    const { responseBody } = await first.next();
+    const shown = await nextPage(first, 'Enrollment');
     const second = provisioningService().createIndividualEnrollmentQuery({ query: 'SELECT * FROM enrollments' }, 7);
     const { responseBody: more } = await second.next(first.continuationToken);
     assert.equal(more.length, 7);
-    const seen = new Set(responseBody.map(({ registrationId }) => registrationId));
+    const seen = new Set(shown.map(({ registrationId }) => registrationId));
     assert.deepEqual(more.filter(({ registrationId }) => seen.has(registrationId)), []);
   });
 
@@ -72,13 +61,13 @@ describe('a query', () => {
     const gone = uniqueId('page-gone');
     await service.createOrUpdateIndividualEnrollment({ registrationId: gone, attestation: { type: 'symmetricKey' } });
     const query = individuals(20);
-    const pages = [(await query.next()).responseBody];
+    const pages = [await nextPage(query, 'Enrollment')];
     while (!pages.flat().some(({ registrationId }) => registrationId === gone)) {
       assert.ok(query.hasMoreResults);
-      pages.push((await query.next()).responseBody);
+      pages.push(await nextPage(query, 'Enrollment'));
     }
     await service.deleteIndividualEnrollment(gone);
-    pages.push(...(query.hasMoreResults ? await pagesOf(query, 'Enrollment') : []));
+    pages.push(...(await pagesOf(query, 'Enrollment')));
     assert.deepEqual(mine(pages).sort(), [...ids].sort());
   });
 

@@ -5,6 +5,7 @@ const { test, describe } = require('node:test');
 const assert = require('node:assert/strict');
 const { provisioningService, registryOf, uniqueId } = require('./support/world');
 const { refusedByProvisioning, registrationEndsAs } = require('./support/refusals');
+const { pagesOf } = require('./support/pages');
 const { registerWithKey, derivedKey } = require('./support/devices');
 
 const service = provisioningService();
@@ -55,13 +56,9 @@ describe('a registration record', { concurrency: 8 }, () => {
     await registerMembers(other, others);
 
     const query = service.createEnrollmentGroupDeviceRegistrationStateQuery({ query: '*' }, line.enrollmentGroupId, 2);
-    const found = [];
-    while (query.hasMoreResults) {
-      const { responseBody, httpResponse } = await query.next();
-      assert.equal(httpResponse.headers['x-ms-item-type'], 'DeviceRegistration');
-      assert.ok(responseBody.length <= 2);
-      found.push(...responseBody);
-    }
+    const pages = await pagesOf(query, 'DeviceRegistration');
+    for (const page of pages) assert.ok(page.length <= 2);
+    const found = pages.flat();
     assert.deepEqual(found.map(({ registrationId }) => registrationId).sort(), ids.sort());
     for (const { status, assignedHub, deviceId, registrationId } of found) {
       assert.equal(status, 'assigned');
@@ -73,10 +70,7 @@ describe('a registration record', { concurrency: 8 }, () => {
   test('of a group without devices is an empty list', async () => {
     const { enrollmentGroupId } = await group('empty');
     const query = service.createEnrollmentGroupDeviceRegistrationStateQuery({ query: '*' }, enrollmentGroupId);
-    const { responseBody, httpResponse } = await query.next();
-    assert.deepEqual(responseBody, []);
-    assert.equal(httpResponse.headers['x-ms-item-type'], 'DeviceRegistration');
-    assert.equal(query.hasMoreResults, false);
+    assert.deepEqual(await pagesOf(query, 'DeviceRegistration'), [[]]);
   });
 
   test('is also made of a refusal, without hub and device', async () => {

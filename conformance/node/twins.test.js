@@ -112,7 +112,7 @@ describe('a change to a twin is refused', () => {
   const bad = async (patch) => {
     const { deviceId } = await device('bad-twin');
     const error = await refusedByHub(registry.updateTwin(deviceId, patch, '*'), {
-      as: 'ArgumentError', status: 400, code: '(ArgumentInvalid|IotHubFormatError)',
+      as: 'ArgumentError', status: 400, code: 'ArgumentInvalid',
     });
     assert.equal((await twinOf(deviceId)).version, 2, 'nothing was written');
     return error;

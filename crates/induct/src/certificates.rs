@@ -100,7 +100,10 @@ impl Certificates {
         if let Some(own) = &self.own
             && let Err(error) = own.renew_if_due(now)
         {
-            warn!(error = &error as &dyn std::error::Error, "cannot renew the certificate: {error}");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot renew the certificate: {error}"
+            );
         }
         if let Err(error) = self.certificate.reload_if_changed() {
             warn!(

@@ -186,17 +186,15 @@ impl Context<'_> {
 }
 
 /// Does what the arguments say.
-pub fn run(
-    arguments: impl IntoIterator<Item = OsString>,
-    environment: &Environment,
-) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let cli = match Cli::try_parse_from(words::without_leading(arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, everything else is a mistake of the caller's.
             let _ = error.print();
-            let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let is_answer =
+                matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             return if is_answer { ExitCode::SUCCESS } else { ExitCode::from(2) };
         }
     };
@@ -209,8 +207,7 @@ pub fn run(
         };
         crate::log::start(&crate::config::Log { level, format: LogFormat::Text });
     }
-    let mut context =
-        Context { environment, global: &global, out: &mut out, err: &mut err };
+    let mut context = Context { environment, global: &global, out: &mut out, err: &mut err };
     let outcome = match command {
         Command::Serve(command) => command.run(&mut context),
         Command::Demo(command) => command.run(&mut context),

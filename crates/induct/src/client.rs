@@ -78,7 +78,11 @@ impl ClientSettings {
 
     /// Shows this certificate.
     #[must_use]
-    pub fn with_identity(mut self, chain_pem: impl Into<String>, key_pem: impl Into<String>) -> Self {
+    pub fn with_identity(
+        mut self,
+        chain_pem: impl Into<String>,
+        key_pem: impl Into<String>,
+    ) -> Self {
         let (chain_pem, key_pem) = (chain_pem.into(), key_pem.into());
         self.identity = Some(Identity { chain_pem, key_pem });
         self
@@ -292,7 +296,8 @@ impl Client {
             .body(Full::new(body))
             .map_err(ClientError::BadRequest)?;
         for (name, value) in headers {
-            let name = HeaderName::try_from(*name).map_err(|e| ClientError::BadRequest(e.into()))?;
+            let name =
+                HeaderName::try_from(*name).map_err(|e| ClientError::BadRequest(e.into()))?;
             let value =
                 HeaderValue::try_from(*value).map_err(|e| ClientError::BadRequest(e.into()))?;
             request.headers_mut().insert(name, value);
@@ -322,10 +327,10 @@ impl Client {
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
         let limit = self.settings.connect_timeout;
         let connected = timeout(limit, async {
-            let tcp = self.connect_tcp().await.map_err(|source| ClientError::Connect {
-                server: self.server(),
-                source,
-            })?;
+            let tcp = self
+                .connect_tcp()
+                .await
+                .map_err(|source| ClientError::Connect { server: self.server(), source })?;
             let stream = self.connector.connect(self.name.clone(), tcp).await;
             let stream = stream.map_err(|source| self.handshake_failed(source))?;
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))

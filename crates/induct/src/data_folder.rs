@@ -132,6 +132,19 @@ impl DataFolder {
         &self.path
     }
 
+    /// Whether other users of this machine may look into the folder. What Induct writes there is
+    /// for its owner only, but copies made by others may not be.
+    #[must_use]
+    pub fn is_open_to_others(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::metadata(&self.path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+        }
+        #[cfg(not(unix))]
+        false
+    }
+
     /// The database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
@@ -324,5 +337,9 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(data.path()), 0o700);
         assert_eq!(mode(&data.listen_file()), 0o600);
+        assert!(!data.is_open_to_others());
+        let open = fs::Permissions::from_mode(0o750);
+        fs::set_permissions(data.path(), open).expect("changed");
+        assert!(data.is_open_to_others());
     }
 }

@@ -30,6 +30,9 @@ pub struct Scale {
 /// # Errors
 /// The first expectation that an answer did not meet, or what kept the demo from going on.
 pub async fn play(scale: Scale, exit: bool, teller: &mut Teller<'_>) -> Result<(), Failure> {
+    if scale.n_devices < 2 {
+        return Err(Failure::new("The demo needs two devices: one to shut out, one to stay."));
+    }
     let mut signals = Signals::install()?;
     let stage = Stage::build(scale).await?;
     let played = tokio::select! {
@@ -43,8 +46,8 @@ pub async fn play(scale: Scale, exit: bool, teller: &mut Teller<'_>) -> Result<(
         }
         other => other,
     };
-    stage.clear().await?;
-    outcome
+    let cleared = stage.clear().await;
+    outcome.and(cleared)
 }
 
 async fn perform(stage: &Stage, exit: bool, teller: &mut Teller<'_>) -> Result<(), Failure> {

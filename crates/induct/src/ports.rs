@@ -17,9 +17,8 @@ impl Clock for SystemClock {
         reason = "this is the clock port: everything else gets the time from here"
     )]
     fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let ticks = since.as_nanos() / 100;
         Timestamp::from_ticks(i64::try_from(ticks).unwrap_or(i64::MAX))
     }

@@ -19,7 +19,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     certificates::{Certificates, CertificatesError},
@@ -135,12 +135,17 @@ impl Server {
         let data = DataFolder::new(&config.data_folder);
         data.create()?;
         let path = std::fs::canonicalize(data.path());
-        let data = DataFolder::new(path.map_err(|source| StartError::Path {
-            path: config.data_folder.clone(),
-            source,
-        })?);
+        let data = DataFolder::new(
+            path.map_err(|source| StartError::Path { path: config.data_folder.clone(), source })?,
+        );
         let lock = take_lock(&data).await?;
         data.retract();
+        if data.is_open_to_others() {
+            let path = data.path().display();
+            warn!(
+                "other users may look into the data folder, which holds keys: `chmod 700 {path}`"
+            );
+        }
 
         let store = SqliteStore::open(wiring::store_settings(config, &data))?;
         let hubs = wiring::hub_names(config);

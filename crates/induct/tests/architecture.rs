@@ -1,5 +1,10 @@
 //! Draws the house from the manifests: which crate leans on which, and what each has never heard
 //! of. A new arrow is a change here and in `ARCHITECTURE.md`, in the same commit.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test program, what cannot go on is a failed test, in helpers as well"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,15 +42,26 @@ const HOUSE: [(&str, &[&str], &[&str]); 12] = [
     (
         "induct",
         &[
-            "app", "attest", "decide", "http", "json", "listen", "model", "store", "store-sqlite",
+            "app",
+            "attest",
+            "decide",
+            "http",
+            "json",
+            "listen",
+            "model",
+            "store",
+            "store-sqlite",
             "wire",
         ],
         &["rusqlite"],
     ),
 ];
 
-/// The libraries that a store's suite needs are there only for those who test a store.
-const OPTIONAL: [(&str, &[&str]); 1] = [("store", &["tokio", "futures-util", "proptest"])];
+/// What features bring in that are for tests only: a store's suite, and scenes made of test
+/// material. Nothing that ships may ask for these features.
+const FOR_TESTS: [(&str, &[&str]); 2] =
+    [("store", &["tokio", "futures-util", "proptest"]), ("decide", &["testkit"])];
+const FEATURES_FOR_TESTS: [&str; 2] = ["suite", "scenes"];
 
 fn crates() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -63,22 +79,19 @@ fn ours() -> BTreeMap<String, String> {
     let folder = |value: &toml::Value| {
         value.get("path")?.as_str()?.strip_prefix("crates/").map(str::to_owned)
     };
-    dependencies
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), folder(value)?)))
-        .collect()
+    dependencies.iter().filter_map(|(name, value)| Some((name.clone(), folder(value)?))).collect()
 }
 
 /// The names in one of a manifest's tables of dependencies, optional ones apart.
 fn dependencies(manifest: &Table, table: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let empty = Table::new();
     let table = manifest.get(table).and_then(toml::Value::as_table).unwrap_or(&empty);
-    let is_optional = |value: &toml::Value| {
-        value.get("optional").and_then(toml::Value::as_bool).unwrap_or(false)
-    };
+    let is_optional =
+        |value: &toml::Value| value.get("optional").and_then(toml::Value::as_bool).unwrap_or(false);
     let (optional, always): (Vec<_>, Vec<_>) =
         table.iter().partition(|(_, value)| is_optional(value));
-    let names = |list: Vec<(&String, &toml::Value)>| list.into_iter().map(|(n, _)| n.clone()).collect();
+    let names =
+        |list: Vec<(&String, &toml::Value)>| list.into_iter().map(|(n, _)| n.clone()).collect();
     (names(always), names(optional))
 }
 
@@ -87,9 +100,9 @@ fn every_crate_leans_on_what_the_picture_shows_and_on_nothing_else() {
     let ours = ours();
     for (name, leans_on, _) in HOUSE {
         let manifest = manifest(&crates().join(name).join("Cargo.toml"));
-        let (always, optional) = dependencies(&manifest, "dependencies");
+        let (always, _) = dependencies(&manifest, "dependencies");
         let arrows: BTreeSet<&str> =
-            always.iter().chain(&optional).filter_map(|d| Some(ours.get(d)?.as_str())).collect();
+            always.iter().filter_map(|d| Some(ours.get(d)?.as_str())).collect();
         let picture: BTreeSet<&str> = leans_on.iter().copied().collect();
         assert_eq!(arrows, picture, "the arrows from `{name}`");
     }
@@ -104,7 +117,7 @@ fn no_crate_has_heard_of_what_it_must_not_know() {
             assert!(!always.contains(*unheard_of), "`{name}` has heard of `{unheard_of}`");
         }
         let may: &[&str] =
-            OPTIONAL.iter().find(|(of, _)| *of == name).map_or(&[], |(_, names)| *names);
+            FOR_TESTS.iter().find(|(of, _)| *of == name).map_or(&[], |(_, names)| *names);
         for library in &optional {
             assert!(may.contains(&library.as_str()), "`{name}` may not have `{library}`");
         }
@@ -135,8 +148,20 @@ fn arrows_point_down() {
 fn the_material_for_tests_stays_below_decide_and_out_of_what_ships() {
     for (name, ..) in HOUSE {
         let manifest = manifest(&crates().join(name).join("Cargo.toml"));
-        let (always, optional) = dependencies(&manifest, "dependencies");
-        assert!(!always.contains("testkit") && !optional.contains("testkit"), "`{name}` ships it");
+        let (always, _) = dependencies(&manifest, "dependencies");
+        assert!(!always.contains("testkit"), "`{name}` ships it");
+        let table = manifest["dependencies"].as_table().expect("a table");
+        for (library, wanted) in table {
+            let features = wanted.get("features").and_then(toml::Value::as_array);
+            for feature in features.into_iter().flatten().filter_map(toml::Value::as_str) {
+                assert!(
+                    !FEATURES_FOR_TESTS.contains(&feature),
+                    "`{name}` ships the feature `{feature}` of `{library}`"
+                );
+            }
+        }
+        let defaults = manifest.get("features").and_then(|features| features.get("default"));
+        assert_eq!(defaults, None, "`{name}` has features that are on by themselves");
     }
     let testkit = manifest(&crates().join("testkit/Cargo.toml"));
     let (of_tests, _) = dependencies(&testkit, "dev-dependencies");

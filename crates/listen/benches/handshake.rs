@@ -6,10 +6,7 @@
 //! count. Client and server share the machine's cores.
 //!
 //! Run with `cargo bench -p induct-listen`.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot be set up should stop"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up should stop")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,18 +37,14 @@ fn main() {
 #[divan::bench(args = VERSIONS)]
 fn one_at_a_time(bencher: Bencher<'_, '_>, version: &str) {
     let scene = Scene::new(version);
-    bencher
-        .counter(ItemsCount::new(1_u32))
-        .bench(|| scene.shake_hands(1));
+    bencher.counter(ItemsCount::new(1_u32)).bench(|| scene.shake_hands(1));
 }
 
 /// 64 at once, as many as the loopback and both cores carry: the rate.
 #[divan::bench(args = VERSIONS)]
 fn sixty_four_at_once(bencher: Bencher<'_, '_>, version: &str) {
     let scene = Scene::new(version);
-    bencher
-        .counter(ItemsCount::new(64_u32))
-        .bench(|| scene.shake_hands(64));
+    bencher.counter(ItemsCount::new(64_u32)).bench(|| scene.shake_hands(64));
 }
 
 struct Scene {
@@ -70,19 +63,12 @@ impl Scene {
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             ..ListenSettings::default()
         };
-        let listener = runtime
-            .block_on(Listener::bind(settings, certificate))
-            .unwrap();
+        let listener = runtime.block_on(Listener::bind(settings, certificate)).unwrap();
         let address = listener.local_addresses()[0];
         let (running, shutdown) = watch::channel(false);
         runtime.spawn(listener.run(say_one_byte, shutdown));
         let connector = TlsConnector::from(Arc::new(client(version, &own.ca_pem)));
-        Self {
-            runtime,
-            address,
-            connector,
-            _running: running,
-        }
+        Self { runtime, address, connector, _running: running }
     }
 
     fn shake_hands(&self, n_at_once: usize) {
@@ -115,15 +101,10 @@ async fn say_one_byte(mut connection: Connection) {
 }
 
 fn client(version: &str, ca_pem: &str) -> ClientConfig {
-    let version: &SupportedProtocolVersion = if version == "TLS 1.3" {
-        &rustls::version::TLS13
-    } else {
-        &rustls::version::TLS12
-    };
+    let version: &SupportedProtocolVersion =
+        if version == "TLS 1.3" { &rustls::version::TLS13 } else { &rustls::version::TLS12 };
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
     let device = rcgen::generate_simple_self_signed(["bench-device".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(device.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -144,8 +125,6 @@ struct FixedClock;
 impl rustls::time_provider::TimeProvider for FixedClock {
     fn current_time(&self) -> Option<rustls_pki_types::UnixTime> {
         let secs = u64::try_from(NOW_UNIX_SECS).ok()?;
-        Some(rustls_pki_types::UnixTime::since_unix_epoch(
-            std::time::Duration::from_secs(secs),
-        ))
+        Some(rustls_pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(secs)))
     }
 }

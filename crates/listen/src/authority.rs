@@ -71,18 +71,10 @@ pub fn create(names: &[String], now_unix_secs: i64) -> Result<OwnCertificates, L
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_key = KeyPair::generate().map_err(ListenError::Make)?;
-    let ca_pem = params
-        .self_signed(&ca_key)
-        .map_err(ListenError::Make)?
-        .pem();
+    let ca_pem = params.self_signed(&ca_key).map_err(ListenError::Make)?.pem();
     let ca_key_pem = ca_key.serialize_pem();
     let (chain_pem, key_pem) = issue_server(&ca_pem, &ca_key_pem, names, now_unix_secs)?;
-    Ok(OwnCertificates {
-        ca_pem,
-        ca_key_pem,
-        chain_pem,
-        key_pem,
-    })
+    Ok(OwnCertificates { ca_pem, ca_key_pem, chain_pem, key_pem })
 }
 
 /// Issues a new P-256 server certificate from an existing CA: its chain and its private key, as PEM.
@@ -147,16 +139,12 @@ pub fn covers(chain_pem: &str, names: &[String], now_unix_secs: i64) -> bool {
     };
     names.iter().all(|name| {
         let wanted = name.parse::<IpAddr>().ok();
-        alternatives
-            .value
-            .general_names
-            .iter()
-            .any(|alternative| match (alternative, wanted) {
-                (GeneralName::DNSName(dns), None) => dns.eq_ignore_ascii_case(name),
-                (GeneralName::IPAddress(octets), Some(IpAddr::V4(ip))) => *octets == ip.octets(),
-                (GeneralName::IPAddress(octets), Some(IpAddr::V6(ip))) => *octets == ip.octets(),
-                _ => false,
-            })
+        alternatives.value.general_names.iter().any(|alternative| match (alternative, wanted) {
+            (GeneralName::DNSName(dns), None) => dns.eq_ignore_ascii_case(name),
+            (GeneralName::IPAddress(octets), Some(IpAddr::V4(ip))) => *octets == ip.octets(),
+            (GeneralName::IPAddress(octets), Some(IpAddr::V6(ip))) => *octets == ip.octets(),
+            _ => false,
+        })
     })
 }
 
@@ -172,15 +160,11 @@ fn issue(
         return Err(ListenError::AuthorityEnds);
     }
     let begins = now_unix_secs.saturating_sub(BACK_DATE_SECS);
-    let ends = begins
-        .saturating_add(SERVER_SECS)
-        .min(authority.ends_unix_secs);
+    let ends = begins.saturating_add(SERVER_SECS).min(authority.ends_unix_secs);
     let mut params = server_params(names)?;
     params.not_before = instant(begins)?;
     params.not_after = instant(ends)?;
-    let certificate = params
-        .signed_by(key, &authority.issuer)
-        .map_err(ListenError::Make)?;
+    let certificate = params.signed_by(key, &authority.issuer).map_err(ListenError::Make)?;
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
@@ -191,11 +175,7 @@ fn server_params(names: &[String]) -> Result<CertificateParams, ListenError> {
         return Err(ListenError::BadName { name: bad.clone() });
     }
     let mut params = CertificateParams::new(names).map_err(ListenError::Make)?;
-    let subject = if first.len() <= MAX_COMMON_NAME {
-        first
-    } else {
-        "Induct"
-    };
+    let subject = if first.len() <= MAX_COMMON_NAME { first } else { "Induct" };
     params.distinguished_name = common_name(subject);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -212,9 +192,7 @@ struct Authority {
 
 impl Authority {
     fn read(ca_pem: &str, ca_key_pem: &str) -> Result<Self, ListenError> {
-        let bad = |problem: &str| ListenError::BadAuthority {
-            problem: problem.into(),
-        };
+        let bad = |problem: &str| ListenError::BadAuthority { problem: problem.into() };
         let certificate = CertificateDer::from_pem_slice(ca_pem.as_bytes())
             .map_err(|_| bad("the certificate is not PEM"))?;
         // The cause is dropped: it could quote the key.
@@ -231,10 +209,7 @@ impl Authority {
         let ends_unix_secs = parsed.validity().not_after.timestamp();
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
             .map_err(|_| bad("the subject is unreadable"))?;
-        Ok(Self {
-            issuer,
-            ends_unix_secs,
-        })
+        Ok(Self { issuer, ends_unix_secs })
     }
 }
 

@@ -54,15 +54,9 @@ impl ServerCertificate {
     /// [`ListenError::BadChain`], [`ListenError::BadKey`], or [`ListenError::Mismatch`] when they do not
     /// belong together.
     pub fn from_pem(chain_pem: &str, key_pem: &str) -> Result<Self, ListenError> {
-        let origin = Origin {
-            chain: "the certificate text".into(),
-            key: "the key text".into(),
-        };
+        let origin = Origin { chain: "the certificate text".into(), key: "the key text".into() };
         let loaded = load(chain_pem.as_bytes(), key_pem.as_bytes(), &origin)?;
-        Ok(Self {
-            first: Arc::new(Pair::new(loaded, None)),
-            rsa: None,
-        })
+        Ok(Self { first: Arc::new(Pair::new(loaded, None)), rsa: None })
     }
 
     /// The certificate chain and key in these PEM files, which [`Self::reload_if_changed`] reads again.
@@ -71,15 +65,8 @@ impl ServerCertificate {
     /// As [`Self::from_pem`], and [`ListenError::Read`] or [`ListenError::TooLarge`] (above 1 MiB).
     pub fn from_files(chain: &Path, key: &Path) -> Result<Self, ListenError> {
         let (loaded, seen) = read(chain, key)?;
-        let files = Files {
-            chain: chain.into(),
-            key: key.into(),
-            seen: Mutex::new(seen),
-        };
-        Ok(Self {
-            first: Arc::new(Pair::new(loaded, Some(files))),
-            rsa: None,
-        })
+        let files = Files { chain: chain.into(), key: key.into(), seen: Mutex::new(seen) };
+        Ok(Self { first: Arc::new(Pair::new(loaded, Some(files))), rsa: None })
     }
 
     /// Adds `rsa` for clients that cannot use the first certificate.
@@ -92,14 +79,9 @@ impl ServerCertificate {
     /// [`ListenError::NotRsa`] when `rsa` has another kind of key.
     pub fn with_rsa(self, rsa: Self) -> Result<Self, ListenError> {
         if rsa.first.current().key.algorithm() != SignatureAlgorithm::RSA {
-            return Err(ListenError::NotRsa {
-                origin: rsa.first.origin().chain,
-            });
+            return Err(ListenError::NotRsa { origin: rsa.first.origin().chain });
         }
-        Ok(Self {
-            first: self.first,
-            rsa: Some(rsa.first),
-        })
+        Ok(Self { first: self.first, rsa: Some(rsa.first) })
     }
 
     /// Reads the files again and exchanges what changed; says whether anything was exchanged.
@@ -153,11 +135,7 @@ impl ResolvesServerCert for ServerCertificate {
         if serves(&first) {
             return Some(first);
         }
-        let rsa = self
-            .rsa
-            .as_ref()
-            .map(|pair| pair.current())
-            .filter(|pair| serves(pair));
+        let rsa = self.rsa.as_ref().map(|pair| pair.current()).filter(|pair| serves(pair));
         // With neither, the first makes rustls say in the log what the client lacks.
         Some(rsa.unwrap_or(first))
     }
@@ -165,11 +143,7 @@ impl ResolvesServerCert for ServerCertificate {
 
 impl Pair {
     fn new(loaded: CertifiedKey, files: Option<Files>) -> Self {
-        Self {
-            current: RwLock::new(Arc::new(loaded)),
-            files,
-            n_exchanges: AtomicU64::new(0),
-        }
+        Self { current: RwLock::new(Arc::new(loaded)), files, n_exchanges: AtomicU64::new(0) }
     }
 
     fn current(&self) -> Arc<CertifiedKey> {
@@ -180,10 +154,7 @@ impl Pair {
     fn origin(&self) -> Origin {
         match &self.files {
             Some(files) => Origin::files(&files.chain, &files.key),
-            None => Origin {
-                chain: "the certificate text".into(),
-                key: "the key text".into(),
-            },
+            None => Origin { chain: "the certificate text".into(), key: "the key text".into() },
         }
     }
 
@@ -200,17 +171,12 @@ impl Pair {
         let origin = self.origin();
         let loaded = load(&texts.chain, &texts.key, &origin)?;
         if !fits(&loaded) {
-            return Err(ListenError::NotRsa {
-                origin: origin.chain,
-            });
+            return Err(ListenError::NotRsa { origin: origin.chain });
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         self.n_exchanges.fetch_add(1, Ordering::Release);
         *seen = now_seen;
-        info!(
-            "server certificate exchanged: new handshakes use {}",
-            origin.chain
-        );
+        info!("server certificate exchanged: new handshakes use {}", origin.chain);
         Ok(true)
     }
 }
@@ -223,10 +189,7 @@ struct Origin {
 
 impl Origin {
     fn files(chain: &Path, key: &Path) -> Self {
-        Self {
-            chain: format!("`{}`", chain.display()),
-            key: format!("`{}`", key.display()),
-        }
+        Self { chain: format!("`{}`", chain.display()), key: format!("`{}`", key.display()) }
     }
 }
 
@@ -238,10 +201,7 @@ struct Texts {
 
 impl Texts {
     fn read(chain: &Path, key: &Path) -> Result<Self, ListenError> {
-        Ok(Self {
-            chain: read_file(chain)?,
-            key: Zeroizing::new(read_file(key)?),
-        })
+        Ok(Self { chain: read_file(chain)?, key: Zeroizing::new(read_file(key)?) })
     }
 
     fn fingerprint(&self) -> Vec<u8> {
@@ -261,29 +221,19 @@ fn read(chain: &Path, key: &Path) -> Result<(CertifiedKey, Vec<u8>), ListenError
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, ListenError> {
-    let cannot = |source| ListenError::Read {
-        path: path.into(),
-        source,
-    };
+    let cannot = |source| ListenError::Read { path: path.into(), source };
     let file = File::open(path).map_err(cannot)?;
     let mut content = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut content)
-        .map_err(cannot)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(cannot)?;
     if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(ListenError::TooLarge {
-            path: path.into(),
-            limit_bytes: MAX_FILE_BYTES,
-        });
+        return Err(ListenError::TooLarge { path: path.into(), limit_bytes: MAX_FILE_BYTES });
     }
     Ok(content)
 }
 
 fn load(chain_pem: &[u8], key_pem: &[u8], origin: &Origin) -> Result<CertifiedKey, ListenError> {
-    let bad_chain = |problem: String| ListenError::BadChain {
-        origin: origin.chain.clone(),
-        problem,
-    };
+    let bad_chain =
+        |problem: String| ListenError::BadChain { origin: origin.chain.clone(), problem };
     let chain = CertificateDer::pem_slice_iter(chain_pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| bad_chain(error.to_string()))?;
@@ -291,14 +241,9 @@ fn load(chain_pem: &[u8], key_pem: &[u8], origin: &Origin) -> Result<CertifiedKe
         return Err(bad_chain("there is no `BEGIN CERTIFICATE` in it".into()));
     }
     // The parser's error may quote the text, so it is not passed on.
-    let bad_key = || ListenError::BadKey {
-        origin: origin.key.clone(),
-    };
+    let bad_key = || ListenError::BadKey { origin: origin.key.clone() };
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| bad_key())?;
-    let key = provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|_| bad_key())?;
+    let key = provider().key_provider.load_private_key(key).map_err(|_| bad_key())?;
     let pair = CertifiedKey::new(chain, key);
     pair.keys_match().map_err(|source| ListenError::Mismatch {
         chain: origin.chain.clone(),

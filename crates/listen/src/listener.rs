@@ -134,17 +134,11 @@ impl Listener {
         }
         let porch = Porch {
             acceptor: TlsAcceptor::from(Arc::new(tls(certificate)?)),
-            slots: Slots::new(
-                settings.max_connections,
-                settings.max_connections_per_address,
-            ),
+            slots: Slots::new(settings.max_connections, settings.max_connections_per_address),
             handshake_timeout: settings.handshake_timeout,
             shutdown_grace: settings.shutdown_grace,
         };
-        Ok(Self {
-            sockets,
-            porch: Arc::new(porch),
-        })
+        Ok(Self { sockets, porch: Arc::new(porch) })
     }
 
     /// The addresses we listen on, in the order of the settings, with real ports where 0 was asked.
@@ -319,12 +313,7 @@ impl Connection {
         let (_, tls) = stream.get_ref();
         let client_chain = tls.peer_certificates().unwrap_or_default().to_vec();
         let server_name = tls.server_name().map(ToOwned::to_owned);
-        Self {
-            stream,
-            peer,
-            client_chain,
-            server_name,
-        }
+        Self { stream, peer, client_chain, server_name }
     }
 }
 

@@ -46,9 +46,7 @@ pub(crate) struct AnyChainWithProof {
 impl AnyChainWithProof {
     /// Verifies with, and advertises, every signature scheme that `provider` supports.
     pub(crate) fn new(provider: &CryptoProvider) -> Self {
-        Self {
-            algorithms: provider.signature_verification_algorithms,
-        }
+        Self { algorithms: provider.signature_verification_algorithms }
     }
 
     /// The TLS 1.2 check for a leaf that webpki does not read: the same algorithms in the same order
@@ -60,17 +58,11 @@ impl AnyChainWithProof {
         signed: &DigitallySignedStruct,
     ) -> Option<HandshakeSignatureValid> {
         let key = webpki::RawPublicKeyEntity::try_from(key).ok()?;
-        let (_, candidates) = self
-            .algorithms
-            .mapping
-            .iter()
-            .find(|(scheme, _)| *scheme == signed.scheme)?;
+        let (_, candidates) =
+            self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme)?;
         candidates
             .iter()
-            .any(|algorithm| {
-                key.verify_signature(*algorithm, message, signed.signature())
-                    .is_ok()
-            })
+            .any(|algorithm| key.verify_signature(*algorithm, message, signed.signature()).is_ok())
             .then(HandshakeSignatureValid::assertion)
     }
 }
@@ -101,9 +93,9 @@ impl ClientCertVerifier for AnyChainWithProof {
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls12_signature(message, leaf, signed, &self.algorithms).or_else(|error| {
             match bare_key(leaf, &error) {
-                Some(key) => self
-                    .verify_tls12_with_bare_key(message, &key, signed)
-                    .ok_or(bad_signature()),
+                Some(key) => {
+                    self.verify_tls12_with_bare_key(message, &key, signed).ok_or(bad_signature())
+                }
                 None => Err(error),
             }
             .map_err(|error| explained(leaf, error))
@@ -147,8 +139,7 @@ fn bare_key<'a>(
         return None;
     }
     let (rest, leaf) = X509Certificate::from_der(leaf).ok()?;
-    rest.is_empty()
-        .then(|| SubjectPublicKeyInfoDer::from(leaf.tbs_certificate.subject_pki.raw))
+    rest.is_empty().then(|| SubjectPublicKeyInfoDer::from(leaf.tbs_certificate.subject_pki.raw))
 }
 
 fn bad_signature() -> Error {

@@ -44,11 +44,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(certificate: ServerCertificate, clock: Arc<dyn TimeProvider>) -> Self {
-        Self {
-            cache: ServerSessionMemoryCache::new(MAX_SESSIONS),
-            certificate,
-            clock,
-        }
+        Self { cache: ServerSessionMemoryCache::new(MAX_SESSIONS), certificate, clock }
     }
 
     fn still_valid(&self, mut stamped: Vec<u8>) -> Option<Vec<u8>> {
@@ -57,11 +53,7 @@ impl Sessions {
         let n_exchanges = u64::from_be_bytes(n_exchanges.try_into().ok()?);
         let stored_at = u64::from_be_bytes(stored_at.try_into().ok()?);
         // A clock that was set back makes the age negative: then it is unknown, and the session over.
-        let age_secs = self
-            .clock
-            .current_time()?
-            .as_secs()
-            .checked_sub(stored_at)?;
+        let age_secs = self.clock.current_time()?.as_secs().checked_sub(stored_at)?;
         if n_exchanges != self.certificate.n_exchanges() || age_secs > LIFETIME_SECS {
             return None;
         }
@@ -86,15 +78,11 @@ impl StoresServerSessions for Sessions {
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.cache
-            .get(key)
-            .and_then(|stamped| self.still_valid(stamped))
+        self.cache.get(key).and_then(|stamped| self.still_valid(stamped))
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.cache
-            .take(key)
-            .and_then(|stamped| self.still_valid(stamped))
+        self.cache.take(key).and_then(|stamped| self.still_valid(stamped))
     }
 
     fn can_cache(&self) -> bool {
@@ -117,9 +105,7 @@ mod tests {
     impl TimeProvider for SetClock {
         fn current_time(&self) -> Option<UnixTime> {
             let secs = self.0.load(Ordering::Relaxed);
-            Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(
-                secs,
-            )))
+            Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(secs)))
         }
     }
 

@@ -43,11 +43,7 @@ pub(crate) enum Limit {
 
 impl Slots {
     pub(crate) fn new(max_total: usize, max_per_source: usize) -> Arc<Self> {
-        Arc::new(Self {
-            max_total,
-            max_per_source,
-            taken: Mutex::default(),
-        })
+        Arc::new(Self { max_total, max_per_source, taken: Mutex::default() })
     }
 
     /// A place for a connection from `address`, or which limit stands against it.
@@ -62,17 +58,11 @@ impl Slots {
         };
         if let Some(which) = which {
             taken.n_refused += 1;
-            return Err(Full {
-                which,
-                n_refused: taken.n_refused,
-            });
+            return Err(Full { which, n_refused: taken.n_refused });
         }
         taken.total += 1;
         taken.per_source.insert(source, from_source + 1);
-        Ok(Slot {
-            slots: Arc::clone(self),
-            source,
-        })
+        Ok(Slot { slots: Arc::clone(self), source })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -127,11 +117,7 @@ mod tests {
         }
         drop(kept);
         let taken = slots.taken();
-        assert_eq!(
-            (taken.total, taken.per_source.len()),
-            (0, 0),
-            "all places are given back"
-        );
+        assert_eq!((taken.total, taken.per_source.len()), (0, 0), "all places are given back");
     }
 
     #[test]

@@ -60,7 +60,10 @@ fn a_new_name_gets_a_new_certificate_of_the_same_ca() {
     for name in ["dps.example.com", "hub-1.localhost", "localhost", "127.0.0.1", "::1"] {
         let names = [name.to_owned()];
         assert!(authority::covers(&read(data, "server.pem"), &names, NOW.unix_secs()), "{name}");
-        assert!(authority::covers(&read(data, "server-rsa.pem"), &names, NOW.unix_secs()), "{name}");
+        assert!(
+            authority::covers(&read(data, "server-rsa.pem"), &names, NOW.unix_secs()),
+            "{name}"
+        );
     }
 }
 

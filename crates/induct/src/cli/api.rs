@@ -133,7 +133,11 @@ impl Api {
     ///
     /// # Errors
     /// What the server answered.
-    pub(crate) async fn post(&self, path: &str, document: Option<&Json>) -> Result<Json, Complaint> {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        document: Option<&Json>,
+    ) -> Result<Json, Complaint> {
         json_of(&self.ask(Method::POST, path, &[], document).await?)
     }
 
@@ -203,7 +207,9 @@ impl Api {
             headers.extend(continuation.as_deref().map(|token| ("x-ms-continuation", token)));
             let response = self.ask(Method::POST, path, &headers, query).await?;
             let Json::Array(page) = json_of(&response)? else {
-                return Err(Complaint::new("The server answered a query with something else than a list."));
+                return Err(Complaint::new(
+                    "The server answered a query with something else than a list.",
+                ));
             };
             let is_empty = page.is_empty();
             items.extend(page);

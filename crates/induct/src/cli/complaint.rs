@@ -57,6 +57,9 @@ impl Complaint {
             Some(message) => message,
             None => format!("The server answered HTTP {status} without an explanation."),
         };
+        // Of these two the message itself says where the path is answered.
+        let is_other_server = matches!(said.code.as_deref(), Some("404000" | "GenericNotFound"));
+        let remedy = remedy(status).filter(|_| !is_other_server);
         let mut facts = Vec::new();
         match said.code {
             Some(code) => facts.push(format!("HTTP {status}, code {code}, {request}")),
@@ -66,7 +69,7 @@ impl Complaint {
             facts.push(format!("tracking ID {tracking}"));
         }
         let kind = if status == 404 { Kind::NotFound } else { Kind::Failed };
-        Self { message, facts, remedy: remedy(status).map(str::to_owned), kind }
+        Self { message, facts, remedy: remedy.map(str::to_owned), kind }
     }
 }
 
@@ -128,11 +131,7 @@ impl Said {
             Some(Json::Number(token)) => Some(token.to_string()),
             _ => None,
         };
-        Self {
-            message: text("message"),
-            code: text("errorCode"),
-            tracking: text("trackingId"),
-        }
+        Self { message: text("message"), code: text("errorCode"), tracking: text("trackingId") }
     }
 
     /// `ErrorCode:Name;text`, or the other envelope as a text; and `Tracking ID:…-TimeStamp:…`.

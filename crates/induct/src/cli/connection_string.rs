@@ -108,17 +108,18 @@ impl Show {
         }
         let wanted = self.policy_name.as_deref().unwrap_or(default_policy);
         let names: Vec<String> = policies.iter().map(|policy| policy.name.clone()).collect();
-        let policy = policies.into_iter().find(|policy| policy.name == wanted).ok_or_else(|| {
-            Failure::NotFound(match names.as_slice() {
-                [] => format!(
-                    "{host} has no policies yet; the next start of `induct serve` makes them."
-                ),
-                names => format!(
-                    "No policy found with name {wanted} for {host}; there are {}.",
-                    names.join(", ")
-                ),
-            })
-        })?;
+        let policy =
+            policies.into_iter().find(|policy| policy.name == wanted).ok_or_else(|| {
+                Failure::NotFound(match names.as_slice() {
+                    [] => format!(
+                        "{host} has no policies yet; the next start of `induct serve` makes them."
+                    ),
+                    names => format!(
+                        "No policy found with name {wanted} for {host}; there are {}.",
+                        names.join(", ")
+                    ),
+                })
+            })?;
         Ok(json!({ "connectionString": self.text(&host_name, policy) }))
     }
 

@@ -16,14 +16,14 @@ pub(crate) fn members<const N: usize>(members: [(&str, Json); N]) -> Json {
 /// # Errors
 /// The text has no `=`, or the path leads through something that is no object.
 pub(crate) fn set_at(document: &mut Json, assignment: &str) -> Result<(), Complaint> {
-    let Some((path, value)) = assignment.split_once('=').filter(|(path, _)| !path.is_empty()) else {
+    let Some((path, value)) = assignment.split_once('=').filter(|(path, _)| !path.is_empty())
+    else {
         return Err(Complaint::misuse(format!("--set wants path=value, not `{assignment}`."))
             .with_remedy("For example: --set tags.line=4"));
     };
     let value = json::parse(value).unwrap_or_else(|_| Json::from(value));
-    set_in(document, path, value).map_err(|at| {
-        Complaint::new(format!("--set {path}: `{at}` is not in an object."))
-    })
+    set_in(document, path, value)
+        .map_err(|at| Complaint::new(format!("--set {path}: `{at}` is not in an object.")))
 }
 
 fn set_in<'p>(json: &mut Json, path: &'p str, value: Json) -> Result<(), &'p str> {

@@ -3,7 +3,7 @@
 pub(super) mod attestation;
 pub(super) mod fields;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use model::Json;
 
 use self::{
@@ -88,9 +88,8 @@ struct Id {
 /// Options of individual enrollments only.
 #[derive(Debug, Args)]
 struct IndividualFields {
-    /// The device's name in its hub [default: the registration ID].
-    #[arg(short = 'd', long = "device-id", value_name = "ID",
-          value_parser = NonEmptyStringValueParser::new())]
+    /// The device's name in its hub; "" for the registration ID, the default.
+    #[arg(short = 'd', long = "device-id", value_name = "ID")]
     device_id: Option<String>,
     /// Notes kept with the enrollment: JSON text, a path, or @path; "" for none.
     #[arg(long = "device-information", visible_alias = "info", value_name = "JSON")]

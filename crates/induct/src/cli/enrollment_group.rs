@@ -1,6 +1,6 @@
 //! `induct enrollment-group …`: enrollment groups (O §4.2, §4.3).
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use model::{Json, SymmetricKey};
 
 use super::{

@@ -6,7 +6,7 @@ mod keys;
 mod query;
 mod twin;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use model::Json;
 
 use super::{Context, Failure, api::Api, complaint::Complaint, target::HubTarget};

@@ -71,18 +71,20 @@ fn read_json(option: &str, path: &Path) -> Result<Json, Complaint> {
 pub(crate) fn certificate(option: &str, path: &Path) -> Result<Json, Complaint> {
     let bytes = read_file(option, path)?;
     match String::from_utf8(bytes) {
-        Ok(text) if text.contains("PRIVATE KEY") => Err(Complaint::new(format!(
-            "{option}: {} holds a private key.",
-            path.display()
-        ))
-        .with_remedy("Pass a file with the certificate only; a private key stays with its owner.")),
+        Ok(text) if text.contains("PRIVATE KEY") => {
+            Err(Complaint::new(format!("{option}: {} holds a private key.", path.display()))
+                .with_remedy(
+                    "Pass a file with the certificate only; a private key stays with its owner.",
+                ))
+        }
         Ok(text) => Ok(Json::String(text.trim_end().to_owned())),
         Err(error) => Ok(Json::String(STANDARD.encode(error.as_bytes()))),
     }
 }
 
 fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
-    let cannot = |why: String| Complaint::new(format!("{option}: cannot read {}: {why}", path.display()));
+    let cannot =
+        |why: String| Complaint::new(format!("{option}: cannot read {}: {why}", path.display()));
     let size = fs::metadata(path).map_err(|error| cannot(error.to_string()))?.len();
     if size > MAX_FILE_BYTES {
         return Err(cannot(format!("it has {size} bytes, at most {MAX_FILE_BYTES} are read")));

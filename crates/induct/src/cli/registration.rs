@@ -1,7 +1,7 @@
 //! `… registration …`: registration records, what is remembered of devices that registered
 //! (O §1.11, §4.2).
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 
 use super::{
     answer::{Answer, Sheet},

@@ -117,7 +117,9 @@ fn print(
 /// command, where tutorials have them.
 fn with_global_options<T: Args>(command: Command) -> Command {
     let options = T::augment_args(Command::new("options"));
-    options.get_arguments().fold(command, |command, option| command.arg(option.clone().global(true)))
+    options
+        .get_arguments()
+        .fold(command, |command, option| command.arg(option.clone().global(true)))
 }
 
 macro_rules! global_options {

@@ -16,23 +16,26 @@ pub(super) fn without_leading(
 ) -> impl Iterator<Item = OsString> {
     let mut before_command = true;
     let mut is_value = false;
-    arguments.into_iter().enumerate().filter(move |(i, argument)| {
-        if *i == 0 || !before_command || std::mem::take(&mut is_value) {
-            return true;
-        }
-        let Some(text) = argument.to_str() else {
-            before_command = false;
-            return true;
-        };
-        if text.starts_with('-') {
-            is_value = WITH_VALUE.contains(&text);
-            return true;
-        }
-        let leading = LEADING.contains(&text);
-        before_command = leading;
-        !leading
-    })
-    .map(|(_, argument)| argument)
+    arguments
+        .into_iter()
+        .enumerate()
+        .filter(move |(i, argument)| {
+            if *i == 0 || !before_command || std::mem::take(&mut is_value) {
+                return true;
+            }
+            let Some(text) = argument.to_str() else {
+                before_command = false;
+                return true;
+            };
+            if text.starts_with('-') {
+                is_value = WITH_VALUE.contains(&text);
+                return true;
+            }
+            let leading = LEADING.contains(&text);
+            before_command = leading;
+            !leading
+        })
+        .map(|(_, argument)| argument)
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ async fn mirror(per_connection: usize) -> Mirror {
                         "method": method.as_str(), "uri": uri, "host": host,
                         "body": body.len(), "certificates": n_certificates,
                     });
-                    let mut response = http::Response::new(Full::new(Bytes::from(seen.to_string())));
+                    let mut response =
+                        http::Response::new(Full::new(Bytes::from(seen.to_string())));
                     if left.fetch_sub(1, Ordering::Relaxed) == 1 {
                         response
                             .headers_mut()
@@ -104,9 +105,7 @@ async fn names_under_localhost_are_this_machine_without_a_resolver() {
 async fn a_client_certificate_is_shown_with_its_chain() {
     let mirror = mirror(9).await;
     let device = Ca::root("root").intermediate("line-4").leaf("press-17");
-    let settings = mirror
-        .settings("127.0.0.1")
-        .with_identity(device.chain_pem(), device.key_pem());
+    let settings = mirror.settings("127.0.0.1").with_identity(device.chain_pem(), device.key_pem());
     assert_eq!(get(settings).await.expect("answer")["certificates"], 2);
 }
 

@@ -176,6 +176,13 @@ impl Reader {
         self.settings.push(Setting { path, value, origin: Origin::Default });
     }
 
+    /// Notes what a setting that was left out comes to.
+    pub(super) fn amend(&mut self, path: &str, value: Value) {
+        if let Some(setting) = self.settings.iter_mut().find(|setting| setting.path == path) {
+            setting.value = value;
+        }
+    }
+
     /// Says that something is wrong outside of the settings.
     pub(super) fn other_problem(&mut self, problem: Problem) {
         self.problems.push(problem);
@@ -328,10 +335,14 @@ impl<'r> Section<'r> {
     }
 
     /// A size or count within bounds.
-    pub(super) fn count(&mut self, key: &str, default: usize, bounds: RangeInclusive<usize>) -> usize {
+    pub(super) fn count(
+        &mut self,
+        key: &str,
+        default: usize,
+        bounds: RangeInclusive<usize>,
+    ) -> usize {
         let wide = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let number =
-            self.integer(key, wide(default), wide(*bounds.start())..=wide(*bounds.end()));
+        let number = self.integer(key, wide(default), wide(*bounds.start())..=wide(*bounds.end()));
         usize::try_from(number).unwrap_or(default)
     }
 

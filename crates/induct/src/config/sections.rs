@@ -127,8 +127,11 @@ fn hubs(reader: &mut Reader, service: &Service) -> Vec<Hub> {
     let listed = reader.sections("hubs", |section| {
         let name = section.checked("name", "", label);
         let host = section.checked("host", "", |text| {
-            HubName::parse(text).map(|host| host.as_str().to_owned()).map_err(|bad| {
-                format!("`{text}` is not a host name with a dot in it: {bad}")
+            HubName::parse(text).map(|host| host.as_str().to_owned()).map_err(|_| {
+                format!(
+                    "`{text}` is not a host name such as hub-1.localhost: letters, digits and \
+                     dashes, with at least one dot"
+                )
             })
         });
         let weight = section.integer("weight", 1, 1..=1_000);
@@ -154,8 +157,14 @@ fn hubs(reader: &mut Reader, service: &Service) -> Vec<Hub> {
             }
             continue;
         };
+        let name = if hub.name.is_empty() {
+            let name = first_label(&host);
+            reader.amend(&path("name"), Value::from(name.as_str()));
+            name
+        } else {
+            hub.name
+        };
         let mut problem = |key, text| reader.problem(&path(key), text);
-        let name = if hub.name.is_empty() { first_label(&host) } else { hub.name };
         if hubs.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
             problem("name", format!("another hub is called `{name}` already"));
         }
@@ -197,9 +206,14 @@ fn default_hubs(reader: &mut Reader) -> Vec<Hub> {
         reader.note_default(format!("hubs[0].{key}"), value);
     }
     let name = HubName::parse(host).ok();
-    name.map(|host| Hub { name: "hub-1".to_owned(), host, weight: 1, apply_allocation_policy: true })
-        .into_iter()
-        .collect()
+    name.map(|host| Hub {
+        name: "hub-1".to_owned(),
+        host,
+        weight: 1,
+        apply_allocation_policy: true,
+    })
+    .into_iter()
+    .collect()
 }
 
 fn data_folder(

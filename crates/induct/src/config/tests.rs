@@ -90,7 +90,7 @@ fn all_problems_are_reported_together_by_path() {
             level = 3
         ",
         &[("INDUCT_LIMITS__REGISTRATIONS", "many"), ("INDUCT_STORE__SPEED", "9")],
-        "/etc/induct/induct.toml: 12 problems
+        "/etc/induct/induct.toml: 13 problems
   service.host_names: `localhost:8443` has a port; write `localhost` here and the port into listen.https
   service.host_names: `no_no` is not a host name such as provisioning.example.com
   service.allocation_policy: `custom` is not one of `hashed`, `geoLatency`, `static`
@@ -99,7 +99,7 @@ fn all_problems_are_reported_together_by_path() {
   listen.max_connections: 0 is not within 1 to 1000000
   listen.port: is not a setting; there are https, max_connections, max_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, shutdown_grace_secs
   tls.key: is missing; `certificate` needs its private key
-  hubs[0].host: `nodot` is not a host name with a dot in it: character '.' is not allowed
+  hubs[0].host: `nodot` is not a host name such as hub-1.localhost: letters, digits and dashes, with at least one dot
   hubs[0].weight: is a whole number, not string
   hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
   log.level: is a text in quotes, not integer
@@ -167,7 +167,10 @@ fn a_forgotten_underscore_is_noticed_and_other_programs_variables_are_not() {
 #[test]
 fn text_that_is_no_toml_is_the_only_problem() {
     let problems = load_text("[listen\nhttps = 1", &[]).expect_err("no TOML").to_string();
-    assert!(problems.starts_with("/etc/induct/induct.toml: 1 problem\n  is not TOML: "), "{problems}");
+    assert!(
+        problems.starts_with("/etc/induct/induct.toml: 1 problem\n  is not TOML: "),
+        "{problems}"
+    );
 }
 
 #[test]
@@ -177,7 +180,12 @@ fn paths_are_meant_from_the_file_and_in_variables_from_here() {
     let expected = (PathBuf::from("/etc/induct/server.pem"), PathBuf::from("/keys/server.key"));
     check(text, &[], files, Some(expected));
     let variables = [("INDUCT_TLS__CERTIFICATE", "c.pem"), ("INDUCT_TLS__KEY", "k.pem")];
-    check("", &variables, files, Some((PathBuf::from("/work/c.pem"), PathBuf::from("/work/k.pem"))));
+    check(
+        "",
+        &variables,
+        files,
+        Some((PathBuf::from("/work/c.pem"), PathBuf::from("/work/k.pem"))),
+    );
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) struct Device<'a> {
 }
 
 /// How a registration ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Settled {
     /// `assigned`, `disabled` or `failed`.
     pub(super) status: String,

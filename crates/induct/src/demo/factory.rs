@@ -53,10 +53,7 @@ impl Factory {
         let intermediate_pem = intermediate.pem();
         write_file(&folder.join("root.pem"), root.pem().as_bytes())?;
         write_file(&folder.join("intermediate.pem"), intermediate_pem.as_bytes())?;
-        write_file(
-            &folder.join("intermediate.key"),
-            intermediate_key.serialize_pem().as_bytes(),
-        )?;
+        write_file(&folder.join("intermediate.key"), intermediate_key.serialize_pem().as_bytes())?;
 
         let width = n_devices.to_string().len().max(2);
         let mut devices = Vec::with_capacity(n_devices);

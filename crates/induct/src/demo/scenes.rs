@@ -101,9 +101,10 @@ pub(super) async fn register_all(
         "PUT /{}/registrations/{first}/register, and so on, each over TLS with its certificate",
         stage.id_scope()
     ))?;
-    teller.answered(Tone::Good, &format!("assigned, {} of {}", assignments.len(), devices.len()))?;
+    teller
+        .answered(Tone::Good, &format!("assigned, {} of {}", assignments.len(), devices.len()))?;
     teller.because(format_args!(
-        "group `{GROUP}` admits them and spreads them evenly, always the same way:"
+        "group `{GROUP}` admits them, and their names decide between the hubs:"
     ))?;
     for (name, host) in HUBS {
         let assigned = assignments.values().filter(|hub| *hub == host).count();
@@ -175,11 +176,7 @@ pub(super) async fn refused(
         &format!("{id} should be refused as disabled, and was told {settled:?}"),
     )?;
     let record = stage.service().await?.get(&path(["registrations", id])).await?;
-    expect(
-        text(at(&record, "status")) == "disabled",
-        "the refusal should be on record",
-        &record,
-    )?;
+    expect(text(at(&record, "status")) == "disabled", "the refusal should be on record", &record)?;
     expect_missing(stage.hub(hub).await?.get(&path(["devices", id])).await, id, hub)?;
     teller.asked(format_args!("{id}, with its valid certificate: register me"))?;
     teller.answered(Tone::Bad, "disabled: refused, and no hub has it")?;
@@ -286,15 +283,13 @@ fn expect_assigned(id: &str, settled: &Settled) -> Result<String, Failure> {
         Some(hub) if settled.status == "assigned" && settled.device_id.as_deref() == Some(id) => {
             Ok(hub.clone())
         }
-        _ => Err(Failure::new(format!("{id} should be assigned to a hub, and was told {settled:?}"))),
+        _ => {
+            Err(Failure::new(format!("{id} should be assigned to a hub, and was told {settled:?}")))
+        }
     }
 }
 
-fn expect_missing(
-    found: Result<Json, Complaint>,
-    id: &str,
-    hub: &str,
-) -> Result<(), Failure> {
+fn expect_missing(found: Result<Json, Complaint>, id: &str, hub: &str) -> Result<(), Failure> {
     match found {
         Err(complaint) if complaint.kind == Kind::NotFound => Ok(()),
         Err(other) => Err(other.into()),
@@ -332,4 +327,42 @@ fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assigned(hub: &str, device_id: &str) -> Settled {
+        Settled {
+            status: "assigned".to_owned(),
+            hub: Some(hub.to_owned()),
+            device_id: Some(device_id.to_owned()),
+            substatus: None,
+        }
+    }
+
+    #[test]
+    fn only_the_right_device_in_a_hub_of_ours_counts_as_assigned() {
+        let check = |settled: Settled, expected: Option<&str>| {
+            let hub = expect_assigned("press-1", &settled).ok();
+            assert_eq!(hub.as_deref(), expected, "{settled:?}");
+        };
+        check(assigned("hub-1.localhost", "press-1"), Some("hub-1.localhost"));
+        check(assigned("hub-9.localhost", "press-1"), None);
+        check(assigned("hub-1.localhost", "press-2"), None);
+        let status = "disabled".to_owned();
+        check(Settled { status, ..assigned("hub-1.localhost", "press-1") }, None);
+        check(Settled::default(), None);
+    }
+
+    #[test]
+    fn a_device_is_missing_only_when_its_hub_says_so() {
+        let check = |found, missing| {
+            assert_eq!(expect_missing(found, "press-1", "hub-1").is_ok(), missing);
+        };
+        check(Err(Complaint::of_answer(404, b"", "GET /devices/press-1")), true);
+        check(Err(Complaint::of_answer(401, b"", "GET /devices/press-1")), false);
+        check(Ok(Json::empty_object()), false);
+    }
 }

@@ -14,6 +14,7 @@ use crate::{
     cli::{Failure, Place, api::Api},
     client::read_pem,
     config::{self, Given},
+    data_folder::private_folder,
     login::{Login, LoginArgs},
     ports::{Environment, SystemClock},
     serve::Server,
@@ -40,7 +41,7 @@ impl Stage {
     pub(super) async fn build(scale: Scale) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("induct-demo-").tempdir()?;
         let data = folder.path().join("data");
-        fs::create_dir(&data)?;
+        private_folder(&data)?;
         // In the data folder, where commands with `--data` find it.
         let file = data.join("induct.toml");
         fs::write(&file, settings(scale.port))?;
@@ -50,9 +51,10 @@ impl Stage {
         let given = Given { config: Some(file), data: Some(data) };
         let config = config::load(&given, &environment)?.config;
         let server = Server::start(&config).await?;
-        let address = server.listening.local_address().ok_or_else(|| {
-            Failure::new("The server did not say where it listens.")
-        })?;
+        let address = server
+            .listening
+            .local_address()
+            .ok_or_else(|| Failure::new("The server did not say where it listens."))?;
         let ca_pem = read_pem(&server.data().ca())?;
         let place = folder.path().join("factory");
         let n_devices = scale.n_devices;

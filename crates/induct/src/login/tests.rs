@@ -30,11 +30,13 @@ async fn a_connection_string_names_host_port_policy_and_key() {
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, "CA").expect("written");
     let environment = home(folder.path());
-    let login =
-        format!("HostName=localhost:8443;SharedAccessKeyName=owner;SharedAccessKey={KEY}");
+    let login = format!("HostName=localhost:8443;SharedAccessKeyName=owner;SharedAccessKey={KEY}");
     let found = Login::find_service(&arguments(&login, Some(&ca)), &environment).await;
     let found = found.unwrap_or_else(|failure| panic!("{}", text(failure)));
-    assert_eq!((found.host.as_str(), found.port, found.policy.as_str()), ("localhost", 8443, "owner"));
+    assert_eq!(
+        (found.host.as_str(), found.port, found.policy.as_str()),
+        ("localhost", 8443, "owner")
+    );
     assert_eq!((found.key.reveal(), found.ca_pem.as_str()), (KEY, "CA"));
     assert_eq!(
         found.token(Timestamp::from_unix_secs(1_000)),

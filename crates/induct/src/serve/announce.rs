@@ -16,9 +16,10 @@ pub fn announce_first_start(server: &Server, out: &mut dyn Write) -> io::Result<
     let folder = server.data().path().display();
     let of_service = policies(server, |scope| *scope == PolicyScope::Service);
     let hubs = server.listening.hubs.iter().filter_map(|hub| {
-        let names = policies(server, |scope| {
-            matches!(scope, PolicyScope::Hub(name) if name.as_str() == hub.host)
-        });
+        let names = policies(
+            server,
+            |scope| matches!(scope, PolicyScope::Hub(name) if name.as_str() == hub.host),
+        );
         (!names.is_empty()).then_some((hub, names))
     });
     if !started.made_id_scope {
@@ -63,5 +64,9 @@ fn policies(server: &Server, of: impl Fn(&PolicyScope) -> bool) -> String {
 /// The path as a shell takes it.
 fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
-    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+    if path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', "'\\''"))
+    }
 }

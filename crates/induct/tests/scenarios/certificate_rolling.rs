@@ -122,9 +122,7 @@ async fn symmetric_keys_are_rolled_through_the_secondary_slot() {
     }
     let other = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     let keys = json!({"primaryKey": new, "secondaryKey": other});
-    service
-        .edit(&individual(ID), |body| body["attestation"]["symmetricKey"] = keys.clone())
-        .await;
+    service.edit(&individual(ID), |body| body["attestation"]["symmetricKey"] = keys.clone()).await;
     for key in [new.as_str(), other] {
         Device::with_key(ID, key).register(&world).await.assigned();
     }

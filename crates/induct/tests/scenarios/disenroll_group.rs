@@ -7,8 +7,7 @@ use crate::world::{
     Device, HUBS, Identity, Next, Record, Scene, World,
     check::{check, check_without_registering},
     enrollments::{
-        by_certificate, by_key, disabled, group, group_by_ca, group_by_key, individual,
-        primary_key,
+        by_certificate, by_key, disabled, group, group_by_ca, group_by_key, individual, primary_key,
     },
 };
 
@@ -141,4 +140,20 @@ async fn a_group_made_anew_on_the_same_ca_takes_the_orphans_back() {
         assert_eq!(Some(seen.identity), before);
     }
     assert_eq!(service.query("/registrations/line-5/query").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_group_that_refers_to_a_ca_certificate_that_is_not_there_admits_nobody() {
+    let world = Scene::new().start().await;
+    let line = Line::of(&world).await;
+    let service = world.service();
+    service.delete(&group("line-4")).await;
+    let names = json!({"primary": "line-4-ca", "secondary": "line-4-ca-2"});
+    let attestation = json!({"type": "x509", "x509": {"caReferences": names}});
+    let by_name = json!({"enrollmentGroupId": "line-6", "attestation": attestation});
+    let shown = service.create(&group("line-6"), &by_name).await;
+    assert_eq!(shown["attestation"], attestation, "references are shown");
+    for device in &line.devices {
+        check(&world, device, Next::Unauthorized, ASSIGNED, Identity::Enabled).await;
+    }
 }

@@ -101,7 +101,10 @@ async fn deleting_an_individual_enrollment_below_an_enabled_group_readmits_throu
     service.delete(&individual(ID)).await;
     check_without_registering(&world, ID, Record::None, Identity::Enabled).await;
     let seen = check(&world, &device, Next::Assigned, record, Identity::Enabled).await;
-    assert_ne!(seen.record["createdDateTimeUtc"], first.record["createdDateTimeUtc"], "a new record");
+    assert_ne!(
+        seen.record["createdDateTimeUtc"], first.record["createdDateTimeUtc"],
+        "a new record"
+    );
     assert_eq!(seen.state["substatus"], "initialAssignment");
     assert_eq!(seen.identity, first.identity);
     let of_group = service.query("/registrations/line-4/query").await;

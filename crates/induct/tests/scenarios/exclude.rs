@@ -7,8 +7,7 @@ use crate::world::{
     Answer, Device, Identity, Next, Record, Scene, World,
     check::check,
     enrollments::{
-        by_certificate, by_key, disabled, group, group_by_ca, group_by_key, individual,
-        primary_key,
+        by_certificate, by_key, disabled, group, group_by_ca, group_by_key, individual, primary_key,
     },
 };
 
@@ -29,7 +28,8 @@ impl Line {
         world.service().create(&group("line-4"), &group_by_ca("line-4", &ca)).await;
         let leaf = ca.leaf(EXCLUDED);
         let mut devices = vec![Device::with_certificate(EXCLUDED, &leaf)];
-        devices.extend(["press-18", "press-19"].map(|id| Device::with_certificate(id, &ca.leaf(id))));
+        devices
+            .extend(["press-18", "press-19"].map(|id| Device::with_certificate(id, &ca.leaf(id))));
         for device in &devices {
             check(world, device, Next::Assigned, ASSIGNED, Identity::Enabled).await;
         }

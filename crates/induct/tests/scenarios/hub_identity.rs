@@ -37,6 +37,7 @@ async fn an_identity_disabled_in_the_hub_keeps_its_record_and_stays_disabled_whe
 
     // Nor does a deleted record open the door again.
     world.service().delete(&format!("/registrations/{ID}")).await;
+    check_without_registering(&world, ID, Record::None, Identity::Disabled).await;
     check(&world, &device, Next::Assigned, ASSIGNED, Identity::Disabled).await;
 }
 
@@ -69,8 +70,8 @@ async fn a_whole_group_is_removed_in_the_order_of_the_documentation() {
     let service = world.service();
     let ca = Ca::root("Works Root").intermediate("line-4");
     service.create(&group("line-4"), &group_by_ca("line-4", &ca)).await;
-    let devices = ["press-1", "press-2", "press-3"]
-        .map(|id| Device::with_certificate(id, &ca.leaf(id)));
+    let devices =
+        ["press-1", "press-2", "press-3"].map(|id| Device::with_certificate(id, &ca.leaf(id)));
     for device in &devices {
         device.register(&world).await.assigned();
     }

@@ -12,6 +12,7 @@ use crate::world::{
     Device, HUBS, SERVICE, Scene, World,
     device::accepted,
     enrollments::{by_key, group, group_by_ca, individual, primary_key},
+    within,
 };
 
 async fn key_device(world: &World, id: &str) -> Device {
@@ -91,6 +92,26 @@ async fn an_operation_begun_before_a_restart_is_answered_after_it() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_does_not_wait_for_idle_connections() {
+    let patient = || Scene::new().listen("shutdown_grace_secs = 600");
+    let mut world = patient().start().await;
+    let device = key_device(&world, "press-1").await;
+    let mut kept = world.tls().connect(SERVICE).await;
+    device.register_over(&world, &mut kept).await.assigned();
+    world.restart(patient()).await;
+    device.register(&world).await.assigned();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_for_too_long_is_closed() {
+    let world = Scene::new().listen("idle_timeout_secs = 1").start().await;
+    let device = key_device(&world, "press-1").await;
+    let mut connection = world.tls().connect(SERVICE).await;
+    device.register_over(&world, &mut connection).await.assigned();
+    within("the end of an idle connection", connection.closed()).await;
+}
+
+#[tokio::test]
 async fn a_device_cannot_poll_anothers_operation_nor_in_anothers_name() {
     let world = Scene::new().start().await;
     let one = key_device(&world, "press-1").await;
@@ -106,6 +127,40 @@ async fn a_device_cannot_poll_anothers_operation_nor_in_anothers_name() {
     assert_eq!(refused.refused(401_002), "Unauthorized");
     one.poll(&world, &mut connection, "5.0000000000000000.nonsense").await.refused(404_204);
     one.poll(&world, &mut connection, &operation).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_oddities_of_the_vendors_clients_are_no_errors() {
+    let world = Scene::new().start().await;
+    let device = key_device(&world, "press-1").await;
+    let mut connection = world.tls().connect(SERVICE).await;
+    let operation = accepted(&device.start(&world, &mut connection).await);
+    let scope = world.id_scope();
+    let token = device.authorization(scope, 3600).expect("a token");
+    // Header names in odd case, one without its hyphen, a coding that is none, a body on GET, a
+    // legacy query member, and a path in lower-case escapes (D §1.1, §1.2).
+    let headers = [
+        ("AUTHORIZATION", token.as_str()),
+        ("UserAgent", "prov_device_client/1.0"),
+        ("Content-Encoding", "utf-8"),
+        ("Content-Type", "application/json; charset=utf-8"),
+    ];
+    let polled = format!(
+        "/{scope}/registrations/press%2d1/operations/{operation}\
+         ?forceRegistration=true&api-version=2019-03-31"
+    );
+    let body = connection.send("GET", &polled, &headers, b"{}".to_vec()).await.expect(200);
+    assert_eq!(body["status"], "assigned");
+    let register = format!("/{scope}/registrations/press%2D1/register?api-version=2019-03-31");
+    for body in ["", "{}", r#"{"payload": null}"#, r#"{"payload": "{\"a\": 1}", "later": [1]}"#] {
+        let reply = connection.send("PUT", &register, &headers, body.into()).await;
+        accepted(&reply);
+        let location = reply.header("location").to_owned();
+        assert!(
+            location.ends_with(&format!("/{scope}/registrations/press-1/register")),
+            "{location}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::Ca;
 
 use crate::world::{
-    Device, HUBS, Operator, Scene, World,
+    Answer, Device, HUBS, Operator, Scene, World,
     enrollments::{
         by_certificate, by_key, group, group_by_ca, group_by_key, individual, primary_key, with,
     },
@@ -189,7 +189,7 @@ async fn a_static_policy_without_a_hub_fails_the_registration_and_leaves_a_faile
     let enrollment = with(by_key(ID), "allocationPolicy", json!("static"));
     let enrollment = world.service().create(&individual(ID), &enrollment).await;
     let device = Device::with_key(ID, primary_key(&enrollment));
-    let crate::world::Answer::Settled(state) = device.register(&world).await else {
+    let Answer::Settled(state) = device.register(&world).await else {
         panic!("the request itself is fine");
     };
     assert_eq!((&state["status"], &state["errorCode"]), (&json!("failed"), &json!(400_208)));
@@ -201,4 +201,39 @@ async fn a_static_policy_without_a_hub_fails_the_registration_and_leaves_a_faile
     check_update(world.service(), &individual(ID), &to).await;
     let state = device.register(&world).await.assigned();
     assert_eq!(state["substatus"], "initialAssignment");
+}
+
+#[tokio::test]
+async fn a_hub_that_is_not_linked_may_be_named_and_fails_the_registration() {
+    let world = Scene::new().start().await;
+    let service = world.service();
+    let device = key_device(&world).await;
+    let to = [("allocationPolicy", json!("hashed")), ("iotHubs", json!(["hub-9.localhost"]))];
+    check_update(service, &individual(ID), &to).await;
+    let Answer::Settled(state) = device.register(&world).await else {
+        panic!("the request itself is fine");
+    };
+    assert_eq!((&state["status"], &state["errorCode"]), (&json!("failed"), &json!(400_208)));
+    // One of several is enough.
+    let to = [("iotHubs", json!(["hub-9.localhost", HUBS[0]]))];
+    check_update(service, &individual(ID), &to).await;
+    assert_eq!(device.register(&world).await.assigned()["assignedHub"], HUBS[0]);
+}
+
+#[tokio::test]
+async fn another_type_of_attestation_replaces_the_old_one() {
+    let world = Scene::new().start().await;
+    let service = world.service();
+    let with_key = key_device(&world).await;
+    with_key.register(&world).await.assigned();
+    let leaf = Ca::root("Works Root").leaf(ID);
+    service.replace(&individual(ID), &by_certificate(ID, &leaf)).await;
+    let refused = with_key.register(&world).await;
+    assert!(matches!(refused, Answer::Refused { code: 401_002, .. }), "{refused:?}");
+    let with_certificate = Device::with_certificate(ID, &leaf);
+    let state = with_certificate.register(&world).await.assigned();
+    assert_eq!(state["substatus"], "initialAssignment");
+    let identity = world.identity(HUBS[0], ID).await.expect("an identity");
+    assert_eq!(identity["authentication"]["type"], "selfSigned");
+    assert_eq!(identity["authentication"]["symmetricKey"]["primaryKey"], Value::Null);
 }

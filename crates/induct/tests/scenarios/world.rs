@@ -103,7 +103,8 @@ impl Scene {
     /// Starts a server in a new folder.
     pub(crate) async fn start(self) -> World {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut world = World { folder, server: None, policies: Vec::new(), earlier: String::new() };
+        let mut world =
+            World { folder, server: None, policies: Vec::new(), earlier: String::new() };
         world.start_server(&self).await;
         world
     }
@@ -207,9 +208,9 @@ impl World {
         format!("{}{}", self.earlier, self.server.as_ref().map_or(String::new(), Server::output))
     }
 
-    /// Waits until this stands in the log.
-    pub(crate) async fn wait_for_log(&self, text: &str) {
-        within(&format!("{text:?} in the log"), self.server().wait_for_output(text)).await;
+    /// Waits until a line of the log holds all of these.
+    pub(crate) async fn wait_for_log(&self, texts: &[&str]) {
+        within(&format!("a log line with {texts:?}"), self.server().wait_for_line(texts)).await;
     }
 
     /// An operator of the provisioning service, with every right.

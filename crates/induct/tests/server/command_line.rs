@@ -4,12 +4,14 @@ use crate::harness::{Home, induct, run};
 
 #[test]
 fn wrong_use_exits_with_2_and_help_with_0() {
-    for wrong in [&["nonsense"][..], &["serve", "--nonsense"], &["-o", "xml", "serve"], &["backup"]] {
+    for wrong in [&["nonsense"][..], &["serve", "--nonsense"], &["-o", "xml", "serve"], &["backup"]]
+    {
         let finished = run(&mut induct(wrong));
         assert_eq!(finished.code, 2, "{finished:?}");
         assert_eq!(finished.stdout, "", "{finished:?}");
     }
-    for help in [&["--help"][..], &["serve", "--help"], &["dps", "connection-string", "show", "-h"]] {
+    for help in [&["--help"][..], &["serve", "--help"], &["dps", "connection-string", "show", "-h"]]
+    {
         let finished = run(&mut induct(help));
         assert_eq!(finished.code, 0, "{finished:?}");
         assert!(finished.stdout.contains("Examples:"), "{finished:?}");
@@ -22,8 +24,10 @@ fn what_is_not_there_exits_with_3() {
     home.start().stop();
     home.run(&["connection-string", "show", "--hub", "hub-9"])
         .refused(3, "There is no hub `hub-9`; there are hub-1.");
-    home.run(&["connection-string", "show", "--pn", "nobody"])
-        .refused(3, "No policy found with name nobody for localhost; there are provisioningserviceowner.");
+    home.run(&["connection-string", "show", "--pn", "nobody"]).refused(
+        3,
+        "No policy found with name nobody for localhost; there are provisioningserviceowner.",
+    );
 }
 
 #[test]

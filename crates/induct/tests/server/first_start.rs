@@ -12,7 +12,8 @@ fn the_first_start_says_what_it_made_and_the_second_is_silent_and_keeps_it() {
     let connection_strings = || {
         let of_service = home.run(&["connection-string", "show", "--all"]).json();
         let of_hub = home.run(&["connection-string", "show", "--all", "--hub", "hub-1"]).json();
-        let without_ports = |value: serde_json::Value| value.to_string().replace(char::is_numeric, "");
+        let without_ports =
+            |value: serde_json::Value| value.to_string().replace(char::is_numeric, "");
         (without_ports(of_service), without_ports(of_hub))
     };
     let before = connection_strings();

@@ -2,6 +2,7 @@
 
 mod api;
 mod command;
+mod half;
 
 use std::{
     fs,
@@ -192,11 +193,7 @@ impl Server {
         let mut process = self.process.take().expect("it was started");
         let status = process.wait().expect("it ends");
         let (stdout, stderr) = self.output.take().expect("not taken before");
-        Ended {
-            status,
-            stdout: stdout.join().expect("read"),
-            stderr: stderr.join().expect("read"),
-        }
+        Ended { status, stdout: stdout.join().expect("read"), stderr: stderr.join().expect("read") }
     }
 }
 

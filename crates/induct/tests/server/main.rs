@@ -2,9 +2,16 @@
 //! spoken to over TLS.
 //!
 //! One test program for all of it, so that it is linked once and [`harness`] is shared.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test program, what cannot go on is a failed test, in helpers as well"
+)]
 
 mod backup;
 mod command_line;
+mod data_plane;
+mod demo;
 mod first_start;
 mod harness;
 mod kill;

@@ -34,6 +34,39 @@ fn ctrl_c_stops_a_server_as_well() {
 }
 
 #[tokio::test]
+async fn a_second_signal_does_not_wait_for_open_requests() {
+    let home = Home::new();
+    let patient = [
+        ("INDUCT_LISTEN__SHUTDOWN_GRACE_SECS", "600"),
+        ("INDUCT_LISTEN__REQUEST_TIMEOUT_SECS", "600"),
+    ];
+    let server = home.start_with(&patient);
+    let _half = server.half_a_request().await;
+    server.signal("TERM");
+    // The server retracts it as soon as it has heard the signal.
+    while home.listen_json().is_some() {
+        tokio::task::yield_now().await;
+    }
+    server.signal("TERM");
+    let ended = server.wait();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+}
+
+#[tokio::test]
+async fn an_open_request_is_answered_before_a_stop() {
+    let home = Home::new();
+    let server = home.start();
+    let half = server.half_a_request().await;
+    server.signal("TERM");
+    while home.listen_json().is_some() {
+        tokio::task::yield_now().await;
+    }
+    let answer = half.finish().await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(server.wait().status.success());
+}
+
+#[tokio::test]
 async fn a_stop_closes_idle_connections_instead_of_waiting_for_them() {
     let home = Home::new();
     let server = home.start_with(&[("INDUCT_LISTEN__SHUTDOWN_GRACE_SECS", "600")]);

@@ -7,13 +7,7 @@ use super::*;
 use crate::ServerCertificate;
 use crate::tests::scene::NOW;
 
-const NAMES: [&str; 5] = [
-    "localhost",
-    "Induct.example",
-    "*.devices.example",
-    "127.0.0.1",
-    "::1",
-];
+const NAMES: [&str; 5] = ["localhost", "Induct.example", "*.devices.example", "127.0.0.1", "::1"];
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
@@ -45,25 +39,14 @@ fn accepted(ca_pem: &str, leaf_pem: &str, name: &str, at_unix_secs: i64) -> bool
 #[test]
 fn the_server_certificate_verifies_for_each_of_its_names() {
     let own = create(&names(&NAMES), NOW).unwrap();
-    for name in [
-        "localhost",
-        "induct.example",
-        "a.devices.example",
-        "127.0.0.1",
-        "::1",
-    ] {
+    for name in ["localhost", "induct.example", "a.devices.example", "127.0.0.1", "::1"] {
         assert!(accepted(&own.ca_pem, &own.chain_pem, name, NOW), "{name}");
     }
     for name in ["other.example", "a.b.devices.example", "127.0.0.2", "::2"] {
         assert!(!accepted(&own.ca_pem, &own.chain_pem, name, NOW), "{name}");
     }
     let stranger = create(&names(&NAMES), NOW).unwrap();
-    assert!(!accepted(
-        &stranger.ca_pem,
-        &own.chain_pem,
-        "localhost",
-        NOW
-    ));
+    assert!(!accepted(&stranger.ca_pem, &own.chain_pem, "localhost", NOW));
 }
 
 #[test]
@@ -71,17 +54,8 @@ fn the_server_certificate_is_valid_for_397_days_from_five_minutes_ago() {
     let own = create(&names(&NAMES), NOW).unwrap();
     let begins = NOW - 5 * 60;
     let ends = begins + 397 * DAY_SECS;
-    for (at, expected) in [
-        (begins - 1, false),
-        (begins, true),
-        (ends, true),
-        (ends + 1, false),
-    ] {
-        assert_eq!(
-            accepted(&own.ca_pem, &own.chain_pem, "localhost", at),
-            expected,
-            "{at}"
-        );
+    for (at, expected) in [(begins - 1, false), (begins, true), (ends, true), (ends + 1, false)] {
+        assert_eq!(accepted(&own.ca_pem, &own.chain_pem, "localhost", at), expected, "{at}");
     }
 }
 
@@ -141,11 +115,7 @@ fn a_server_certificate_does_not_outlive_the_ca() {
 #[track_caller]
 fn check_covers(asked: &[&str], later_secs: i64, expected: bool) {
     let own = create(&names(&NAMES), NOW).unwrap();
-    assert_eq!(
-        covers(&own.chain_pem, &names(asked), NOW + later_secs),
-        expected,
-        "{asked:?}"
-    );
+    assert_eq!(covers(&own.chain_pem, &names(asked), NOW + later_secs), expected, "{asked:?}");
 }
 
 #[test]
@@ -167,31 +137,17 @@ fn a_certificate_covers_nothing_in_its_last_thirty_days() {
 
 #[test]
 fn what_is_no_certificate_covers_nothing() {
-    for text in [
-        "",
-        "localhost",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    ] {
+    for text in ["", "localhost", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+    {
         assert!(!covers(text, &[], NOW), "{text:?}");
     }
 }
 
 #[test]
 fn names_that_fit_no_certificate_are_refused_by_name() {
-    for bad in [
-        "",
-        "no spaces",
-        "-dash.example",
-        "*",
-        "*.*.example",
-        "ümlaut.example",
-        "a..b",
-    ] {
+    for bad in ["", "no spaces", "-dash.example", "*", "*.*.example", "ümlaut.example", "a..b"] {
         let error = create(&names(&["localhost", bad]), NOW).unwrap_err();
-        assert!(
-            matches!(&error, ListenError::BadName { name } if name == bad),
-            "{bad:?}: {error}"
-        );
+        assert!(matches!(&error, ListenError::BadName { name } if name == bad), "{bad:?}: {error}");
     }
     assert!(matches!(create(&[], NOW), Err(ListenError::NoNames)));
 }
@@ -208,10 +164,7 @@ fn a_long_first_name_is_no_common_name() {
 fn a_clock_outside_of_time_is_refused() {
     for now in [i64::MIN, -3_000_000_000, 253_402_300_800, i64::MAX] {
         let error = create(&names(&NAMES), now).unwrap_err();
-        assert!(
-            matches!(error, ListenError::BadTime { .. }),
-            "{now}: {error}"
-        );
+        assert!(matches!(error, ListenError::BadTime { .. }), "{now}: {error}");
     }
 }
 

@@ -39,10 +39,7 @@ async fn errors_of_accept_do_not_end_the_loop() {
     const ENFILE: i32 = 23;
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let source = Troubled {
-        errors: [EMFILE, ECONNABORTED, ENFILE, EMFILE].into(),
-        socket,
-    };
+    let source = Troubled { errors: [EMFILE, ECONNABORTED, ENFILE, EMFILE].into(), socket };
     let (stop, shutdown) = watch::channel(false);
     let (tell, mut served) = mpsc::unbounded_channel();
     let serve = move |_connection| {
@@ -52,9 +49,7 @@ async fn errors_of_accept_do_not_end_the_loop() {
     let running = tokio::spawn(accept_loop(source, porch(), serve, shutdown));
 
     // The greeting never comes; what counts is that the connection was served.
-    let _ = Client::new(VERSIONS[0], Shown::nothing())
-        .visit(address)
-        .await;
+    let _ = Client::new(VERSIONS[0], Shown::nothing()).visit(address).await;
     timeout(PATIENCE, served.recv()).await.unwrap().unwrap();
     stop.send(true).unwrap();
     timeout(PATIENCE, running).await.unwrap().unwrap();
@@ -83,26 +78,18 @@ async fn a_panic_while_serving_ends_that_connection_only() {
         addresses: vec!["127.0.0.1:0".parse().unwrap()],
         ..ListenSettings::default()
     };
-    let listener = Listener::bind(settings, server_certificate())
-        .await
-        .unwrap();
+    let listener = Listener::bind(settings, server_certificate()).await.unwrap();
     let address = listener.local_addresses()[0];
     let (stop, shutdown) = watch::channel(false);
     let serve = |mut connection: Connection| async move {
-        assert_ne!(
-            connection.server_name, None,
-            "a bug for clients without a name"
-        );
+        assert_ne!(connection.server_name, None, "a bug for clients without a name");
         connection.stream.write_all(b"!").await.unwrap();
         connection.stream.flush().await.unwrap();
         let _ = connection.stream.read(&mut [0; 1]).await;
     };
     let running = tokio::spawn(listener.run(serve, shutdown));
     let client = Client::new(VERSIONS[0], Shown::nothing());
-    let nameless = Client {
-        name: "127.0.0.1",
-        ..client.clone()
-    };
+    let nameless = Client { name: "127.0.0.1", ..client.clone() };
     nameless.visit(address).await.unwrap_err();
     client.visit(address).await.unwrap();
     stop.send(true).unwrap();

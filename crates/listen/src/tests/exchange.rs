@@ -25,10 +25,7 @@ impl OnDisk {
         fs::write(&chain, chain_pem).unwrap();
         fs::write(&key, key_pem).unwrap();
         let certificate = ServerCertificate::from_files(&chain, &key).unwrap();
-        Self {
-            folder,
-            certificate,
-        }
+        Self { folder, certificate }
     }
 
     fn write(&self, name: &str, content: &str) {
@@ -59,10 +56,7 @@ async fn exchanged_files_serve_the_next_handshake() {
     let after = client.visit(server.address).await.unwrap().server_chain;
     assert_ne!(after, before);
     assert_eq!(after, disk.certificate.chain_der());
-    assert!(
-        !disk.certificate.reload_if_changed().unwrap(),
-        "nothing changed since"
-    );
+    assert!(!disk.certificate.reload_if_changed().unwrap(), "nothing changed since");
 }
 
 #[tokio::test]
@@ -89,31 +83,20 @@ fn check_broken(name: &str, content: &str, says: &str) {
     let before = disk.certificate.chain_der();
     disk.write(name, content);
     for _ in 0..2 {
-        let error = disk
-            .certificate
-            .reload_if_changed()
-            .unwrap_err()
-            .to_string();
+        let error = disk.certificate.reload_if_changed().unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(says), "{error}");
         assert_eq!(disk.certificate.chain_der(), before);
     }
     disk.write("chain.pem", &own().chain_pem);
     disk.write("key.pem", &own().key_pem);
-    assert!(
-        !disk.certificate.reload_if_changed().unwrap(),
-        "mended, and as it was"
-    );
+    assert!(!disk.certificate.reload_if_changed().unwrap(), "mended, and as it was");
 }
 
 #[test]
 fn a_broken_file_keeps_the_certificate_in_use() {
     let (other_chain, other_key) = another();
     check_broken("chain.pem", "", "BEGIN CERTIFICATE");
-    check_broken(
-        "chain.pem",
-        "-----BEGIN CERTIFICATE-----\n!!\n",
-        "not a PEM certificate chain",
-    );
+    check_broken("chain.pem", "-----BEGIN CERTIFICATE-----\n!!\n", "not a PEM certificate chain");
     check_broken("chain.pem", &other_chain, "do not belong together");
     check_broken("chain.pem", &" ".repeat(1_024 * 1_024 + 1), "larger than");
     check_broken("key.pem", &other_key, "do not belong together");
@@ -126,19 +109,14 @@ fn a_vanished_file_keeps_the_certificate_in_use() {
     fs::remove_file(disk.folder.path().join("key.pem")).unwrap();
     let error = disk.certificate.reload_if_changed().unwrap_err();
     assert!(matches!(error, ListenError::Read { .. }), "{error}");
-    assert_eq!(
-        disk.certificate.chain_der(),
-        server_certificate().chain_der()
-    );
+    assert_eq!(disk.certificate.chain_der(), server_certificate().chain_der());
 }
 
 #[test]
 fn an_rsa_certificate_must_stay_one() {
     let (chain, key) = rsa();
     let disk = OnDisk::new(&chain, &key);
-    let both = server_certificate()
-        .with_rsa(disk.certificate.clone())
-        .unwrap();
+    let both = server_certificate().with_rsa(disk.certificate.clone()).unwrap();
     assert!(!both.reload_if_changed().unwrap());
     disk.write("chain.pem", &own().chain_pem);
     disk.write("key.pem", &own().key_pem);
@@ -153,9 +131,7 @@ fn an_rsa_certificate_must_stay_one() {
 
 #[test]
 fn the_rsa_certificate_must_be_one() {
-    let error = server_certificate()
-        .with_rsa(server_certificate())
-        .unwrap_err();
+    let error = server_certificate().with_rsa(server_certificate()).unwrap_err();
     assert!(matches!(error, ListenError::NotRsa { .. }), "{error}");
 }
 
@@ -184,16 +160,9 @@ fn no_key_shows_in_errors_or_debug() {
 fn knowing_only(fits: impl Fn(SignatureScheme) -> bool) -> CryptoProvider {
     let mut limited = (*provider()).clone();
     let all = limited.signature_verification_algorithms;
-    let mapping: Vec<_> = all
-        .mapping
-        .iter()
-        .copied()
-        .filter(|(s, _)| fits(*s))
-        .collect();
-    limited.signature_verification_algorithms = WebPkiSupportedAlgorithms {
-        all: all.all,
-        mapping: Vec::leak(mapping),
-    };
+    let mapping: Vec<_> = all.mapping.iter().copied().filter(|(s, _)| fits(*s)).collect();
+    limited.signature_verification_algorithms =
+        WebPkiSupportedAlgorithms { all: all.all, mapping: Vec::leak(mapping) };
     limited
 }
 
@@ -207,11 +176,7 @@ async fn check_chosen(
     let p256 = server_certificate();
     let rsa = ServerCertificate::from_pem(&chain, &key).unwrap();
     let both = p256.clone().with_rsa(rsa.clone()).unwrap();
-    let expected = if expected == SignatureAlgorithm::RSA {
-        rsa
-    } else {
-        p256
-    };
+    let expected = if expected == SignatureAlgorithm::RSA { rsa } else { p256 };
     let server = Server::start_with(ListenSettings::default(), both).await;
     for version in versions {
         let client = Client::with_provider(Arc::new(client.clone()), version, Shown::nothing());
@@ -234,9 +199,7 @@ async fn a_client_without_ecdsa_schemes_gets_rsa() {
 #[tokio::test]
 async fn a_client_with_rsa_cipher_suites_only_gets_rsa() {
     let mut client = (*provider()).clone();
-    client
-        .cipher_suites
-        .retain(|suite| format!("{suite:?}").contains("ECDHE_RSA"));
+    client.cipher_suites.retain(|suite| format!("{suite:?}").contains("ECDHE_RSA"));
     assert!(!client.cipher_suites.is_empty());
     check_chosen(client, &VERSIONS[1..], SignatureAlgorithm::RSA).await;
 }

@@ -31,11 +31,7 @@ async fn check_visit(shown: Shown, refused: Option<&str>) {
         match refused {
             Some(alert) => {
                 let error = visit.unwrap_err();
-                assert_eq!(
-                    error,
-                    format!("received fatal alert: {alert}"),
-                    "{version:?}"
-                );
+                assert_eq!(error, format!("received fatal alert: {alert}"), "{version:?}");
                 assert!(server.saw_nothing(), "{version:?}");
             }
             None => {
@@ -101,14 +97,8 @@ async fn a_version_1_leaf_passes() {
 async fn what_stands_above_the_leaf_is_not_parsed() {
     let shown = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
     let mut credentials = (*shown.credentials.unwrap()).clone();
-    credentials
-        .cert
-        .push(CertificateDer::from(b"no certificate at all".to_vec()));
-    check(Shown {
-        credentials: Some(credentials.into()),
-        ..Shown::default()
-    })
-    .await;
+    credentials.cert.push(CertificateDer::from(b"no certificate at all".to_vec()));
+    check(Shown { credentials: Some(credentials.into()), ..Shown::default() }).await;
 }
 
 #[tokio::test]
@@ -116,11 +106,7 @@ async fn a_client_that_does_not_hold_the_leafs_key_is_refused() {
     let holder = KeyPair::generate().unwrap();
     let thief = KeyPair::generate().unwrap();
     let leaf = leaf_params().self_signed(&holder).unwrap();
-    check_refused(
-        Shown::chain(vec![leaf.der().clone()], &thief),
-        "DecryptError",
-    )
-    .await;
+    check_refused(Shown::chain(vec![leaf.der().clone()], &thief), "DecryptError").await;
 }
 
 #[tokio::test]
@@ -128,11 +114,7 @@ async fn a_client_that_does_not_hold_an_rsa_leafs_key_is_refused() {
     let holder = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let thief = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let leaf = leaf_params().self_signed(&holder).unwrap();
-    check_refused(
-        Shown::chain(vec![leaf.der().clone()], &thief),
-        "DecryptError",
-    )
-    .await;
+    check_refused(Shown::chain(vec![leaf.der().clone()], &thief), "DecryptError").await;
 }
 
 #[tokio::test]
@@ -140,11 +122,7 @@ async fn holding_another_kind_of_key_proves_nothing() {
     let holder = KeyPair::generate().unwrap();
     let thief = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
     let leaf = leaf_params().self_signed(&holder).unwrap();
-    check_refused(
-        Shown::chain(vec![leaf.der().clone()], &thief),
-        "DecryptError",
-    )
-    .await;
+    check_refused(Shown::chain(vec![leaf.der().clone()], &thief), "DecryptError").await;
 }
 
 #[tokio::test]
@@ -152,11 +130,7 @@ async fn a_leaf_we_read_leniently_needs_its_key_as_well() {
     let holder = KeyPair::generate().unwrap();
     let thief = KeyPair::generate().unwrap();
     let strange = strange_params().self_signed(&holder).unwrap();
-    check_refused(
-        Shown::chain(vec![strange.der().clone()], &thief),
-        "DecryptError",
-    )
-    .await;
+    check_refused(Shown::chain(vec![strange.der().clone()], &thief), "DecryptError").await;
     check_refused(Shown::chain(vec![v1_leaf()], &thief), "DecryptError").await;
 }
 
@@ -165,9 +139,7 @@ async fn a_key_further_up_the_chain_is_not_the_leafs() {
     let ca_key = KeyPair::generate().unwrap();
     let ca = leaf_params().self_signed(&ca_key).unwrap();
     let issuer = Issuer::new(leaf_params(), &ca_key);
-    let leaf = leaf_params()
-        .signed_by(&KeyPair::generate().unwrap(), &issuer)
-        .unwrap();
+    let leaf = leaf_params().signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
     let chain = vec![leaf.der().clone(), ca.der().clone()];
     check_refused(Shown::chain(chain, &ca_key), "DecryptError").await;
 }
@@ -187,11 +159,7 @@ async fn an_rsa_leaf_beyond_8192_bits_cannot_prove_itself() {
     let huge = HugeRsaKey::new(16_384);
     assert!(huge.der_bytes().len() > 2_048);
     let leaf = leaf_params().signed_by(&huge, &issuer).unwrap();
-    check_refused(
-        Shown::chain(vec![leaf.der().clone()], &signer),
-        "CertificateUnknown",
-    )
-    .await;
+    check_refused(Shown::chain(vec![leaf.der().clone()], &signer), "CertificateUnknown").await;
 }
 
 #[tokio::test]
@@ -199,21 +167,12 @@ async fn a_chain_beyond_64_kib_ends_the_handshake_and_nothing_else() {
     let shown = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
     let mut credentials = (*shown.credentials.unwrap()).clone();
     credentials.cert.push(CertificateDer::from(vec![0; 66_000]));
-    let shown = Shown {
-        credentials: Some(credentials.into()),
-        ..Shown::default()
-    };
+    let shown = Shown { credentials: Some(credentials.into()), ..Shown::default() };
     let mut server = Server::start().await;
     for version in VERSIONS {
-        Client::new(version, shown.clone())
-            .visit(server.address)
-            .await
-            .unwrap_err();
+        Client::new(version, shown.clone()).visit(server.address).await.unwrap_err();
         assert!(server.saw_nothing(), "{version:?}");
-        Client::new(version, Shown::nothing())
-            .visit(server.address)
-            .await
-            .unwrap();
+        Client::new(version, Shown::nothing()).visit(server.address).await.unwrap();
         server.seen().await;
     }
 }
@@ -223,31 +182,20 @@ async fn the_certificate_request_names_no_issuers_and_every_scheme() {
     let server = Server::start().await;
     for version in VERSIONS {
         let shown = self_signed(&rcgen::PKCS_ECDSA_P256_SHA256);
-        Client::new(version, shown.clone())
-            .visit(server.address)
-            .await
-            .unwrap();
+        Client::new(version, shown.clone()).visit(server.address).await.unwrap();
         let asked = shown.asked.lock().unwrap().clone();
         let Asked { n_hints, schemes } = asked.unwrap();
         assert_eq!(n_hints, 0);
-        let supported = provider()
-            .signature_verification_algorithms
-            .supported_schemes();
+        let supported = provider().signature_verification_algorithms.supported_schemes();
         // TLS 1.3 rules out PKCS#1 for handshakes (RFC 8446 §4.2.3), and ML-DSA needs TLS 1.3.
         let out_of_place = match version.version {
             ProtocolVersion::TLSv1_3 => "RSA_PKCS1",
             _ => "ML_DSA",
         };
         let usable = |scheme: &SignatureScheme| !format!("{scheme:?}").contains(out_of_place);
-        let missing: Vec<_> = supported
-            .iter()
-            .filter(|s| usable(s))
-            .filter(|s| !schemes.contains(s))
-            .collect();
-        assert!(
-            missing.is_empty(),
-            "{version:?} does not advertise {missing:?}"
-        );
+        let missing: Vec<_> =
+            supported.iter().filter(|s| usable(s)).filter(|s| !schemes.contains(s)).collect();
+        assert!(missing.is_empty(), "{version:?} does not advertise {missing:?}");
     }
 }
 
@@ -289,11 +237,7 @@ async fn the_name_asked_for_is_handed_over() {
 
     client.name = "127.0.0.1";
     client.visit(server.address).await.unwrap();
-    assert_eq!(
-        server.seen().await.server_name,
-        None,
-        "an IP address is not sent as a name"
-    );
+    assert_eq!(server.seen().await.server_name, None, "an IP address is not sent as a name");
 }
 
 /// Over both versions: the second visit resumes the first, and the server sees the same chain.

@@ -85,20 +85,12 @@ impl Server {
         let (stop, shutdown) = watch::channel(false);
         let (tell, seen) = mpsc::unbounded_channel();
         let running = tokio::spawn(listener.run(move |c| greet(c, tell.clone()), shutdown));
-        Self {
-            address,
-            stop,
-            running,
-            seen,
-        }
+        Self { address, stop, running, seen }
     }
 
     /// What the server saw of the next connection it was handed.
     pub(crate) async fn seen(&mut self) -> Seen {
-        tokio::time::timeout(PATIENCE, self.seen.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(PATIENCE, self.seen.recv()).await.unwrap().unwrap()
     }
 
     /// Whether no connection was handed over (that has not been asked for yet).
@@ -141,9 +133,7 @@ pub(crate) struct Visit {
 
 impl fmt::Debug for Visit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Visit")
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
+        f.debug_struct("Visit").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
@@ -158,20 +148,14 @@ impl Client {
         shown: Shown,
     ) -> Self {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(own().ca_pem.as_bytes()).unwrap())
-            .unwrap();
+        roots.add(CertificateDer::from_pem_slice(own().ca_pem.as_bytes()).unwrap()).unwrap();
         let mut config = ClientConfig::builder_with_details(provider, Arc::new(TestClock))
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_client_cert_resolver(Arc::new(shown));
         config.resumption = Resumption::disabled();
-        Self {
-            config,
-            name: "localhost",
-            from: IpAddr::from([127, 0, 0, 1]),
-        }
+        Self { config, name: "localhost", from: IpAddr::from([127, 0, 0, 1]) }
     }
 
     pub(crate) fn resuming(mut self) -> Self {
@@ -181,9 +165,7 @@ impl Client {
 
     /// Connects, shakes hands and reads the greeting; the error is what the TLS library says.
     pub(crate) async fn visit(&self, server: SocketAddr) -> Result<Visit, String> {
-        tokio::time::timeout(PATIENCE, self.visit_at_leisure(server))
-            .await
-            .unwrap()
+        tokio::time::timeout(PATIENCE, self.visit_at_leisure(server)).await.unwrap()
     }
 
     async fn visit_at_leisure(&self, server: SocketAddr) -> Result<Visit, String> {
@@ -200,11 +182,7 @@ impl Client {
         let (_, tls) = stream.get_ref();
         let kind = tls.handshake_kind().unwrap();
         let server_chain = tls.peer_certificates().unwrap_or_default().to_vec();
-        Ok(Visit {
-            kind,
-            server_chain,
-            _stream: stream,
-        })
+        Ok(Visit { kind, server_chain, _stream: stream })
     }
 }
 
@@ -213,9 +191,7 @@ struct TestClock;
 
 impl TimeProvider for TestClock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(
-            u64::try_from(NOW).unwrap(),
-        )))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(NOW).unwrap())))
     }
 }
 
@@ -243,26 +219,17 @@ impl Shown {
     pub(crate) fn chain(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Self {
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let key = provider().key_provider.load_private_key(key).unwrap();
-        Self {
-            credentials: Some(Arc::new(CertifiedKey::new(chain, key))),
-            ..Self::default()
-        }
+        Self { credentials: Some(Arc::new(CertifiedKey::new(chain, key))), ..Self::default() }
     }
 
     pub(crate) fn chain_der(&self) -> Vec<CertificateDer<'static>> {
-        self.credentials
-            .as_ref()
-            .map(|shown| shown.cert.clone())
-            .unwrap_or_default()
+        self.credentials.as_ref().map(|shown| shown.cert.clone()).unwrap_or_default()
     }
 }
 
 impl ResolvesClientCert for Shown {
     fn resolve(&self, hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let asked = Asked {
-            n_hints: hints.len(),
-            schemes: schemes.to_vec(),
-        };
+        let asked = Asked { n_hints: hints.len(), schemes: schemes.to_vec() };
         *self.asked.lock().unwrap() = Some(asked);
         self.credentials.clone()
     }
@@ -315,21 +282,13 @@ pub(crate) fn issued_chain(n: usize) -> Shown {
     for level in 1..n - 1 {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("ca-{level}"));
+        params.distinguished_name.push(DnType::CommonName, format!("ca-{level}"));
         let key = KeyPair::generate().unwrap();
         chain.push(params.signed_by(&key, &issuer).unwrap().der().clone());
         issuer = Issuer::new(params, key);
     }
     let key = KeyPair::generate().unwrap();
-    chain.push(
-        leaf_params()
-            .signed_by(&key, &issuer)
-            .unwrap()
-            .der()
-            .clone(),
-    );
+    chain.push(leaf_params().signed_by(&key, &issuer).unwrap().der().clone());
     chain.reverse();
     Shown::chain(chain, &key)
 }

@@ -3,8 +3,9 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use model::Json;
 
-/// The longest text of a cell, in characters; longer ones end in `…`.
-const MAX_CELL_CHARS: usize = 120;
+/// How much of an object a cell shows, in characters; what is cut off ends in `…`. Texts are never
+/// cut: half a name or half a key is of no use.
+const MAX_OBJECT_CHARS: usize = 120;
 
 /// How a table shows an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,18 +135,20 @@ fn cell(value: Option<&Json>) -> String {
         Some(Json::Array(items)) if items.iter().all(|item| item.as_str().is_some()) => {
             clean(&items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(", "))
         }
-        Some(other) => clean(&other.to_string()),
+        Some(other) => shortened(&clean(&other.to_string())),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_OBJECT_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
 /// One line without control characters: a device's name must not steer the terminal.
 fn clean(text: &str) -> String {
-    let mut chars = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let mut kept: String = chars.by_ref().take(MAX_CELL_CHARS).collect();
-    if chars.next().is_some() {
-        kept.push('…');
-    }
-    kept
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -187,8 +190,14 @@ mod tests {
     fn no_text_of_a_device_steers_the_terminal() {
         let shown = Sheet::Plain.render(&json::parse(r#"["a\u001b[31m\nb"]"#).expect("legal"));
         assert!(shown.ends_with("a\u{fffd}[31m\u{fffd}b"), "{shown:?}");
-        let long = format!(r#"["{}"]"#, "x".repeat(500));
-        let shown = Sheet::Plain.render(&json::parse(&long).expect("legal"));
-        assert!(shown.ends_with("x…") && shown.len() < 200, "{shown}");
+    }
+
+    #[test]
+    fn an_object_is_cut_and_a_text_never() {
+        let long = "x".repeat(500);
+        let shown = |text: &str| Sheet::Plain.render(&json::parse(text).expect("legal"));
+        assert!(shown(&format!(r#"["{long}"]"#)).ends_with(&long));
+        let object = shown(&format!(r#"[{{"tags":{{"a":"{long}"}}}}]"#));
+        assert!(object.ends_with("x…") && object.chars().count() < 200, "{object}");
     }
 }

@@ -114,9 +114,8 @@ pub(crate) fn new_individual(
             Ok(mechanism("x509", members([("clientCertificates", slots(paths)?)])))
         }
         Some(_) => Ok(symmetric(credentials)),
-        None => Err(Complaint::misuse("Invalid attestation type.").with_remedy(format!(
-            "`{attestation_type}` is not one of symmetricKey, tpm, x509."
-        ))),
+        None => Err(Complaint::misuse("Invalid attestation type.")
+            .with_remedy(format!("`{attestation_type}` is not one of symmetricKey, tpm, x509."))),
     }
 }
 
@@ -124,7 +123,10 @@ pub(crate) fn new_individual(
 ///
 /// # Errors
 /// In the words of the vendor's CLI.
-pub(crate) fn new_group(credentials: &Credentials, names: &AuthorityNames) -> Result<Json, Complaint> {
+pub(crate) fn new_group(
+    credentials: &Credentials,
+    names: &AuthorityNames,
+) -> Result<Json, Complaint> {
     let paths = credentials.paths();
     match (paths.is_empty(), names.is_empty()) {
         (true, true) => Ok(symmetric(credentials)),
@@ -189,7 +191,11 @@ impl Update<'_> {
     ///
     /// # Errors
     /// In the words of the vendor's CLI.
-    pub(crate) fn write(&self, attestation: &mut Json, certificates: &str) -> Result<(), Complaint> {
+    pub(crate) fn write(
+        &self,
+        attestation: &mut Json,
+        certificates: &str,
+    ) -> Result<(), Complaint> {
         if let Some(key) = self.endorsement_key {
             write_in(attestation, "tpm", |tpm| tpm.set("endorsementKey", Json::from(key)));
         }
@@ -198,7 +204,9 @@ impl Update<'_> {
             ("secondaryKey", &self.credentials.secondary_key),
         ] {
             if let Some(key) = key {
-                write_in(attestation, "symmetricKey", |keys| keys.set(name, Json::from(key.as_str())));
+                write_in(attestation, "symmetricKey", |keys| {
+                    keys.set(name, Json::from(key.as_str()))
+                });
             }
         }
         let paths = self.credentials.paths();
@@ -222,7 +230,8 @@ impl Update<'_> {
             }
             attestation.set("x509", members([(certificates, certificate_slots)]));
         } else if self.removals.any() {
-            let member = if has_slots(&x509, "caReferences") { "caReferences" } else { certificates };
+            let member =
+                if has_slots(&x509, "caReferences") { "caReferences" } else { certificates };
             let mut slots = kept(&x509, member);
             self.remove_from(&mut slots);
             attestation.set("x509", members([(member, slots)]));

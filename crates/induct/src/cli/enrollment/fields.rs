@@ -178,8 +178,9 @@ impl SharedFields {
         let Some(given) = self.allocation_policy.as_deref() else { return Ok(None) };
         match one_of(&ALLOCATION_POLICIES, given) {
             Some(policy) => Ok(Some(policy)),
-            None => Err(Complaint::misuse("Please provide valid allocation policy.")
-                .with_remedy(format!("`{given}` is not one of {}.", ALLOCATION_POLICIES.join(", ")))),
+            None => Err(Complaint::misuse("Please provide valid allocation policy.").with_remedy(
+                format!("`{given}` is not one of {}.", ALLOCATION_POLICIES.join(", ")),
+            )),
         }
     }
 
@@ -211,7 +212,9 @@ impl SharedFields {
                     0 => Err(Complaint::new("Please provide a hub to be assigned with device.")
                         .with_remedy("Name it with --iot-hubs HUB.")),
                     1 => Ok(()),
-                    _ => Err(Complaint::new("Only one hub is required in static allocation policy.")),
+                    _ => {
+                        Err(Complaint::new("Only one hub is required in static allocation policy."))
+                    }
                 }
             }
             Some("custom") if given.is_some() => {

@@ -229,7 +229,8 @@ impl ShowConnectionString {
         let identity = api.get(&path([DEVICES, &self.device.device_id])).await?;
         let (host, id) = (&api.login().host, &self.device.device_id);
         let authentication = identity.get("authentication");
-        let is_sas = authentication.and_then(|a| a.get("type")).and_then(Json::as_str) == Some("sas");
+        let is_sas =
+            authentication.and_then(|a| a.get("type")).and_then(Json::as_str) == Some("sas");
         let proof = if is_sas {
             let member = if self.key_type == "primary" { "primaryKey" } else { "secondaryKey" };
             let key = keys::symmetric_keys(&identity).and_then(|keys| keys.get(member));

@@ -28,7 +28,9 @@ impl Query {
     pub(super) async fn ask(self, api: &Api) -> Result<Answer, Complaint> {
         let found = api.list("/devices/query", Some(&body(&self.query_command)), self.top).await?;
         let whole_twins = match &found {
-            Json::Array(rows) => rows.first().is_some_and(|row| row.get("authenticationType").is_some()),
+            Json::Array(rows) => {
+                rows.first().is_some_and(|row| row.get("authenticationType").is_some())
+            }
             _ => false,
         };
         Ok(Answer::new(found, if whole_twins { Sheet::Twins } else { Sheet::Plain }))

@@ -10,10 +10,8 @@ use crate::world::{
     enrollments::{by_key, group_by_key, with},
 };
 
-const RSA_16384: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../fixtures/certificates/leaf-rsa16384.pem"
-);
+const RSA_16384: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/certificates/leaf-rsa16384.pem");
 
 /// Enrolls this text as a client certificate and as a group's CA, each in both slots. All four
 /// are refused; returns what was said.

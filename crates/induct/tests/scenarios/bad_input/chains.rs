@@ -5,7 +5,7 @@ use testkit::{Ca, Credential, Profile};
 
 use super::Victim;
 use crate::world::{
-    Answer, Device,
+    Device, SERVICE,
     device::Proof,
     enrollments::{by_certificate, group, group_by_ca, individual},
 };
@@ -13,13 +13,14 @@ use crate::world::{
 const UNAUTHORIZED: &str = "Unauthorized";
 const INVALID: &str = "Invalid certificate.";
 
-/// The device is refused with 401002 and this message, the log has the reason in these words, and
-/// nothing is written.
+/// The device is refused with 401002 and this message, and the log has the reason in these words
+/// under the tracking ID that the device was given.
 async fn check(victim: &Victim, device: &Device, message: &str, reason: &str) {
-    let answer = device.register(&victim.world).await;
-    let expected = Answer::Refused { code: 401_002, message: message.to_owned() };
-    assert_eq!(answer, expected, "{reason}");
-    victim.world.wait_for_log(reason).await;
+    let mut connection = device.tls(&victim.world).connect(SERVICE).await;
+    let reply = device.start(&victim.world, &mut connection).await;
+    assert_eq!(reply.refused(401_002), message, "{reason}");
+    let tracking_id = reply.header("x-ms-request-id");
+    victim.world.wait_for_log(&[tracking_id, reason]).await;
 }
 
 /// The same for a leaf of the victim's group.
@@ -90,7 +91,8 @@ async fn a_leaf_of_a_foreign_ca_of_the_same_name_is_refused() {
     let device = Device::with_certificate("press-2", &foreign.leaf("press-2"));
     check(&victim, &device, UNAUTHORIZED, "no enrollment matches").await;
     let own = Credential::self_signed(Profile::leaf("press-2"));
-    check(&victim, &Device::with_certificate("press-2", &own), UNAUTHORIZED, "").await;
+    let device = Device::with_certificate("press-2", &own);
+    check(&victim, &device, UNAUTHORIZED, "no enrollment matches").await;
     victim.assert_unharmed().await;
 }
 
@@ -99,7 +101,7 @@ async fn a_leaf_that_signed_another_leaf_admits_nobody() {
     let victim = Victim::new().await;
     let no_ca = victim.ca.issue_ca(Profile::leaf("press-3"));
     let device = Device::with_certificate("press-4", &no_ca.leaf("press-4"));
-    check(&victim, &device, INVALID, "press-4").await;
+    check(&victim, &device, INVALID, "CN=press-3: it is not a CA certificate").await;
     victim.assert_unharmed().await;
 }
 
@@ -122,10 +124,8 @@ async fn a_chain_of_a_hundred_certificates_is_refused_with_both_figures_in_the_l
 #[tokio::test]
 async fn a_ca_with_a_key_of_16384_bits_above_a_leaf_is_refused_with_both_figures_in_the_log() {
     let victim = Victim::new().await;
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../fixtures/certificates/leaf-rsa16384.pem"
-    );
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/certificates/leaf-rsa16384.pem");
     let huge = CertificateDer::from_pem_file(path).expect("the fixture").to_vec();
     let leaf = victim.ca.leaf("press-3");
     let chain = vec![leaf.der().to_vec(), huge];

@@ -114,6 +114,48 @@ async fn a_body_that_never_ends_is_answered_with_408_and_cut() {
 }
 
 #[tokio::test]
+async fn a_body_beyond_the_limit_is_answered_with_413_whether_declared_or_not_and_cut() {
+    let victim = Victim::new().await;
+    let service = victim.world.service();
+    let token = service.token(600);
+    let limit: usize = 1024 * 1024;
+    // Read while it is still being written: once the connection is cut, the operating system
+    // may throw the answer away.
+    for (declared, sent) in [(limit + 1, 0), (limit + 1, 100), (1 << 40, 0)] {
+        let head = format!(
+            "PUT {} HTTP/1.1\r\nhost: {SERVICE}\r\nauthorization: {token}\r\n\
+             content-type: application/json\r\ncontent-length: {declared}\r\n\r\n{}",
+            service.versioned("/enrollments/new"),
+            "x".repeat(sent)
+        );
+        let mut stream = victim.world.tls().stream(SERVICE).await;
+        write(&mut stream, head.as_bytes()).await;
+        check_too_large(&rest(&mut stream).await);
+    }
+    let head = format!(
+        "PUT {} HTTP/1.1\r\nhost: {SERVICE}\r\nauthorization: {token}\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+        service.versioned("/enrollments/new")
+    );
+    let mut stream = victim.world.tls().stream(SERVICE).await;
+    write(&mut stream, head.as_bytes()).await;
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    for _ in 0..limit / 0x10000 {
+        write(&mut stream, chunk.as_bytes()).await;
+    }
+    write(&mut stream, b"1\r\nx\r\n").await;
+    check_too_large(&rest(&mut stream).await);
+    victim.assert_unharmed().await;
+}
+
+#[track_caller]
+fn check_too_large(said: &str) {
+    assert_eq!(status(said), "413", "{said}");
+    assert!(said.contains("\"errorCode\":413000") && said.contains("1048576"), "{said}");
+    assert!(said.to_ascii_lowercase().contains("connection: close"), "{said}");
+}
+
+#[tokio::test]
 async fn half_a_request_and_then_the_end_writes_nothing() {
     let victim = Victim::new().await;
     let service = victim.world.service();

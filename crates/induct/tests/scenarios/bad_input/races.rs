@@ -5,7 +5,8 @@ use tokio::task::JoinSet;
 
 use super::Victim;
 use crate::world::{
-    Connection, Device, HUBS, Reply, SERVICE,
+    Answer, Connection, Device, HUBS, Reply, SERVICE,
+    device::accepted,
     enrollments::{by_key, group, group_by_key, individual, primary_key},
 };
 
@@ -29,14 +30,25 @@ impl Ready {
         if_match: Option<&str>,
         body: String,
     ) -> Self {
-        let service = victim.world.service();
+        Self::on(victim, SERVICE, method, path, if_match, body).await
+    }
+
+    async fn on(
+        victim: &Victim,
+        host: &str,
+        method: &'static str,
+        path: &str,
+        if_match: Option<&str>,
+        body: String,
+    ) -> Self {
+        let operator = victim.world.hub(host);
         let mut headers = vec![
-            ("authorization", service.token(600)),
+            ("authorization", operator.token(600)),
             ("content-type", "application/json".to_owned()),
         ];
         headers.extend(if_match.map(|etag| ("if-match", etag.to_owned())));
-        let connection = victim.world.tls().connect(SERVICE).await;
-        Self { connection, method, path: service.versioned(path), headers, body }
+        let connection = victim.world.tls().connect(host).await;
+        Self { connection, method, path: operator.versioned(path), headers, body }
     }
 
     async fn send(mut self) -> Reply {
@@ -67,9 +79,7 @@ async fn of_two_replacements_with_the_same_etag_exactly_one_wins() {
             for writer in ["ana", "ben"] {
                 let mut body = body.clone();
                 body["initialTwin"] = json!({"tags": {"writer": writer}});
-                requests.push(
-                    Ready::new(&victim, "PUT", path, Some(etag), body.to_string()).await,
-                );
+                requests.push(Ready::new(&victim, "PUT", path, Some(etag), body.to_string()).await);
             }
             let (won, lost) = race(requests).await;
             let ([won], [lost]) = (won.as_slice(), lost.as_slice()) else {
@@ -87,10 +97,9 @@ async fn of_two_replacements_with_the_same_etag_exactly_one_wins() {
 #[tokio::test]
 async fn of_many_creations_of_one_enrollment_exactly_one_wins() {
     let victim = Victim::new().await;
-    for (path, body, code) in [
-        (individual("new"), by_key("new"), 409_201),
-        (group("new"), group_by_key("new"), 409_202),
-    ] {
+    for (path, body, code) in
+        [(individual("new"), by_key("new"), 409_201), (group("new"), group_by_key("new"), 409_202)]
+    {
         let mut requests = Vec::new();
         for _ in 0..N_WRITERS {
             requests.push(Ready::new(&victim, "PUT", &path, None, body.to_string()).await);
@@ -132,8 +141,7 @@ async fn of_many_deletions_of_one_enrollment_exactly_one_wins() {
 #[tokio::test]
 async fn many_registrations_of_one_device_at_once_leave_one_record_and_one_identity() {
     let victim = Victim::new().await;
-    let enrollment =
-        victim.world.service().create(&individual("new"), &by_key("new")).await;
+    let enrollment = victim.world.service().create(&individual("new"), &by_key("new")).await;
     let device = Device::with_key("new", primary_key(&enrollment));
     let scope = victim.world.id_scope().to_owned();
     let mut racing = JoinSet::new();
@@ -144,9 +152,9 @@ async fn many_registrations_of_one_device_at_once_leave_one_record_and_one_ident
             device.send(&mut connection, &scope, "PUT", "/register", "{}").await
         });
     }
-    let (accepted, refused): (Vec<_>, Vec<_>) =
+    let (admitted, refused): (Vec<_>, Vec<_>) =
         racing.join_all().await.into_iter().partition(|reply| reply.status == 202);
-    assert!(!accepted.is_empty());
+    assert!(!admitted.is_empty());
     for reply in &refused {
         // The only refusal that concurrency may cause (D §1.8).
         assert_eq!(reply.refused(409_203), "Precondition failed.");
@@ -169,15 +177,12 @@ async fn a_registration_that_races_a_disabling_never_outlives_it() {
         let body = body.to_string();
         let disabling = Ready::new(&victim, "PUT", "/enrollments/press-1", Some("*"), body).await;
         let mut connection = victim.world.tls().connect(SERVICE).await;
-        let (disabled, registered) = tokio::join!(
-            disabling.send(),
-            victim.device.start(&victim.world, &mut connection)
-        );
+        let (disabled, registered) =
+            tokio::join!(disabling.send(), victim.device.start(&victim.world, &mut connection));
         assert_eq!(disabled.status, 200, "{disabled:?}");
         assert!(matches!(registered.status, 202 | 409), "{registered:?}");
         // Whoever came first, from now on the device is out.
-        let crate::world::Answer::Settled(state) = victim.device.register(&victim.world).await
-        else {
+        let Answer::Settled(state) = victim.device.register(&victim.world).await else {
             panic!("a disabled enrollment settles the operation");
         };
         assert_eq!(state["status"], "disabled");
@@ -185,4 +190,69 @@ async fn a_registration_that_races_a_disabling_never_outlives_it() {
         service.edit("/enrollments/press-1", enable).await;
         victim.device.register(&victim.world).await.assigned();
     }
+}
+
+#[tokio::test]
+async fn of_two_replacements_of_an_identity_with_the_same_etag_exactly_one_wins() {
+    let victim = Victim::new().await;
+    let hub = victim.world.hub(HUBS[0]);
+    let path = "/devices/press-1";
+    for _ in 0..10 {
+        let body = hub.get(path).await;
+        let etag = format!("\"{}\"", body["etag"].as_str().expect("an etag"));
+        let mut requests = Vec::new();
+        for writer in ["ana", "ben"] {
+            let mut body = body.clone();
+            body["statusReason"] = json!(writer);
+            let (etag, body) = (Some(etag.as_str()), body.to_string());
+            requests.push(Ready::on(&victim, HUBS[0], "PUT", path, etag, body).await);
+        }
+        let (won, lost) = race(requests).await;
+        let ([won], [lost]) = (won.as_slice(), lost.as_slice()) else {
+            panic!("one wins and one loses: {won:?} {lost:?}");
+        };
+        assert_eq!((lost.status, lost.header("iothub-errorcode")), (412, "PreconditionFailed"));
+        assert_eq!(hub.get(path).await["statusReason"], won.expect(200)["statusReason"]);
+    }
+}
+
+#[tokio::test]
+async fn patches_of_one_twin_at_the_same_time_are_all_kept_and_the_refused_ones_are_not() {
+    let victim = Victim::new().await;
+    let mut requests = Vec::new();
+    for n in 0..N_WRITERS {
+        let body = json!({"tags": {format!("t{n}"): n}}).to_string();
+        requests.push(Ready::on(&victim, HUBS[0], "PATCH", "/twins/press-1", None, body).await);
+    }
+    let (won, lost) = race(requests).await;
+    for reply in &lost {
+        assert_eq!(reply.status, 412, "the only refusal that concurrency may cause: {reply:?}");
+    }
+    let twin = victim.world.twin(HUBS[0], "press-1").await;
+    assert_eq!(twin["tags"].as_object().map(serde_json::Map::len), Some(won.len()));
+    // Each accepted write is a version of its own.
+    let versions: std::collections::BTreeSet<_> =
+        won.iter().map(|reply| reply.expect(200)["version"].to_string()).collect();
+    assert_eq!(versions.len(), won.len());
+}
+
+#[tokio::test]
+async fn many_devices_register_at_once_and_each_is_assigned() {
+    let victim = Victim::new().await;
+    let mut racing = JoinSet::new();
+    for n in 0..3 * N_WRITERS {
+        let id = format!("lathe-{n}");
+        let device = Device::with_certificate(&id, &victim.ca.leaf(&id));
+        let (scope, tls) = (victim.world.id_scope().to_owned(), device.tls(&victim.world));
+        racing.spawn(async move {
+            let mut connection = tls.connect(SERVICE).await;
+            device.send(&mut connection, &scope, "PUT", "/register", "{}").await
+        });
+    }
+    for reply in racing.join_all().await {
+        accepted(&reply);
+    }
+    let records = victim.world.service().query("/registrations/line-4/query").await;
+    assert_eq!(records.len(), 3 * N_WRITERS + 1);
+    assert!(records.iter().all(|record| record["status"] == "assigned"));
 }

@@ -14,6 +14,8 @@ pub(crate) enum Next {
     Disabled,
     /// 401 with 401002: nobody knows it, or it proved nothing.
     Unauthorized,
+    /// 429 with 429002: there are as many records as there may be.
+    Full,
 }
 
 /// The record that the operator sees afterwards.
@@ -63,8 +65,12 @@ pub(crate) async fn check(
     let after = (world.record(id).await, world.identity(HUBS[0], id).await);
     let state = match answer {
         Answer::Refused { code, message } => {
-            assert_eq!(next, Next::Unauthorized, "{id} is refused with {code}: {message}");
-            assert_eq!(code, 401_002, "{id}: {message}");
+            let expected = match next {
+                Next::Unauthorized => 401_002,
+                Next::Full => 429_002,
+                Next::Assigned | Next::Disabled => panic!("{id} is refused: {code} {message}"),
+            };
+            assert_eq!(code, expected, "{id}: {message}");
             assert_eq!(before, after, "a refused device writes nothing");
             Value::Null
         }
@@ -72,7 +78,7 @@ pub(crate) async fn check(
             let expected = match next {
                 Next::Assigned => "assigned",
                 Next::Disabled => "disabled",
-                Next::Unauthorized => panic!("{id} is refused: {state}"),
+                Next::Unauthorized | Next::Full => panic!("{id} is not refused: {state}"),
             };
             assert_eq!(state["status"], expected, "{id}: {state}");
             check_state(device, &state, after.0.as_ref());
@@ -95,7 +101,11 @@ pub(crate) async fn check_without_registering(
 ) -> Seen {
     let now = (world.record(id).await, world.identity(HUBS[0], id).await);
     compare(id, record, identity, &now);
-    Seen { state: Value::Null, record: now.0.unwrap_or_default(), identity: now.1.unwrap_or_default() }
+    Seen {
+        state: Value::Null,
+        record: now.0.unwrap_or_default(),
+        identity: now.1.unwrap_or_default(),
+    }
 }
 
 fn compare(id: &str, record: Record, identity: Identity, seen: &(Option<Value>, Option<Value>)) {

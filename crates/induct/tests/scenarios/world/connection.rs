@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::within;
@@ -78,9 +78,9 @@ impl Tls {
         let version = stream.get_ref().1.protocol_version().expect("the handshake is done");
         let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
         // It ends with the connection, in error or not; who waits for an answer is told.
-        tokio::spawn(async move { drop(connection.await) });
+        let driver = tokio::spawn(async move { drop(connection.await) });
         let host = format!("{host}:{}", self.address.port());
-        Connection { sender, host, version }
+        Connection { sender, host, version, driver }
     }
 }
 
@@ -90,9 +90,15 @@ pub(crate) struct Connection {
     host: String,
     /// The version of TLS that was agreed on.
     pub(crate) version: rustls::ProtocolVersion,
+    driver: JoinHandle<()>,
 }
 
 impl Connection {
+    /// Waits until the server has closed the connection.
+    pub(crate) async fn closed(self) {
+        self.driver.await.expect("the connection does not panic");
+    }
+
     /// Sends a request and reads its answer.
     pub(crate) async fn send(
         &mut self,

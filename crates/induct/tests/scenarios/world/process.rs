@@ -1,11 +1,6 @@
 //! The process: start it, wait until it listens, read what it says, stop it.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -43,7 +38,8 @@ impl Server {
         let stderr = child.stderr.take().expect("is piped");
         let readers = vec![listen_to(stdout, output.clone()), listen_to(stderr, output.clone())];
         let mut server = Self { child, readers, output, listening: Value::Null };
-        server.listening = within("the start of the server", server.wait_until_listening(data)).await;
+        server.listening =
+            within("the start of the server", server.wait_until_listening(data)).await;
         server
     }
 
@@ -80,9 +76,13 @@ impl Server {
         self.output.borrow().clone()
     }
 
-    pub(super) async fn wait_for_output(&self, text: &str) {
+    /// Waits until it wrote a line that holds all of these.
+    pub(super) async fn wait_for_line(&self, texts: &[&str]) {
         let mut output = self.output.subscribe();
-        output.wait_for(|output| output.contains(text)).await.expect("the sender is ours");
+        let is_there = |output: &String| {
+            output.lines().any(|line| texts.iter().all(|text| line.contains(text)))
+        };
+        output.wait_for(is_there).await.expect("the sender is ours");
     }
 
     pub(super) fn is_running(&mut self) -> bool {
@@ -113,7 +113,11 @@ pub(super) async fn connection_string(config: &Path, data: &Path, hub: Option<&s
     let shown = shown.expect("the binary starts");
     let text = String::from_utf8_lossy(&shown.stdout);
     let from = text.find("HostName=").unwrap_or_else(|| {
-        panic!("`induct {}` shows {text:?} {:?}", args.join(" "), String::from_utf8_lossy(&shown.stderr))
+        panic!(
+            "`induct {}` shows {text:?} {:?}",
+            args.join(" "),
+            String::from_utf8_lossy(&shown.stderr)
+        )
     });
     let end = |c: char| c == '"' || c.is_whitespace();
     text[from..].split(end).next().unwrap_or_default().to_owned()

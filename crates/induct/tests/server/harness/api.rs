@@ -67,12 +67,8 @@ impl Api {
     ) -> Result<Response, ClientError> {
         let credential = self.credential.as_ref().expect("an operator");
         let expires = SystemClock.now().plus_secs(3_600);
-        let token = sas_token(
-            &credential.host_name,
-            Some(&credential.key_name),
-            &credential.key,
-            expires,
-        );
+        let token =
+            sas_token(&credential.host_name, Some(&credential.key_name), &credential.key, expires);
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut all = vec![("authorization", token.as_str()), ("content-type", "application/json")];
         all.extend_from_slice(headers);
@@ -119,8 +115,7 @@ impl Api {
         loop {
             let mut headers = vec![("x-ms-max-item-count", "100")];
             headers.extend(next.as_deref().map(|token| ("x-ms-continuation", token)));
-            let answer =
-                self.request(Method::POST, path, &headers, body).await.expect("an answer");
+            let answer = self.request(Method::POST, path, &headers, body).await.expect("an answer");
             assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
             for element in answer.json().expect("JSON").as_array().expect("a list") {
                 let name = element[what].as_str().expect("a name").to_owned();

@@ -1,7 +1,8 @@
 use super::*;
 
 const TWO: &str = r#"{"type":"x509","x509":{"signingCertificates":{"primary":{"info":{"version":3}},"secondary":{"info":{"version":1.0}}}}}"#;
-const ONE: &str = r#"{"type":"x509","x509":{"signingCertificates":{"primary":{"info":{"version":3}}}}}"#;
+const ONE: &str =
+    r#"{"type":"x509","x509":{"signingCertificates":{"primary":{"info":{"version":3}}}}}"#;
 const REFERENCES: &str =
     r#"{"type":"x509","x509":{"caReferences":{"primary":"ca-1","secondary":"ca-2"}}}"#;
 const TPM: &str = r#"{"type":"tpm","tpm":{"endorsementKey":"old","storageRootKey":"s"}}"#;
