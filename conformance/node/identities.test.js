@@ -5,7 +5,7 @@ const { test, describe } = require('node:test');
 const assert = require('node:assert/strict');
 const { Registry } = require('azure-iothub');
 const { world, registryOf, uniqueId, withMember, tokenFrom, newKey } = require('./support/world');
-const { refusedByHub, rejectionOf } = require('./support/refusals');
+const { refusedByHub } = require('./support/refusals');
 
 const registry = registryOf('hub-1');
 const notFound = { as: 'DeviceNotFoundError', status: 404, code: 'DeviceNotFound' };
@@ -158,8 +158,7 @@ describe('a device identity is refused', () => {
     await bad({ deviceId: 'x'.repeat(129) });
     await bad({ deviceId: 'with space' });
     await bad({ deviceId: 'ü' });
-    const error = await rejectionOf(registry.create({ deviceId: 'invalid/name' }));
-    assert.ok([400, 404].includes(error.response.statusCode), error.responseBody);
+    await bad({ deviceId: 'invalid/name' });
   });
 
   test('when its keys are not keys', async () => {

@@ -4,6 +4,8 @@
 //! The input is a list of certificates, each after its length in two big-endian bytes.
 #![no_main]
 
+use std::collections::HashSet;
+
 use attest::chain::{self, Limits, Presented};
 use libfuzzer_sys::fuzz_target;
 use model::{CertificateDer, Slots, Timestamp};
@@ -27,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
     let _ = presented.leaf_common_name();
     let _ = chain::walk(&presented, &stored);
     for anchor in &stored {
-        let _ = chain::validate(&presented, &stored, anchor, now);
+        let _ = chain::validate(&presented, &stored, anchor, &HashSet::new(), now);
         let slots = Slots { primary: Some((*anchor).clone()), secondary: None };
         let _ = chain::match_thumbprint(&presented, &slots, now);
     }

@@ -4,8 +4,9 @@ pub use decide::enrollment::BulkMode;
 
 use decide::enrollment;
 use model::{
-    Change, ChangeSet, EnrollmentGroup, EnrollmentGroupId, Expect, GroupDraft, IndividualDraft,
-    IndividualEnrollment, IndividualFacts, OperatorRefusal, Page, Precondition, RegistrationId,
+    AttestationKind, Change, ChangeSet, Counted, EnrollmentGroup, EnrollmentGroupId, Expect,
+    GroupDraft, IndividualDraft, IndividualEnrollment, IndividualFacts, OperatorRefusal, Page,
+    Precondition, RegistrationId,
 };
 
 use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
@@ -52,10 +53,14 @@ impl App {
                 &self.fresh(),
             )
             .map_err(No::Refused)?;
-            let version = existing.map_or(0, |enrollment| enrollment.terms.version);
-            let changes = ChangeSet::new()
+            let version = existing.as_ref().map_or(0, |enrollment| enrollment.terms.version);
+            let mut changes = ChangeSet::new()
                 .expecting(Expect::Individual(id.clone(), version))
                 .with(Change::PutIndividual(Box::new(written.clone())));
+            if existing.is_none() {
+                let limit = self.settings.enrollment_limits.individuals;
+                changes.expects.push(Expect::Room { of: Counted::IndividualEnrollments, limit });
+            }
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(written);
             }
@@ -187,10 +192,23 @@ impl App {
                 &self.fresh(),
             )
             .map_err(No::Refused)?;
-            let version = existing.map_or(0, |group| group.terms.version);
-            let changes = ChangeSet::new()
+            let version = existing.as_ref().map_or(0, |group| group.terms.version);
+            let mut changes = ChangeSet::new()
                 .expecting(Expect::Group(id.clone(), version))
                 .with(Change::PutGroup(Box::new(written.clone())));
+            let kind = written.terms.attestation.kind();
+            if existing.as_ref().map(|group| group.terms.attestation.kind()) != Some(kind) {
+                let limits = &self.settings.enrollment_limits;
+                let (of, limit) = match kind {
+                    AttestationKind::SymmetricKey => {
+                        (Counted::SymmetricKeyGroups, limits.symmetric_key_groups)
+                    }
+                    AttestationKind::X509 | AttestationKind::Tpm => {
+                        (Counted::X509Groups, limits.x509_groups)
+                    }
+                };
+                changes.expects.push(Expect::Room { of, limit });
+            }
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(written);
             }

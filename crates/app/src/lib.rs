@@ -22,7 +22,7 @@ use thiserror::Error;
 use crate::ports::{AllocationHook, Clock, Entropy};
 
 /// How often a use case reads again when something it decided from changed meanwhile.
-const MAX_ATTEMPTS: usize = 16;
+const MAX_ATTEMPTS: usize = 64;
 
 /// What the operator configured.
 #[derive(Debug, Clone)]

@@ -78,9 +78,7 @@ impl App {
     ) -> Result<RegistrationRecord, No<DeviceRefusal>> {
         let (facts, prepared) = self.facts_of(scope, request).await?;
         let attest = &self.settings.register.attest;
-        record::poll(&facts, &prepared, operation, attest, self.clock.now())
-            .cloned()
-            .map_err(No::Refused)
+        record::poll(&facts, &prepared, operation, attest, self.clock.now()).map_err(No::Refused)
     }
 
     /// Where a registration stands (D §7.2).
@@ -94,7 +92,7 @@ impl App {
     ) -> Result<RegistrationRecord, No<DeviceRefusal>> {
         let (facts, prepared) = self.facts_of(scope, request).await?;
         let attest = &self.settings.register.attest;
-        record::look_up(&facts, &prepared, attest, self.clock.now()).cloned().map_err(No::Refused)
+        record::look_up(&facts, &prepared, attest, self.clock.now()).map_err(No::Refused)
     }
 
     async fn facts_of(

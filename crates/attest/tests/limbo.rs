@@ -11,7 +11,11 @@
     reason = "a suite that cannot be read is a failure of the test"
 )]
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+    path::PathBuf,
+};
 
 use induct_attest::{
     certificate,
@@ -101,9 +105,10 @@ impl Case {
         let mut failures = Vec::new();
         for der in &self.trusted {
             // An anchor that no operator could enroll admits nobody.
-            let verdict = certificate::describe(der)
-                .map_err(AttestFailure::from)
-                .and_then(|anchor| validate_for(purpose, &presented, &[], &anchor, self.now));
+            let verdict =
+                certificate::describe(der).map_err(AttestFailure::from).and_then(|anchor| {
+                    validate_for(purpose, &presented, &[], &anchor, &HashSet::new(), self.now)
+                });
             match verdict {
                 Ok(()) => return Ok(()),
                 Err(failure) => failures.push(failure),

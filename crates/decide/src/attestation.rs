@@ -235,6 +235,10 @@ fn by_individual<'a>(
                 Err(_) => Err(DeviceRefusal::NotAttested(AttestFailure::WrongKind)),
             }
         }
+        // To a TPM client a 401 is a challenge; it must not see one here.
+        Err(AttestFailure::WrongKind) if matches!(bearer.shown, Shown::Tpm) => {
+            Err(DeviceRefusal::TpmNotEnrolled)
+        }
         Err(failure) => Err(DeviceRefusal::NotAttested(failure)),
     }
 }
@@ -323,6 +327,7 @@ fn by_certificates<'a>(
     let enrolled = Enrolled::of(facts);
     let path =
         chain::walk(presented, &enrolled.certificates).map_err(DeviceRefusal::NotAttested)?;
+    let owners = enrolled.owners.iter().map(|(key, _)| *key).collect();
     for link in &path {
         if matches!(link.from, LinkFrom::Stored(_)) {
             steps.push(Step::CompletedFromStore { subject: link.subject.clone() });
@@ -341,7 +346,7 @@ fn by_certificates<'a>(
             if anchor.keys.subject_and_key != link.keys.subject_and_key {
                 continue;
             }
-            match chain::validate(presented, &enrolled.certificates, anchor, bearer.now) {
+            match chain::validate(presented, &enrolled.certificates, anchor, &owners, bearer.now) {
                 Ok(()) => {
                     steps.push(Step::Attested {
                         by: format!("a chain to {}", anchor.info.subject_name),

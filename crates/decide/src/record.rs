@@ -2,11 +2,11 @@
 
 use model::{
     DeviceRefusal, OperationId, OperationRef, OperatorRefusal, Precondition, RegisterFacts,
-    RegistrationRecord, Timestamp, record::MAX_RECENT_OPERATIONS,
+    RegistrationRecord, RegistrationStatus, Timestamp, record::MAX_RECENT_OPERATIONS,
 };
 
 use crate::{
-    attestation::{AttestSettings, authenticate},
+    attestation::{AttestSettings, Attested, authenticate},
     register::Prepared,
 };
 
@@ -43,38 +43,54 @@ fn is_live(operation: &OperationRef, now: Timestamp) -> bool {
 /// The device proves itself again. A token that was valid when the operation began is valid for
 /// its polls: one client signs for 30 seconds and polls for longer (D §0.5 step 7).
 ///
+/// Once the enrollment that decides is disabled, the device hears so, whatever it was told when
+/// the operation began.
+///
 /// # Errors
 /// [`DeviceRefusal`]: not attested, or no such operation of this device.
-pub fn poll<'a>(
-    facts: &'a RegisterFacts,
+pub fn poll(
+    facts: &RegisterFacts,
     prepared: &Prepared,
     operation: &OperationId,
     settings: &AttestSettings,
     now: Timestamp,
-) -> Result<&'a RegistrationRecord, DeviceRefusal> {
+) -> Result<RegistrationRecord, DeviceRefusal> {
     let id = &prepared.request().registration_id;
     let found = facts.record.as_ref().and_then(|record| {
         let found = record.operations.iter().find(|o| o.id == *operation && is_live(o, now))?;
         Some((record, found))
     });
     let proven_at = found.map_or(now, |(_, operation)| operation.started);
-    authenticate(facts, id, prepared.shown(), settings, proven_at, &mut Vec::new())?;
-    found.map(|(record, _)| record).ok_or(DeviceRefusal::UnknownOperation)
+    let steps = &mut Vec::new();
+    let proof = authenticate(facts, id, prepared.shown(), settings, proven_at, steps)?;
+    let (record, _) = found.ok_or(DeviceRefusal::UnknownOperation)?;
+    Ok(as_told(record, &proof))
+}
+
+/// The record as the device may see it now.
+fn as_told(record: &RegistrationRecord, proof: &Attested<'_>) -> RegistrationRecord {
+    let mut told = record.clone();
+    if !proof.terms().is_enabled() {
+        told.status = RegistrationStatus::Disabled;
+        told.failure = None;
+    }
+    told
 }
 
 /// What a registration status look-up shows (D §7.2). It never triggers an assignment.
 ///
 /// # Errors
 /// [`DeviceRefusal`]: not attested, or never registered.
-pub fn look_up<'a>(
-    facts: &'a RegisterFacts,
+pub fn look_up(
+    facts: &RegisterFacts,
     prepared: &Prepared,
     settings: &AttestSettings,
     now: Timestamp,
-) -> Result<&'a RegistrationRecord, DeviceRefusal> {
+) -> Result<RegistrationRecord, DeviceRefusal> {
     let id = &prepared.request().registration_id;
-    authenticate(facts, id, prepared.shown(), settings, now, &mut Vec::new())?;
-    facts.record.as_ref().ok_or(DeviceRefusal::NotRegistered)
+    let proof = authenticate(facts, id, prepared.shown(), settings, now, &mut Vec::new())?;
+    let record = facts.record.as_ref().ok_or(DeviceRefusal::NotRegistered)?;
+    Ok(as_told(record, &proof))
 }
 
 /// Whether an operator may delete a record. Without a precondition, always (O §0.3).

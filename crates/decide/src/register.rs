@@ -2,10 +2,10 @@
 
 use attest::chain;
 use model::{
-    Assignment, Change, ChangeSet, CustomAllocation, Decided, Device, DeviceId, DeviceRefusal,
-    EnrollmentRef, Expect, Failure, Fresh, HubName, HubSettings, OperationId, RegisterFacts,
-    RegisterQuery, RegisterRequest, RegistrationRecord, RegistrationStatus, Reprovision, Step,
-    Substatus, Timestamp,
+    Assignment, Change, ChangeSet, Counted, CustomAllocation, Decided, Device, DeviceId,
+    DeviceRefusal, DeviceStatus, EnrollmentRef, Expect, Failure, Fresh, HubName, HubSettings,
+    OperationId, RegisterFacts, RegisterQuery, RegisterRequest, RegistrationRecord,
+    RegistrationStatus, Reprovision, Step, Substatus, Timestamp,
 };
 
 use crate::{
@@ -156,16 +156,18 @@ fn decide(
     }
     let rule = scene.reprovision_rule();
     if let (Some(assignment), Reprovision::Never) = (scene.assignment(), rule) {
-        steps.push(Step::KeptAssignment { hub: assignment.hub.clone(), rule });
         let hub = assignment.hub.clone();
+        if !settings.hubs.hubs.iter().any(|linked| linked.name == hub) {
+            let why = format!("the device never moves, and its hub {hub} is no longer linked");
+            steps.push(Step::NotAllocated { why: why.clone() });
+            return Ok(scene.no_hub(&why));
+        }
+        steps.push(Step::KeptAssignment { hub: hub.clone(), rule });
         return Ok(scene.assign(hub, rule, steps));
     }
     Ok(match allocate(&proof, id, &settings.hubs, steps) {
         Allocation::Hub(hub) => scene.assign(hub, rule, steps),
-        Allocation::None(why) => {
-            let message = format!("No IoT hub could be chosen: {why}.");
-            scene.settle(Outcome::Failed(Failure { code: 400_208, message }))
-        }
+        Allocation::None(why) => scene.no_hub(&why),
         Allocation::Ask(webhook) => match webhook_said {
             None => Decision::Ask(Question {
                 webhook,
@@ -213,16 +215,25 @@ impl Scene<'_> {
     }
 
     /// The device's name on its hub: what it was, or else what the enrollment says, or else its
-    /// registration ID as it spells it (D §0.2, §5.7).
+    /// registration ID in the spelling that a hub knows already, or else as it spells it (D §0.2,
+    /// §5.7). Without the hub's spelling a device whose identity an operator disabled would get
+    /// a new one by spelling its name in capitals.
     fn device_id(&self) -> DeviceId {
         let named = match self.proof.entry() {
             Entry::Individual(enrollment) => enrollment.device_id.clone(),
             Entry::Group(_) => None,
         };
-        self.assignment()
-            .map(|assignment| assignment.device_id.clone())
-            .or(named)
-            .unwrap_or_else(|| DeviceId::from(&self.prepared.request.registration_id))
+        self.assignment().map(|assignment| assignment.device_id.clone()).or(named).unwrap_or_else(
+            || self.spelling(DeviceId::from(&self.prepared.request.registration_id)),
+        )
+    }
+
+    fn spelling(&self, presented: DeviceId) -> DeviceId {
+        let known = || self.facts.devices.iter().map(|(_, device)| &device.identity.device_id);
+        if known().any(|id| *id == presented) {
+            return presented;
+        }
+        known().find(|id| id.is_same_name(&presented)).cloned().unwrap_or(presented)
     }
 
     fn device_on(&self, hub: &HubName, id: &DeviceId) -> Option<&Device> {
@@ -261,8 +272,8 @@ impl Scene<'_> {
             initial_twin: terms.initial_twin.as_ref(),
         };
         let existing = self.device_on(&hub, &device_id);
-        let device = match assignment::device(existing, &assignee, twin_rule, self.now, self.fresh)
-        {
+        let device = assignment::device(existing, &assignee, twin_rule, self.now, self.fresh);
+        let mut device = match device {
             Ok(device) => device,
             Err(refusal) => {
                 let message = format!("The initial twin of the enrollment is refused: {refusal}");
@@ -270,6 +281,12 @@ impl Scene<'_> {
                 return self.settle(Outcome::Failed(Failure { code: 400_004, message }));
             }
         };
+        // What an operator disabled in the hub stays disabled wherever the device goes.
+        if let Some(old) = old_device.filter(|old| old.identity.status == DeviceStatus::Disabled) {
+            device.identity.status = old.identity.status;
+            device.identity.status_reason = old.identity.status_reason.clone();
+            device.identity.status_updated = old.identity.status_updated;
+        }
         let assignment = Assignment {
             substatus: self.substatus(&hub, moved_from.is_some(), rule),
             initial_hub: self.assignment().map_or_else(|| hub.clone(), |a| a.initial_hub.clone()),
@@ -311,6 +328,11 @@ impl Scene<'_> {
         }
     }
 
+    fn no_hub(&self, why: &str) -> Decision {
+        let message = format!("No IoT hub could be chosen: {why}.");
+        self.settle(Outcome::Failed(Failure { code: 400_208, message }))
+    }
+
     fn settle(&self, outcome: Outcome) -> Decision {
         Decision::Settle(Box::new(self.settlement(outcome)))
     }
@@ -345,6 +367,10 @@ impl Scene<'_> {
             .expecting(Expect::Individual(id.clone(), individual.map_or(0, |e| e.terms.version)))
             .expecting(Expect::Record(id.clone(), record.version))
             .with(Change::PutRecord(Box::new(record.clone())));
+        if old.is_none() {
+            let limit = self.settings.max_registrations;
+            changes.expects.push(Expect::Room { of: Counted::Registrations, limit });
+        }
         // A group that appears, changes or goes away between reading and writing may be the one
         // that decides; where an individual enrollment decides, groups do not matter.
         if individual.is_none() {

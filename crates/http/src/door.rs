@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ use crate::{HttpSettings, device, hub, operator};
 /// The longest path and query we look at, in bytes. An id has at most 128, encoded three times as
 /// many.
 const MAX_URI_BYTES: usize = 8 * 1024;
+/// How much of a body beyond the limit is read and forgotten.
+const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+/// How long a client may pause while its body is read and forgotten.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How much of a caller's text a log line holds.
 const MAX_LOGGED_CHARS: usize = 512;
 /// How long a connection that is to end may take to say goodbye.
@@ -138,14 +142,22 @@ impl HttpDoor {
     {
         let limit = self.settings.max_body_bytes;
         let too_large = RequestFault::TooLarge { limit };
-        if body.size_hint().lower() > limit as u64 {
-            return Err(too_large);
-        }
-        let whole = Limited::new(body, limit).collect();
+        let mut body = pin!(body);
+        let whole = async {
+            if body.size_hint().lower() <= limit as u64 {
+                let read = Limited::new(body.as_mut(), limit).collect().await;
+                match read {
+                    Err(error) if error.is::<LengthLimitError>() => {}
+                    read => return read.map(Some),
+                }
+            }
+            discard(body).await;
+            Ok(None)
+        };
         match timeout(self.settings.request_timeout, whole).await {
             Err(_) => Err(RequestFault::Timeout),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
+            Ok(Ok(Some(body))) => Ok(body.to_bytes()),
+            Ok(Ok(None)) => Err(too_large),
             // The connection broke or the chunks are malformed; nobody may read the answer.
             Ok(Err(_)) => Err(RequestFault::Timeout),
         }
@@ -290,6 +302,24 @@ async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
 
 fn health() -> Answer {
     Answer::ok(&model::Json::Object(vec![("status".to_owned(), "ok".into())]))
+}
+
+/// Reads the rest of a body that is too large and forgets it, so that a client that writes all of
+/// it before it reads sees the answer (RFC 9112 §9.6). One that is larger than that, said or
+/// found, stays unread.
+async fn discard<B: Body>(mut body: Pin<&mut B>) {
+    let mut left = MAX_DISCARDED_BYTES;
+    if body.size_hint().lower() > left as u64 {
+        return;
+    }
+    // A client that pauses is waiting for the answer.
+    while let Ok(Some(Ok(frame))) = timeout(MAX_PAUSE, body.frame()).await {
+        let n_bytes = frame.data_ref().map_or(0, bytes::Buf::remaining);
+        match left.checked_sub(n_bytes) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 /// A text that may hold anything, as it may stand in a log line.

@@ -55,6 +55,26 @@ pub enum Expect {
     Identity(HubName, DeviceId, Version),
     /// This twin has this version.
     Twin(HubName, DeviceId, Version),
+    /// There are fewer of these than the limit, so that one more fits.
+    Room {
+        /// What is counted.
+        of: Counted,
+        /// How many there may be.
+        limit: u64,
+    },
+}
+
+/// What limits count (D §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Registration records, orphans included.
+    Registrations,
+    /// Individual enrollments.
+    IndividualEnrollments,
+    /// Enrollment groups with certificates.
+    X509Groups,
+    /// Enrollment groups with symmetric keys.
+    SymmetricKeyGroups,
 }
 
 /// One thing to write. The `version` inside a written value is ignored: the store sets it.

@@ -1,5 +1,7 @@
 //! Enrollments: what the operator promised about one device, or about a family of them.
 
+use std::fmt;
+
 use crate::{
     DeviceId, EnrollmentGroupId, Etag, Json, RegistrationId, SymmetricKey, SymmetricKeys,
     Timestamp, Version,
@@ -249,13 +251,34 @@ pub enum AllocationPolicy {
 }
 
 /// Whom to ask when the policy is `custom`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CustomAllocation {
     /// Where to post the question. Its query often holds a secret: mask it wherever it is shown
     /// to anyone but the operator.
     pub webhook_url: String,
     /// The shape of the question; at least `2018-09-01-preview`.
     pub api_version: String,
+}
+
+impl CustomAllocation {
+    /// The webhook's URL with its query masked.
+    #[must_use]
+    pub fn masked_url(&self) -> String {
+        match self.webhook_url.split_once('?') {
+            Some((url, _)) => format!("{url}?****"),
+            None => self.webhook_url.clone(),
+        }
+    }
+}
+
+/// Prints the URL with its query masked.
+impl fmt::Debug for CustomAllocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CustomAllocation")
+            .field("webhook_url", &self.masked_url())
+            .field("api_version", &self.api_version)
+            .finish()
+    }
 }
 
 /// An enrollment as an operator sends it: secrets and certificates may be left for the service
@@ -369,4 +392,20 @@ pub enum EnrollmentRef {
     Individual(RegistrationId),
     /// An enrollment group.
     Group(EnrollmentGroupId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhooks_query_is_never_printed() {
+        let webhook = CustomAllocation {
+            webhook_url: "https://hook.example.test/api?code=secret".to_owned(),
+            api_version: "2021-10-01".to_owned(),
+        };
+        let printed = format!("{webhook:?}");
+        assert!(printed.contains("https://hook.example.test/api?****"), "{printed}");
+        assert!(!printed.contains("secret"), "{printed}");
+    }
 }

@@ -46,7 +46,8 @@ pub struct RegisterFacts {
     /// The registration record of that registration ID.
     pub record: Option<RegistrationRecord>,
     /// The devices, on any hub, that have the record's device ID, the enrollment's device ID or
-    /// the registration ID as presented.
+    /// the registration ID, in any letter case: hubs tell letter case apart, registration IDs do
+    /// not, and a device that spells its name anew must not get a second identity by it.
     pub devices: Vec<(HubName, Device)>,
     /// How many registration records there are, orphans included: what the limit counts. The
     /// store keeps a counter, so that reading it costs nothing.

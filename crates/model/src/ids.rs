@@ -164,6 +164,14 @@ impl DeviceId {
     }
 }
 
+impl DeviceId {
+    /// Whether the two differ in letter case only.
+    #[must_use]
+    pub fn is_same_name(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
 /// Every registration ID is a legal device ID: its alphabet is a subset.
 impl From<&RegistrationId> for DeviceId {
     fn from(id: &RegistrationId) -> Self {

@@ -22,7 +22,7 @@ pub mod time;
 pub mod twin;
 
 pub use access::{AccessPolicy, PolicyScope, Right, Rights};
-pub use change::{Change, ChangeSet, Expect, Version};
+pub use change::{Change, ChangeSet, Counted, Expect, Version};
 pub use enrollment::*;
 pub use evidence::{ApiVersion, CertificateDer, Evidence, Fresh, RegisterRequest, SasToken};
 pub use facts::*;

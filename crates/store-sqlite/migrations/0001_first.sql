@@ -166,7 +166,7 @@ CREATE TABLE devices (
 ) STRICT;
 
 -- A registering device is looked up on every hub.
-CREATE INDEX devices_by_id ON devices (device_id);
+CREATE INDEX devices_by_id ON devices (device_id COLLATE NOCASE);
 
 CREATE TABLE device_counts (
   hub TEXT PRIMARY KEY NOT NULL,

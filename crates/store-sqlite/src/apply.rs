@@ -47,9 +47,16 @@ pub(crate) fn check_expectations(
     connection: &Connection,
     expects: &[Expect],
     groups_version: Version,
+    uncommitted: &Tally,
 ) -> Result<(), Failure> {
     for expect in expects {
         let (found, expected) = match expect {
+            Expect::Room { of, limit } => {
+                if !has_room(connection, *of, *limit, uncommitted)? {
+                    return Err(Failure::Conflict);
+                }
+                continue;
+            }
             Expect::Groups(version) => (groups_version, *version),
             Expect::Individual(id, version) => {
                 let sql = "SELECT version FROM individual_enrollments WHERE key = ?1";
@@ -77,6 +84,30 @@ pub(crate) fn check_expectations(
         }
     }
     Ok(())
+}
+
+/// Whether one more fits. The counters on disk know nothing yet of the change sets before this
+/// one in the same transaction; the tally does.
+fn has_room(
+    connection: &Connection,
+    of: model::Counted,
+    limit: u64,
+    uncommitted: &Tally,
+) -> Result<bool> {
+    let (name, by) = match of {
+        model::Counted::Registrations => ("registrations", uncommitted.registrations),
+        model::Counted::IndividualEnrollments => {
+            ("individual_enrollments", uncommitted.individual_enrollments)
+        }
+        model::Counted::X509Groups => ("x509_groups", uncommitted.x509_groups),
+        model::Counted::SymmetricKeyGroups => {
+            ("symmetric_key_groups", uncommitted.symmetric_key_groups)
+        }
+    };
+    let committed: i64 = connection
+        .prepare_cached("SELECT value FROM counters WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))?;
+    Ok((committed + by).cast_unsigned() < limit)
 }
 
 /// Writes a change set's rows, stamped with a version.

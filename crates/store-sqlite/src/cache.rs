@@ -9,8 +9,12 @@ use std::{
 
 use model::{CaCertificate, EnrollmentGroup, Version};
 
-/// How many different sets of owners are remembered.
-const MAX_CHAINS: usize = 256;
+/// How many different sets of owners are remembered. Whoever has a key can name CAs of ours in
+/// certificates of its own making, so these figures bound what strangers make us remember.
+const MAX_CHAINS: usize = 64;
+
+/// How many groups a set may lead to that is worth remembering; a device's chain leads to a few.
+const MAX_GROUPS: usize = 8;
 
 /// Shared by all readers of a store.
 #[derive(Default)]
@@ -61,6 +65,9 @@ impl GroupCache {
 
     /// Remembers the groups of a chain in a version.
     pub(crate) fn keep_chain(&self, version: Version, owners: Owners, found: &ChainGroups) {
+        if found.groups.len() > MAX_GROUPS {
+            return;
+        }
         if let Some(mut cached) = self.lock_for(version) {
             if cached.chains.len() >= MAX_CHAINS {
                 cached.chains.clear();

@@ -101,7 +101,7 @@ impl Writer {
         let mut outcomes = Vec::new();
         let mut n_written = 0_usize;
         for Pending { changes, answer } in batch {
-            let outcome = match apply_one(&self.connection, &changes, versions) {
+            let outcome = match apply_one(&self.connection, &changes, versions, &tally) {
                 Ok(effect) => {
                     versions.last += 1;
                     if effect.touched_groups {
@@ -187,8 +187,9 @@ fn apply_one(
     connection: &Connection,
     changes: &ChangeSet,
     versions: Versions,
+    uncommitted: &Tally,
 ) -> Result<Effect, Failure> {
-    apply::check_expectations(connection, &changes.expects, versions.groups)?;
+    apply::check_expectations(connection, &changes.expects, versions.groups, uncommitted)?;
     execute(connection, "SAVEPOINT change_set")?;
     let applied = apply::apply(connection, changes, versions.last + 1);
     if applied.is_err() && !connection.is_autocommit() {

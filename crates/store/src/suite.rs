@@ -80,6 +80,7 @@ macro_rules! store_suite {
                 a_change_set_is_all_or_nothing
                 a_stale_expectation_writes_nothing_and_conflicts
                 of_two_change_sets_decided_from_one_version_one_wins
+                of_many_that_need_the_last_room_one_gets_it
                 expecting_absence_conflicts_with_presence
                 expecting_presence_conflicts_with_absence
                 a_row_made_anew_has_a_new_version

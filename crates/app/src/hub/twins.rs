@@ -61,6 +61,9 @@ impl App {
                 TwinWrite::Replace => twin::replace(&device, draft, precondition, now),
             }
             .map_err(No::Refused)?;
+            if written == device.twin {
+                return Ok(device);
+            }
             let changes = ChangeSet::new()
                 .expecting(Expect::Twin(hub.clone(), id.clone(), device.twin.version))
                 .with(Change::PutTwin(hub.clone(), id.clone(), Box::new(written.clone())));

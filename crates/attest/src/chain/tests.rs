@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use rcgen::{ExtendedKeyUsagePurpose as Eku, KeyUsagePurpose as Ku};
 use testkit::{Ca, Credential, KeyKind, NOW, Profile};
 
@@ -43,7 +45,7 @@ fn check_stored(
 ) {
     let stored: Vec<_> = stored.iter().map(|one| ca(one)).collect();
     let stored: Vec<_> = stored.iter().collect();
-    assert_eq!(validate(&presented(chain), &stored, &ca(anchor), NOW), expected);
+    assert_eq!(validate(&presented(chain), &stored, &ca(anchor), &HashSet::new(), NOW), expected);
 }
 
 fn bad_chain(text: &str) -> Result<(), AttestFailure> {
@@ -122,7 +124,7 @@ fn validity_includes_its_first_and_last_second() {
     let root = Ca::root("root");
     let (from, until) = (NOW.plus_secs(-10), NOW.plus_secs(10));
     let chain = presented(&root.issue(Profile::leaf("press").valid(from, until)).alone());
-    let at = |now| validate(&chain, &[], &ca(&root), now);
+    let at = |now| validate(&chain, &[], &ca(&root), &HashSet::new(), now);
     assert_eq!(at(from), Ok(()));
     assert_eq!(at(until), Ok(()));
     assert!(matches!(at(from.plus_secs(-1)), Err(AttestFailure::NotYetValid(_))));
@@ -281,14 +283,15 @@ fn a_self_signed_leaf_is_no_chain() {
     let leaf = Credential::self_signed(Profile::leaf("press-17"));
     check(&leaf.alone(), &Ca::root("root"), bad_chain("an issuer is missing"));
     let itself = enrolled(leaf.der());
-    let verdict = validate(&presented(&leaf.alone()), &[&itself], &itself, NOW);
+    let verdict = validate(&presented(&leaf.alone()), &[&itself], &itself, &HashSet::new(), NOW);
     assert_eq!(verdict, bad_chain("CN=press-17: it is not a CA certificate"));
 }
 
 #[test]
 fn version_1_and_sha_1_are_refused_each_for_its_own_reason() {
     let anchor = enrolled(&fixture("ca.pem").0);
-    let verdict = |name: &str| validate(&presented(&[fixture(name)]), &[], &anchor, NOW);
+    let verdict =
+        |name: &str| validate(&presented(&[fixture(name)]), &[], &anchor, &HashSet::new(), NOW);
     assert_eq!(verdict("leaf.pem"), Ok(()));
     assert_eq!(
         verdict("leaf-v1.pem"),

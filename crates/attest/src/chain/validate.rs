@@ -47,6 +47,11 @@ impl KeyPurpose {
 /// Validates the path from the leaf up to this anchor, which may be a root or an intermediate,
 /// at this moment. The path goes through presented certificates and through ours.
 ///
+/// The path must not pass through a CA that stands in `others`: CAs with an entry of their own,
+/// which decides about everything below it (D §5.1). A caller finds the anchor by walking over
+/// certificates that nobody has verified yet, so only the verified path can say whose entry the
+/// device belongs to.
+///
 /// Checked are signatures, validity of every certificate including the anchor, CA flags, path
 /// lengths including the anchor's, key usages and extended key usages where present, name
 /// constraints as far as the library has them, and that no critical extension is unknown.
@@ -60,9 +65,10 @@ pub fn validate(
     presented: &Presented,
     stored: &[&EnrolledCertificate],
     anchor: &EnrolledCertificate,
+    others: &HashSet<[u8; 32]>,
     now: Timestamp,
 ) -> Result<(), AttestFailure> {
-    validate_for(KeyPurpose::ClientAuth, presented, stored, anchor, now)
+    validate_for(KeyPurpose::ClientAuth, presented, stored, anchor, others, now)
 }
 
 /// [`validate`] for another purpose than a device's.
@@ -74,6 +80,7 @@ pub fn validate_for(
     presented: &Presented,
     stored: &[&EnrolledCertificate],
     anchor: &EnrolledCertificate,
+    others: &HashSet<[u8; 32]>,
     now: Timestamp,
 ) -> Result<(), AttestFailure> {
     let leaf = &presented.leaf;
@@ -90,7 +97,11 @@ pub fn validate_for(
     let leaf_der = CertificateDer::from(leaf.der.as_slice());
     let end_entity = EndEntityCert::try_from(&leaf_der)
         .map_err(|error| unreadable(&leaf.traits.subject, &error))?;
-    let check_length = |path: &VerifiedPath<'_>| {
+    let check_path = |path: &VerifiedPath<'_>| {
+        let mut between = path.intermediate_certificates();
+        if between.any(|ca| pool.is_another(&ca.der(), anchor, others)) {
+            return Err(Error::UnknownIssuer);
+        }
         let below = path.intermediate_certificates().filter(|ca| ca.issuer() != ca.subject());
         match anchor_traits.path_length() {
             Some(limit) if below.count() > limit => Err(Error::PathLenConstraintViolated),
@@ -105,7 +116,7 @@ pub fn validate_for(
             unix_time(now),
             purpose.usage(),
             None,
-            Some(&check_length),
+            Some(&check_path),
         )
         .map(|_| ())
         .map_err(|error| pool.explain(&error, purpose, now))
@@ -163,6 +174,22 @@ impl<'a> Pool<'a> {
             }
         }
         pool
+    }
+
+    /// Whether this certificate of a path is that of a CA with an entry of its own, other than
+    /// the anchor's.
+    fn is_another(
+        &self,
+        der: &[u8],
+        anchor: &EnrolledCertificate,
+        others: &HashSet<[u8; 32]>,
+    ) -> bool {
+        self.ders
+            .iter()
+            .zip(&self.traits)
+            .filter(|(known, _)| known.as_ref() == der)
+            .map(|(_, traits)| traits.keys.subject_and_key)
+            .any(|key| key != anchor.keys.subject_and_key && others.contains(&key))
     }
 
     fn add(&mut self, der: &'a [u8], traits: Traits) {

@@ -475,12 +475,26 @@ fn reprovision(update: bool, migrate: bool) -> Option<ReprovisionPolicy> {
 }
 
 #[test]
-fn a_device_that_moves_takes_its_twin_along_or_begins_anew_or_stays() {
+fn a_device_that_moves_takes_its_twin_along_or_begins_anew() {
     check_moved(reprovision(true, true), "hub-2", "operator", Substatus::DeviceDataMigrated);
     check_moved(None, "hub-2", "operator", Substatus::DeviceDataMigrated);
     check_moved(reprovision(true, false), "hub-2", "enrollment", Substatus::DeviceDataReset);
-    check_moved(reprovision(false, false), "hub-1", "operator", Substatus::InitialAssignment);
-    check_moved(reprovision(false, true), "hub-1", "operator", Substatus::InitialAssignment);
+}
+
+#[test]
+fn a_device_that_never_moves_stays_where_it_is() {
+    for policy in [reprovision(false, false), reprovision(false, true)] {
+        let mut world = World::default();
+        world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
+        let mut enrolled = one_key();
+        enrolled.reprovision_policy = policy;
+        world.enroll("press-17", enrolled);
+        check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+        world.settings.hubs.hubs =
+            vec![linked(name::hub("hub-1"), 0), linked(name::hub("hub-2"), 1)];
+        check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+        assert_eq!(world.hub_of("press-17"), name::hub("hub-1"));
+    }
 }
 
 #[test]
@@ -495,7 +509,7 @@ fn a_device_that_comes_back_to_its_first_hub_is_told_so() {
 #[test]
 fn old_clients_without_a_policy_keep_their_hub() {
     let (mut world, _) = moved(None);
-    world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
+    world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1), linked(name::hub("hub-2"), 0)];
     let mut old = by_key("press-17", &name::key(1));
     old.api_version = model::ApiVersion::V2018_04_01;
     check(&mut world, old, Heard::Assigned);
@@ -540,7 +554,7 @@ fn a_token_that_expires_during_the_polls_still_polls_and_no_other_does() {
         .expect("legal evidence");
     let facts = world.facts(&prepared.query());
     let poll = |operation: &OperationId, now: Timestamp| {
-        record::poll(&facts, &prepared, operation, &world.settings.attest, now).cloned()
+        record::poll(&facts, &prepared, operation, &world.settings.attest, now)
     };
     let later = world.now.plus_secs(3600);
     assert!(poll(&settlement.operation, later).is_ok());
@@ -626,4 +640,127 @@ fn what_is_written_expects_what_it_was_decided_from() {
     let version = world.individuals["press-17"].terms.version;
     assert!(individually.contains(&Expect::Individual(name::id("press-17"), version)));
     assert!(!individually.iter().any(|e| matches!(e, Expect::Groups(_))));
+}
+
+/// A chain of the forged fixtures, leaf first.
+fn forged(names: &[&str]) -> Vec<model::CertificateDer> {
+    let read = |name: &&str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/certificates/forged");
+        let der = std::fs::read(format!("{folder}/{name}.der")).expect("a fixture");
+        model::CertificateDer(der)
+    };
+    names.iter().map(read).collect()
+}
+
+#[test]
+fn a_forged_certificate_does_not_step_around_a_disabled_group() {
+    let group = |name: &str| {
+        let certificate = forged(&[name]).remove(0);
+        draft(signing(Some(&certificate.0), None))
+    };
+    let mut world = World::default();
+    world.enroll_group("all", group("root"));
+    world.enroll_group("line-4", disabled(group("line")));
+    for honest in [&["leaf", "line"][..], &["leaf"], &["leaf2", "cell"], &["leaf2", "cell", "line"]]
+    {
+        check(&mut world, request("press-17", chain(forged(honest))), Heard::Disabled);
+    }
+    let hostile = [
+        &["leaf", "plain"][..],
+        &["leaf", "compressed"],
+        &["leaf", "dsks"],
+        &["leaf", "compressed", "line"],
+        &["leaf", "dsks", "line"],
+        &["leaf", "line", "dsks"],
+        &["leaf2", "fakecell", "cell"],
+        &["leaf2", "cell", "fakecell"],
+        &["leaf2", "fakecell", "cell", "line"],
+        &["leaf2", "fakecell", "cell", "compressed", "root"],
+    ];
+    for sent in hostile {
+        let decision = world.register(request("press-17", chain(forged(sent))));
+        assert_ne!(heard(&decision), Heard::Assigned, "{sent:?}");
+    }
+    world.switch_group("line-4", ProvisioningStatus::Enabled);
+    for sent in hostile {
+        match world.register(request("press-17", chain(forged(sent)))) {
+            Decision::Refuse(_) => {}
+            Decision::Settle(settlement) => assert_eq!(
+                settlement.record.enrollment,
+                EnrollmentRef::Group(name::group("line-4")),
+                "{sent:?} chose its own terms"
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_identity_disabled_in_the_hub_stays_disabled_when_the_device_moves() {
+    for policy in [reprovision(true, true), reprovision(true, false)] {
+        let mut world = World::default();
+        let mut enrolled = one_key();
+        enrolled.reprovision_policy = policy;
+        world.enroll("press-17", enrolled);
+        check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+        let (at, mut device) =
+            world.devices.iter().next().map(|(at, d)| (at.clone(), d.clone())).expect("a device");
+        device.identity.status = DeviceStatus::Disabled;
+        device.identity.status_reason = Some("lost".to_owned());
+        let put = Change::PutIdentity(at.0.clone(), Box::new(device.identity));
+        world.apply(ChangeSet::new().with(put));
+        world.settings.hubs.hubs.retain(|hub| hub.name != at.0);
+        check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+        let moved = &world.only_device().identity;
+        assert_eq!(moved.status, DeviceStatus::Disabled);
+        assert_eq!(moved.status_reason.as_deref(), Some("lost"));
+    }
+}
+
+#[test]
+fn another_spelling_gets_no_second_identity() {
+    let mut world = World::default();
+    world.enroll_group("line-4", one_key());
+    let device_key = attest::sas::derive(&name::key(1), "press-17");
+    check(&mut world, by_key("press-17", &device_key), Heard::Assigned);
+    world.apply(ChangeSet::new().with(Change::DeleteRecord(name::id("press-17"))));
+    check(&mut world, by_key("PRESS-17", &device_key), Heard::Assigned);
+    assert_eq!(world.only_device().identity.device_id.as_str(), "press-17");
+}
+
+#[test]
+fn a_device_that_never_moves_fails_when_its_hub_is_no_longer_linked() {
+    let (mut world, _) = moved(reprovision(true, true));
+    let mut enrolled = one_key();
+    enrolled.reprovision_policy = reprovision(false, false);
+    world.enroll("press-17", enrolled);
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
+    world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
+    check(&mut world, by_key("press-17", &name::key(1)), Heard::Failed(400_208));
+}
+
+#[test]
+fn polls_and_look_ups_say_disabled_once_it_is_so() {
+    let mut world = World::default();
+    world.enroll("press-17", one_key());
+    let Decision::Settle(settlement) = world.register(by_key("press-17", &name::key(1))) else {
+        panic!("settled");
+    };
+    world.switch("press-17", ProvisioningStatus::Disabled);
+    let prepared = Prepared::new(by_key("press-17", &name::key(1)), &world.settings.attest.limits)
+        .expect("legal evidence");
+    let facts = world.facts(&prepared.query());
+    let attest = &world.settings.attest;
+    let polled = record::poll(&facts, &prepared, &settlement.operation, attest, world.now);
+    assert_eq!(polled.map(|told| told.status), Ok(RegistrationStatus::Disabled));
+    let looked_up = record::look_up(&facts, &prepared, attest, world.now);
+    assert_eq!(looked_up.map(|told| told.status), Ok(RegistrationStatus::Disabled));
+}
+
+#[test]
+fn a_tpm_never_hears_a_challenge_from_another_kind_of_enrollment() {
+    let mut world = World::default();
+    world.enroll("press-17", one_key());
+    let tpm = Evidence::Tpm { endorsement_key: vec![1], storage_root_key: None };
+    check(&mut world, request("press-17", tpm), Heard::Refused(DeviceRefusal::TpmNotEnrolled));
 }

@@ -6,7 +6,9 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
-    reason = "tests: what cannot be had is a failure of the test that asks for it"
+    clippy::print_stderr,
+    reason = "tests: what cannot be had is a failure of the test that asks for it, and whoever \
+              reads the failure wants the server's log beside it"
 )]
 
 mod world;

@@ -284,7 +284,6 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Whoever reads the failure wants to know what the server said.
             eprintln!("---- the server's log ----\n{}", self.log());
             return;
         }

@@ -40,13 +40,14 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
             chain_groups(connection, &reader.cache, groups_version, subjects)?
         }
     };
-    let ids: BTreeSet<DeviceId> = [
+    let ids: BTreeSet<String> = [
         record.as_ref().and_then(|r| r.assignment.as_ref()).map(|a| a.device_id.clone()),
         individual.as_ref().and_then(|enrollment| enrollment.device_id.clone()),
         Some(DeviceId::from(&query.registration_id)),
     ]
     .into_iter()
     .flatten()
+    .map(|id| id.as_str().to_ascii_lowercase())
     .collect();
     Ok(RegisterFacts {
         devices: devices_on_any_hub(connection, &ids)?,
@@ -149,11 +150,11 @@ fn load_chain_groups(connection: &Connection, owners: &Owners) -> Result<ChainGr
 
 fn devices_on_any_hub(
     connection: &Connection,
-    ids: &BTreeSet<DeviceId>,
+    ids: &BTreeSet<String>,
 ) -> Result<Vec<(HubName, Device)>> {
     let mut devices = Vec::new();
     for id in ids {
-        devices.extend(list(connection, device::FIND_ON_ANY_HUB, [id.as_str()], device::read)?);
+        devices.extend(list(connection, device::FIND_ON_ANY_HUB, [id], device::read)?);
     }
     Ok(devices)
 }

@@ -42,7 +42,8 @@ macro_rules! select {
 pub(crate) const FIND: &str = select!("hub = ?1 AND device_id = ?2");
 
 /// Reads the devices `?1` of all hubs.
-pub(crate) const FIND_ON_ANY_HUB: &str = select!("device_id = ?1 ORDER BY hub");
+pub(crate) const FIND_ON_ANY_HUB: &str =
+    select!("device_id = ?1 COLLATE NOCASE ORDER BY hub, device_id");
 
 /// Reads `?3` devices of the hub `?1` after the device ID `?2`.
 pub(crate) const LIST: &str = select!("hub = ?1 AND device_id > ?2 ORDER BY device_id LIMIT ?3");

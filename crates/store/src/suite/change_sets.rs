@@ -1,6 +1,8 @@
 //! Change sets: all or nothing, from the versions they were decided from, and exactly as written.
 
-use model::{Change, ChangeSet, Expect, HubName, PolicyScope, Right, Version};
+use std::sync::Arc;
+
+use model::{Change, ChangeSet, Counted, Expect, HubName, PolicyScope, Right, Version};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
@@ -40,6 +42,35 @@ pub async fn a_change_set_is_all_or_nothing(harness: &impl Harness) {
     assert_eq!(store.instance_setting("id_scope").await.expect("setting"), None);
     assert_eq!(store.usage().await.expect("usage"), model::Usage::default());
     assert_eq!(store.device_counts(&hub).await.expect("counts").total, 0);
+}
+
+/// A limit is compared at the commit, and counts what was written a moment before, in the same
+/// physical transaction too.
+pub async fn of_many_that_need_the_last_room_one_gets_it(harness: &impl Harness) {
+    let store = harness.open().await;
+    write(&store, [Change::PutRecord(Box::new(record_of_individual("first")))]).await;
+    let limited = |n: usize| {
+        ChangeSet::new()
+            .expecting(Expect::Room { of: Counted::Registrations, limit: 2 })
+            .with(Change::PutRecord(Box::new(record_of_individual(&format!("press-{n}")))))
+    };
+    let mut won = 0;
+    let store = Arc::new(store);
+    let writers: Vec<_> = (0..8)
+        .map(|n| {
+            let (store, change_set) = (Arc::clone(&store), limited(n));
+            tokio::spawn(async move { store.commit(change_set).await })
+        })
+        .collect();
+    for writer in writers {
+        match writer.await.expect("joined") {
+            Ok(()) => won += 1,
+            Err(CommitError::Conflict) => {}
+            Err(CommitError::Fault(fault)) => panic!("{fault:?}"),
+        }
+    }
+    assert_eq!(won, 1);
+    assert_eq!(store.usage().await.expect("usage").registrations, 2);
 }
 
 /// Whatever is expected and has changed: nothing is written, the answer is `Conflict`.

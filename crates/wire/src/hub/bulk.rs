@@ -68,7 +68,8 @@ fn read_element(i: usize, element: &Json) -> Result<BulkDevice, HubRefusal> {
     Ok(BulkDevice {
         mode: element.word("importMode", MODES)?.unwrap_or(ImportMode::CreateOrUpdate),
         identity: read_identity(&element, "id")?,
-        etag: element.text("eTag")?.map(str::to_owned),
+        // `azure-iothub` of npm spells it `etag` (conformance/README.md).
+        etag: element.text("eTag")?.or(element.text("etag")?).map(str::to_owned),
         twin_etag: element.text("twinETag")?.map(str::to_owned),
         twin: read_twin(&element)?,
     })

@@ -246,7 +246,7 @@ fn a_twin_write_keeps_tags_and_desired_and_ignores_the_mirror() {
 fn bulk_elements_are_read_with_their_other_names() {
     let body = br#"[{"id":"dev1","moduleId":null,"eTag":"x","importMode":"UpdateIfMatchETag",
         "twinETag":"y","tags":{"a":1},"properties":{"desired":{"b":2},"reported":{}},
-        "capabilities":{"iotEdge":true},"parentScopes":[]},{"id":"dev2"}]"#;
+        "capabilities":{"iotEdge":true},"parentScopes":[]},{"id":"dev2","etag":"z"}]"#;
     let elements = parse_bulk(body).expect("legal");
     let first = &elements[0];
     assert_eq!(first.mode, ImportMode::UpdateIfMatchEtag);
@@ -255,6 +255,7 @@ fn bulk_elements_are_read_with_their_other_names() {
     assert_eq!(first.twin.tags.as_ref().map(Json::to_string).as_deref(), Some(r#"{"a":1}"#));
     assert_eq!(first.twin.desired.as_ref().map(Json::to_string).as_deref(), Some(r#"{"b":2}"#));
     assert_eq!(elements[1].mode, ImportMode::CreateOrUpdate);
+    assert_eq!(elements[1].etag.as_deref(), Some("z"), "as `azure-iothub` of npm spells it");
 }
 
 #[test]

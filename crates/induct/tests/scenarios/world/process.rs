@@ -91,9 +91,10 @@ impl Server {
 
     /// Asks the server to stop, waits for its end, and returns all it wrote.
     pub(super) async fn stop(mut self) -> String {
-        let pid = self.child.id().expect("it runs").to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(asked.expect("kill runs").success());
+        // The shell's own `kill`: there need not be another one.
+        let kill = format!("kill -TERM {}", self.child.id().expect("it runs"));
+        let asked = Command::new("sh").args(["-c", &kill]).status().await;
+        assert!(asked.expect("the shell runs").success());
         let status = within("the end of the server", self.child.wait()).await.expect("its status");
         assert!(status.success(), "the server ended with {status}:\n{}", self.output());
         for reader in self.readers.drain(..) {
