@@ -11,6 +11,10 @@ use crate::{App, No};
 /// How many devices are read at a time.
 const CHUNK: usize = 500;
 
+/// How many times devices are read for one page. A query that matches few of many devices gets a
+/// short page, or an empty one, and where to go on.
+const MAX_CHUNKS: usize = 40;
+
 /// Where a query goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryCursor {
@@ -85,7 +89,14 @@ impl App {
             return Ok((found, None));
         }
         let allowed_now = allowed.map_or(limit, |n| limit.min(usize::try_from(n).unwrap_or(limit)));
+        let mut n_chunks = 0;
         while found.len() < allowed_now {
+            if n_chunks == MAX_CHUNKS {
+                let remaining = allowed.map(|n| n.saturating_sub(found.len() as u64));
+                let next = after.map(|after| QueryCursor { after, remaining });
+                return Ok((found, next));
+            }
+            n_chunks += 1;
             let page = self.store.list_devices(hub, after.as_deref(), CHUNK).await?;
             let more = page.next.is_some();
             for device in page.items {
@@ -122,7 +133,7 @@ impl App {
         after: &str,
     ) -> Result<bool, No<HubRefusal>> {
         let mut after = Some(after.to_owned());
-        loop {
+        for _ in 0..MAX_CHUNKS {
             let page = self.store.list_devices(hub, after.as_deref(), CHUNK).await?;
             if page.items.iter().any(|device| is_match(query, device)) {
                 return Ok(true);
@@ -132,6 +143,8 @@ impl App {
                 None => return Ok(false),
             }
         }
+        // There may be; the next page will tell.
+        Ok(true)
     }
 
     async fn count_matches(&self, hub: &HubName, query: &Query) -> Result<u64, No<HubRefusal>> {

@@ -81,14 +81,15 @@ impl ConnectionString {
 impl Show {
     async fn find(&self, config: &Config, for_people: bool) -> Result<Value, Failure> {
         let data = DataFolder::new(&config.data_folder);
-        let port = find_port(config, &data)?;
+        let names = Names::find(config, &data)?;
+        let port = names.port;
         let (host, scope, default_policy) = match &self.hub {
             None => {
-                let host = config.service.host_names.first().cloned().unwrap_or_default();
+                let host = names.service_hosts.first().cloned().unwrap_or_default();
                 (host, PolicyScope::Service, SERVICE_OWNER)
             }
             Some(wanted) => {
-                let hubs = config.hubs.iter().map(|hub| (hub.name.as_str(), hub.host.as_str()));
+                let hubs = names.hubs.iter().map(|(name, host)| (name.as_str(), host.as_str()));
                 let host = pick_hub(hubs, Some(wanted))?;
                 let scope = PolicyScope::Hub(HubName::parse(&host)?);
                 (host, scope, HUB_OWNER)
@@ -132,15 +133,35 @@ impl Show {
     }
 }
 
-/// The port that clients call: the running server's, or else the configured one.
-fn find_port(config: &Config, data: &DataFolder) -> Result<u16, Failure> {
-    let running = data.running().and_then(|listening| listening.https.first().copied());
-    let configured = config.listen.https.first().copied();
-    match running.or(configured).map(|address| address.port()) {
-        Some(0) | None => Err(Failure::new(
-            "The server chooses its port at its start, and none is running on this data folder. \
-             Start it with `induct serve`, then ask again.",
-        )),
-        Some(port) => Ok(port),
+/// What clients call the service and its hubs. A running server says so itself; its configuration
+/// may lie where this command does not look.
+struct Names {
+    port: u16,
+    service_hosts: Vec<String>,
+    /// Short names and host names.
+    hubs: Vec<(String, String)>,
+}
+
+impl Names {
+    fn find(config: &Config, data: &DataFolder) -> Result<Self, Failure> {
+        let (address, service_hosts, hubs) = match data.running() {
+            Some(listening) => (
+                listening.https.first().copied(),
+                listening.service_hosts,
+                listening.hubs.into_iter().map(|hub| (hub.name, hub.host)).collect(),
+            ),
+            None => (
+                config.listen.https.first().copied(),
+                config.service.host_names.clone(),
+                config.hubs.iter().map(|hub| (hub.name.clone(), hub.host.to_string())).collect(),
+            ),
+        };
+        match address.map(|address| address.port()) {
+            Some(0) | None => Err(Failure::new(
+                "The server chooses its port at its start, and none is running on this data \
+                 folder. Start it with `induct serve`, then ask again.",
+            )),
+            Some(port) => Ok(Self { port, service_hosts, hubs }),
+        }
     }
 }

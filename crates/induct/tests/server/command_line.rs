@@ -30,6 +30,25 @@ fn what_is_not_there_exits_with_3() {
     );
 }
 
+/// The command is told the data folder alone; what the server is called is in a configuration it
+/// does not look for.
+#[test]
+fn a_running_server_says_what_it_and_its_hubs_are_called() {
+    let home = Home::new();
+    let server = home.start_with(&[
+        ("INDUCT_SERVICE__HOST_NAMES", "dps.example.test"),
+        ("INDUCT_HUBS", "[{ name = \"east\", host = \"east.example.test\" }]"),
+    ]);
+    let shown = |more: &[&str]| {
+        let command = [&["connection-string", "show"], more].concat();
+        let json = home.run(&command).json();
+        json["connectionString"].as_str().expect("a text").to_owned()
+    };
+    assert!(shown(&[]).starts_with("HostName=dps.example.test:"));
+    assert!(shown(&["--hub", "east"]).starts_with("HostName=east.example.test:"));
+    server.stop();
+}
+
 #[test]
 fn the_configuration_is_shown_as_toml_json_or_a_table() {
     let home = Home::new();
