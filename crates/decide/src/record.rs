@@ -139,7 +139,7 @@ mod tests {
             registration_id,
             created: Timestamp::from_unix_secs(0),
             last_updated: Timestamp::from_unix_secs(0),
-            status: model::RegistrationStatus::Assigned,
+            status: RegistrationStatus::Assigned,
             assignment: None,
             failure: None,
             payload: None,

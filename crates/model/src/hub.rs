@@ -1,5 +1,7 @@
 //! Hubs and the device identities in their registries (H §2.4).
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use crate::{AllocationPolicy, DeviceId, HubName, SymmetricKeys, Timestamp, Twin, Version};
 
 /// A hub that devices can be assigned to.
@@ -64,6 +66,14 @@ pub struct DeviceIdentity {
     pub parent_scopes: Vec<String>,
     /// The store's version of the row; 0 for one that was never stored.
     pub version: Version,
+}
+
+impl DeviceIdentity {
+    /// The identity's etag: the base64 of its counter's decimal digits (H §2.4).
+    #[must_use]
+    pub fn etag(&self) -> String {
+        STANDARD.encode(self.etag_counter.to_string())
+    }
 }
 
 /// The operator's switch on a device identity.

@@ -1,5 +1,7 @@
 //! Twins: tags, desired and reported properties, with a stamp on every node (H §3).
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use crate::{Json, Timestamp, Version};
 
 /// A device's twin.
@@ -17,6 +19,14 @@ pub struct Twin {
     pub version_number: u64,
     /// The store's version of the row; 0 for one that was never stored.
     pub version: Version,
+}
+
+impl Twin {
+    /// The twin's etag: the base64 of its counter as eight big-endian bytes (H §3.1).
+    #[must_use]
+    pub fn etag(&self) -> String {
+        STANDARD.encode(self.etag_counter.to_be_bytes())
+    }
 }
 
 /// Desired or reported properties.

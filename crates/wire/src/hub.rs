@@ -16,13 +16,13 @@ use json::Limits;
 use model::{HubRefusal, Json, query::Select};
 
 pub use bulk::{BulkFailure, bulk_answer, mode_name, parse_bulk};
-pub use identity::{Answer, identity, identity_etag, parse_identity};
+pub use identity::{Answer, identity, parse_identity};
 pub use refusal::{
     BULK_ERROR_HEADER, BULK_FAILURE, ERROR_CODE_HEADER, HubErrorRow, envelope_a, envelope_b,
     error_row, fault_row,
 };
 pub use statistics::{count_row, device_statistics, page_top, purged, service_statistics};
-pub use twin::{parse_twin, twin, twin_etag};
+pub use twin::{parse_twin, twin};
 
 use crate::read::Malformed;
 

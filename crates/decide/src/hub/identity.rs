@@ -124,13 +124,6 @@ pub fn authentication(
     })
 }
 
-/// The identity's etag as it travels, without quotes: base64 of the counter's decimal digits
-/// (H §2.4).
-#[must_use]
-pub fn etag_text(identity: &DeviceIdentity) -> String {
-    STANDARD.encode(identity.etag_counter.to_string())
-}
-
 /// A new identity from a draft.
 pub(super) fn created(
     draft: &IdentityDraft,
@@ -205,7 +198,7 @@ pub(super) fn check_etag(
     match precondition {
         Precondition::None => Err(HubRefusal::EtagMissing),
         Precondition::Any => Ok(()),
-        Precondition::Tag(tag) if *tag == etag_text(identity) => Ok(()),
+        Precondition::Tag(tag) if *tag == identity.etag() => Ok(()),
         Precondition::Tag(tag) => Err(HubRefusal::IdentityEtag {
             existing: identity.etag_counter.to_string(),
             given: counter_in(tag),

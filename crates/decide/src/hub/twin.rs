@@ -3,7 +3,6 @@
 //! Notifications to connected devices, and how a twin looks on the wire, live elsewhere. The
 //! merge itself is in `section`, the limits are in `limits`.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{Device, HubRefusal, Json, Precondition, Timestamp, Twin, TwinDraft, TwinSection};
 
 mod limits;
@@ -125,13 +124,6 @@ pub fn patch_reported(twin: &Twin, patch: &Json, now: Timestamp) -> Result<Twin,
     Ok(twin)
 }
 
-/// The twin's etag as it travels, without quotes: base64 of the counter as 8 big-endian bytes
-/// (H §3.1).
-#[must_use]
-pub fn etag_text(twin: &Twin) -> String {
-    STANDARD.encode(twin.etag_counter.to_be_bytes())
-}
-
 /// A twin whose tags and desired properties are exactly these; absent and `null` mean empty.
 pub(super) fn overwritten(
     twin: &Twin,
@@ -159,7 +151,7 @@ pub(super) fn without_reported(mut twin: Twin, now: Timestamp) -> Twin {
 fn check_etag(existing: &Device, precondition: &Precondition) -> Result<(), HubRefusal> {
     match precondition {
         Precondition::None | Precondition::Any => Ok(()),
-        Precondition::Tag(tag) if *tag == etag_text(&existing.twin) => Ok(()),
+        Precondition::Tag(tag) if *tag == existing.twin.etag() => Ok(()),
         Precondition::Tag(_) => Err(HubRefusal::TwinEtag(existing.identity.device_id.to_string())),
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn get(call: &Call<'_>, hub: &HubName) -> Outcome {
 
 /// Identities, and nothing else of a hub, carry their etag in a header as well (H §2.1).
 fn identity(device: &Device, shown: api::Answer) -> Answer {
-    let etag = api::identity_etag(device.identity.etag_counter);
+    let etag = device.identity.etag();
     Answer::ok(&api::identity(&device.identity, shown)).with("etag", &format!("\"{etag}\""))
 }
 

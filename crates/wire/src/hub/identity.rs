@@ -1,6 +1,5 @@
 //! Device identities (H §2.4).
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     AuthenticationDraft, AuthenticationKind, BadKey, DeviceAuthentication, DeviceId,
     DeviceIdentity, DeviceStatus, HubRefusal, IdentityDraft, Json, SymmetricKey, Timestamp,
@@ -41,12 +40,6 @@ pub enum Answer {
 pub fn parse_identity(body: &[u8]) -> Result<IdentityDraft, HubRefusal> {
     let body = parse_body(body)?;
     Ok(read_identity(&Members::of(&body, "")?, "deviceId")?)
-}
-
-/// The identity's etag: base64 of its decimal counter (H §2.4), without quotes.
-#[must_use]
-pub fn identity_etag(etag_counter: u64) -> String {
-    STANDARD.encode(etag_counter.to_string())
 }
 
 /// Reads the identity part of an object whose device ID is called `id_name`.
@@ -112,7 +105,7 @@ pub fn identity(identity: &DeviceIdentity, answer: Answer) -> Json {
     let object = Object::new()
         .with("deviceId", identity.device_id.as_str())
         .with("generationId", identity.generation_id.as_str())
-        .with("etag", identity_etag(identity.etag_counter).as_str())
+        .with("etag", identity.etag().as_str())
         .with("connectionState", connection_state(identity.connected))
         .with("status", status_name(identity.status))
         .with_nullable("statusReason", identity.status_reason.as_deref())

@@ -1,10 +1,9 @@
 //! Twins as services see and write them (H §3.1 to §3.3).
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{Device, HubRefusal, Json, Metadata, Timestamp, TwinDraft, TwinSection};
 
 use super::{
-    identity::{connection_state, identity_etag, kind_name, scopes, status_name, thumbprints},
+    identity::{connection_state, kind_name, scopes, status_name, thumbprints},
     parse_body,
 };
 use crate::{
@@ -22,12 +21,6 @@ use crate::{
 pub fn parse_twin(body: &[u8]) -> Result<TwinDraft, HubRefusal> {
     let body = parse_body(body)?;
     Ok(read_twin(&Members::of(&body, "")?)?)
-}
-
-/// The twin's etag: base64 of its counter as 8 big-endian bytes (H §3.1), without quotes.
-#[must_use]
-pub fn twin_etag(etag_counter: u64) -> String {
-    STANDARD.encode(etag_counter.to_be_bytes())
 }
 
 pub(super) fn read_twin(body: &Members<'_>) -> Result<TwinDraft, Malformed> {
@@ -60,8 +53,8 @@ pub fn twin(device: &Device) -> Json {
     let tags = Some(&twin.tags).filter(|tags| !tags.is_empty_object()).cloned();
     let object = Object::new()
         .with("deviceId", identity.device_id.as_str())
-        .with("etag", twin_etag(twin.etag_counter).as_str())
-        .with("deviceEtag", identity_etag(identity.etag_counter).as_str())
+        .with("etag", twin.etag().as_str())
+        .with("deviceEtag", identity.etag().as_str())
         .with("status", status_name(identity.status))
         .with_some("statusReason", identity.status_reason.as_deref())
         .with("statusUpdateTime", moment(identity.status_updated).as_str())

@@ -2,7 +2,6 @@ use model::{DeviceStatus, IdentityDraft, TwinDraft};
 
 use super::*;
 use crate::hub::scene::{CREATED, LATER, dev1_with, draft, fresh, keys, sas, sections, stamps};
-use crate::hub::{identity::etag_text, twin};
 
 const MODES: [ImportMode; 9] = [
     ImportMode::Create,
@@ -63,8 +62,8 @@ fn check(
 #[test]
 fn modes_decide_by_the_table() {
     let device = existing();
-    let etag = etag_text(&device.identity);
-    let twin_etag = twin::etag_text(&device.twin);
+    let etag = device.identity.etag();
+    let twin_etag = device.twin.etag();
     let (created, updated) = (r#"put {"new":1}"#, r#"put {"old":1,"new":1}"#);
     let patched = r#"twin {"old":1,"new":1}"#;
     let (missing, stale) = ("DeviceNotFound", "PreconditionFailed");
@@ -113,7 +112,7 @@ fn a_device_created_with_twin_content_starts_as_recorded() {
     let Ok(BulkAction::Put(device)) = action else { panic!("{action:?}") };
     assert_eq!(device.identity.status, DeviceStatus::Disabled);
     assert_eq!(device.identity.authentication.keys, Some(keys(3)));
-    assert_eq!(twin::etag_text(&device.twin), "AAAAAAAAAAE=");
+    assert_eq!(device.twin.etag(), "AAAAAAAAAAE=");
     assert_eq!((device.twin.version_number, device.twin.desired.version_number), (2, 1));
     assert_eq!(stamps(&device.twin.desired.metadata), "-1(new:-1)");
 }

@@ -6,8 +6,6 @@ use std::borrow::Cow;
 use model::query::Path;
 use model::{AuthenticationKind, Device, DeviceStatus, Json, Metadata, Timestamp, TwinSection};
 
-use crate::hub::{identity, twin};
-
 /// 0001-01-01T00:00:00Z, what a moment that was never set looks like.
 const NEVER: Timestamp = Timestamp::from_ticks(-621_355_968_000_000_000);
 
@@ -61,8 +59,8 @@ pub(super) fn find<'a>(path: &Path, device: &'a Device) -> Option<Field<'a>> {
         )),
         "devicescope" => text(identity.device_scope.as_deref()?),
         "deviceid" => text(identity.device_id.as_str()),
-        "etag" => text(&twin::etag_text(twin)),
-        "deviceetag" => text(&identity::etag_text(identity)),
+        "etag" => text(&twin.etag()),
+        "deviceetag" => text(&identity.etag()),
         "status" => text(match identity.status {
             DeviceStatus::Enabled => "enabled",
             DeviceStatus::Disabled => "disabled",
