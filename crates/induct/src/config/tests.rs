@@ -10,7 +10,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
             .chain(variables)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
-        working_folder: PathBuf::from("/work"),
+        working_folder: PathBuf::from("/srv"),
     }
 }
 
@@ -184,7 +184,7 @@ fn paths_are_meant_from_the_file_and_in_variables_from_here() {
         "",
         &variables,
         files,
-        Some((PathBuf::from("/work/c.pem"), PathBuf::from("/work/k.pem"))),
+        Some((PathBuf::from("/srv/c.pem"), PathBuf::from("/srv/k.pem"))),
     );
 }
 
@@ -199,7 +199,7 @@ fn the_data_folder_is_where_somebody_says_or_where_it_belongs() {
     check("[data]\nfolder = 'd'\n", &variables, folder, "/var/lib/induct".to_owned());
     let given = Given { data: Some(PathBuf::from("here")), config: None };
     let loaded = parse("", None, &given, &environment(&variables)).expect("legal");
-    assert_eq!(loaded.config.data_folder, Path::new("/work/here"));
+    assert_eq!(loaded.config.data_folder, Path::new("/srv/here"));
 }
 
 #[test]
