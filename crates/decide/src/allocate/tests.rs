@@ -45,6 +45,28 @@ fn a_new_hub_takes_its_share_and_nothing_else_moves() {
 }
 
 #[test]
+fn geo_latency_is_hashed_because_all_hubs_tie() {
+    use crate::scenes::{World, draft, keys, request, token};
+    use model::AllocationPolicy::{GeoLatency, Hashed};
+    let hub_by = |policy, device: usize| {
+        let id = format!("device-{device}");
+        let mut world = World::default();
+        let mut enrolled = draft(keys(&name::key(1), &name::key(2)));
+        enrolled.allocation_policy = Some(policy);
+        world.enroll(&id, enrolled);
+        world.register(request(&id, token(&id, &name::key(1))));
+        world.records[&id].assignment.as_ref().expect("assigned").hub.clone()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for device in 0..12 {
+        let hub = hub_by(GeoLatency, device);
+        assert_eq!(hub, hub_by(Hashed, device));
+        seen.insert(hub);
+    }
+    assert_eq!(seen.len(), 2, "both hubs get devices");
+}
+
+#[test]
 fn no_weight_means_no_devices() {
     assert_eq!(place(1, &hubs(&[0, 0])), None);
     assert_eq!(place(1, &hubs(&[])), None);

@@ -73,15 +73,27 @@ impl ConnectionString {
         let Self::Show(show) = self;
         let config = context.load_config(&show.place)?;
         let for_people = context.global.output == Some(Output::Table);
-        let answer = context.block_on(show.find(&config, for_people))?;
+        let names = Names::find(&config, &DataFolder::new(&config.data_folder))?;
+        let answer = context.block_on(show.find(&config, &names, for_people))?;
+        if names.port != 443 {
+            context.note(&format!(
+                "Port {} is for this command line and your own clients. The vendor's SDKs call \
+                 port 443 and nothing else; see “With the vendor's SDKs” in the README.",
+                names.port
+            ));
+        }
         Ok(context.printer().print(&answer)?)
     }
 }
 
 impl Show {
-    async fn find(&self, config: &Config, for_people: bool) -> Result<Value, Failure> {
+    async fn find(
+        &self,
+        config: &Config,
+        names: &Names,
+        for_people: bool,
+    ) -> Result<Value, Failure> {
         let data = DataFolder::new(&config.data_folder);
-        let names = Names::find(config, &data)?;
         let port = names.port;
         let (host, scope, default_policy) = match &self.hub {
             None => {

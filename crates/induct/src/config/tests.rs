@@ -180,12 +180,7 @@ fn paths_are_meant_from_the_file_and_in_variables_from_here() {
     let expected = (PathBuf::from("/etc/induct/server.pem"), PathBuf::from("/keys/server.key"));
     check(text, &[], files, Some(expected));
     let variables = [("INDUCT_TLS__CERTIFICATE", "c.pem"), ("INDUCT_TLS__KEY", "k.pem")];
-    check(
-        "",
-        &variables,
-        files,
-        Some((PathBuf::from("/srv/c.pem"), PathBuf::from("/srv/k.pem"))),
-    );
+    check("", &variables, files, Some((PathBuf::from("/srv/c.pem"), PathBuf::from("/srv/k.pem"))));
 }
 
 #[test]

@@ -92,3 +92,34 @@ async fn a_hub_that_is_added_takes_only_its_own_share_of_the_devices() {
     // A third is 20.
     assert!((10..=30).contains(&n_moved), "{n_moved} of {N_DEVICES} moved");
 }
+
+#[tokio::test]
+async fn the_services_policy_holds_where_an_enrollment_names_none() {
+    let scene = Scene::with_hubs(&HUBS[..2]).service("allocation_policy = \"static\"");
+    let world = scene.start().await;
+    let keys = world.service().create(&group("line-7"), &group_by_key("line-7")).await;
+    let device = Device::of_group("press-1", primary_key(&keys));
+    let failed = device.register(&world).await.failed();
+    assert_eq!(failed["errorCode"], 400_208, "static, and no hub is named: {failed}");
+    let own = with(group_by_key("line-8"), "allocationPolicy", json!("hashed"));
+    let keys = world.service().create(&group("line-8"), &own).await;
+    Device::of_group("press-2", primary_key(&keys)).register(&world).await.assigned();
+}
+
+#[tokio::test]
+async fn a_webhook_is_refused_with_a_clear_text_that_operator_and_device_see() {
+    let world = Scene::new().start().await;
+    let custom = with(group_by_key("line-7"), "allocationPolicy", json!("custom"));
+    let hook = json!({"webhookUrl": "https://hook.example.test/", "apiVersion": "2021-10-01"});
+    let custom = with(custom, "customAllocationDefinition", hook);
+    let keys = world.service().create(&group("line-7"), &custom).await;
+    let device = Device::of_group("press-1", primary_key(&keys));
+    let failed = device.register(&world).await.failed();
+    assert_eq!(failed["errorCode"], 400_207);
+    let text = failed["errorMessage"].as_str().expect("a text");
+    assert!(text.starts_with("Custom allocation failed"), "{text}");
+    assert!(text.contains("Choose hashed, geoLatency or static"), "{text}");
+    let record = world.service().get("/registrations/press-1").await;
+    assert_eq!((&record["status"], &record["errorCode"]), (&json!("failed"), &json!(400_207)));
+    assert_eq!(record["errorMessage"], failed["errorMessage"]);
+}

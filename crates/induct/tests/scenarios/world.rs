@@ -54,6 +54,7 @@ pub(crate) fn now_unix_secs() -> i64 {
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
     hubs: Vec<String>,
+    service: String,
     listen: String,
     limits: String,
     log_level: &'static str,
@@ -69,6 +70,7 @@ impl Scene {
     pub(crate) fn with_hubs(hubs: &[&str]) -> Self {
         let blank = Self {
             hubs: Vec::new(),
+            service: String::new(),
             listen: String::new(),
             limits: String::new(),
             log_level: "debug",
@@ -79,6 +81,12 @@ impl Scene {
     /// Another hub, with more settings of its section, as TOML.
     pub(crate) fn hub(mut self, host: &str, more: &str) -> Self {
         self.hubs.push(format!("[[hubs]]\nhost = \"{host}\"\n{more}\n"));
+        self
+    }
+
+    /// More settings of `[service]`, as TOML.
+    pub(crate) fn service(mut self, more: &str) -> Self {
+        self.service = more.to_owned();
         self
     }
 
@@ -110,9 +118,9 @@ impl Scene {
     }
 
     fn text(&self) -> String {
-        let Self { hubs, listen, limits, log_level } = self;
+        let Self { hubs, service, listen, limits, log_level } = self;
         format!(
-            "[service]\nhost_names = [\"{SERVICE}\"]\n\
+            "[service]\nhost_names = [\"{SERVICE}\"]\n{service}\n\
              [listen]\nhttps = [\"127.0.0.1:0\"]\n{listen}\n\
              [limits]\n{limits}\n\
              [log]\nlevel = \"{log_level}\"\n{}",

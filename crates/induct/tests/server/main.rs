@@ -15,4 +15,5 @@ mod demo;
 mod first_start;
 mod harness;
 mod kill;
+mod readme;
 mod start_and_stop;

@@ -185,4 +185,13 @@ impl Answer {
             other => panic!("expected an assignment: {other:?}"),
         }
     }
+
+    /// The registration state of a device that could not be given a hub.
+    #[track_caller]
+    pub(crate) fn failed(self) -> Value {
+        match self {
+            Self::Settled(state) if state["status"] == "failed" => state,
+            other => panic!("expected a failure: {other:?}"),
+        }
+    }
 }
