@@ -81,6 +81,14 @@ impl App {
         self.clock.now()
     }
 
+    /// Whether the store answers: a read as small as any.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn check_health(&self) -> Result<(), StoreFault> {
+        self.store.instance_setting(first_start::ID_SCOPE_SETTING).await.map(drop)
+    }
+
     /// A tracking ID for a request: a random GUID.
     #[must_use]
     pub fn tracking_id(&self) -> String {

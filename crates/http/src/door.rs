@@ -4,15 +4,15 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use app::App;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, Request, Response, Uri, header, request::Parts};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, request::Parts};
+use http_body_util::Full;
 use hyper::{body::Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use model::{CertificateDer, HubName, RegistrationId, Timestamp};
@@ -22,19 +22,16 @@ use tracing::{debug, error, info};
 use wire::RequestFault;
 
 use crate::answer::Answer;
+use crate::body::{Received, Room};
 use crate::call::{Call, Peer};
 use crate::errors;
-use crate::routes::{self, Action, Found, Route, Site};
+use crate::routes::{self, Action, DeviceAction, Found, Route, Site};
 use crate::watchdog::{Watchdog, Watched};
 use crate::{HttpSettings, device, hub, operator};
 
 /// The longest path and query we look at, in bytes. An id has at most 128, encoded three times as
 /// many.
 const MAX_URI_BYTES: usize = 8 * 1024;
-/// How much of a body beyond the limit is read and forgotten.
-const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
-/// How long a client may pause while its body is read and forgotten.
-const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How much of a caller's text a log line holds.
 const MAX_LOGGED_CHARS: usize = 512;
 /// How long a connection that is to end may take to say goodbye.
@@ -45,6 +42,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub struct HttpDoor {
     app: App,
     settings: Arc<HttpSettings>,
+    room: Arc<Room>,
 }
 
 impl fmt::Debug for HttpDoor {
@@ -57,7 +55,14 @@ impl HttpDoor {
     /// A door to these use cases.
     #[must_use]
     pub fn new(app: App, settings: HttpSettings) -> Self {
-        Self { app, settings: Arc::new(settings) }
+        let room = Arc::new(Room::new(&settings));
+        Self { app, settings: Arc::new(settings), room }
+    }
+
+    /// The room for bodies.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Answers the requests of one connection, one after the other, until either side ends it, a
@@ -130,37 +135,10 @@ impl HttpDoor {
     {
         let started = self.app.now();
         let (head, body) = request.into_parts();
-        let body = self.read(body).await;
-        self.respond(&head, body, peer, started).await
-    }
-
-    /// Reads a body, as far as the limits go. What is declared too large is not read at all.
-    async fn read<B>(&self, body: B) -> Result<Bytes, RequestFault>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let limit = self.settings.max_body_bytes;
-        let too_large = RequestFault::TooLarge { limit };
-        let mut body = pin!(body);
-        let whole = async {
-            if body.size_hint().lower() <= limit as u64 {
-                let read = Limited::new(body.as_mut(), limit).collect().await;
-                match read {
-                    Err(error) if error.is::<LengthLimitError>() => {}
-                    read => return read.map(Some),
-                }
-            }
-            discard(body).await;
-            Ok(None)
-        };
-        match timeout(self.settings.request_timeout, whole).await {
-            Err(_) => Err(RequestFault::Timeout),
-            Ok(Ok(Some(body))) => Ok(body.to_bytes()),
-            Ok(Ok(None)) => Err(too_large),
-            // The connection broke or the chunks are malformed; nobody may read the answer.
-            Ok(Err(_)) => Err(RequestFault::Timeout),
-        }
+        let aim = Aim::of(&head, &self.app);
+        // Whom it is for comes first: what nobody will look at is not kept.
+        let body = self.room.receive(body, aim.wanted_bytes(&head, &self.settings)).await;
+        self.respond(&head, aim, body, peer, started).await
     }
 
     /// Answers one request whose body is there. Never fails: every trouble is an answer.
@@ -172,53 +150,55 @@ impl HttpDoor {
             true => Err(RequestFault::TooLarge { limit }),
             false => Ok(body),
         };
-        self.respond(&head, body, peer, started).await
+        let aim = Aim::of(&head, &self.app);
+        self.respond(&head, aim, Received::of(body), peer, started).await
     }
 
     async fn respond(
         &self,
         head: &Parts,
-        body: Result<Bytes, RequestFault>,
+        aim: Aim<'_>,
+        received: Received,
         peer: &Peer,
         started: Timestamp,
     ) -> Response<Full<Bytes>> {
         let tracking_id = self.app.tracking_id();
-        let host = host_of(&head.uri, &head.headers);
-        let segments = routes::segments(head.uri.path());
+        let Aim { host, hub, site, segments, place } = aim;
         let mut call = Call {
             app: &self.app,
             settings: &self.settings,
             peer,
             host,
-            segments: segments.as_deref().unwrap_or_default(),
+            segments: &segments,
             params: &[],
             query: head.uri.query().unwrap_or_default(),
             headers: &head.headers,
-            body: &body,
+            body: &received.body,
             tracking_id: &tracking_id,
             now: started,
         };
-        let hub = self.app.find_hub(host);
-        let site = if hub.is_some() { Site::Hub } else { Site::Service };
-        let is_too_long = head.uri.path().len() + call.query.len() > MAX_URI_BYTES;
-        let (template, answer) = if is_too_long {
-            ("(too long)", errors::uri_too_long(&call, site))
-        } else if segments.is_err() {
-            ("(illegal)", errors::request_fault(&call, site, RequestFault::BadPath))
-        } else {
-            match routes::find(site, &head.method, call.segments) {
-                Found::Route(route, params) => {
-                    call.params = &params;
-                    (route.template, self.answer(&call, route, hub.as_ref()).await)
-                }
-                Found::OtherMethods(allowed) => {
-                    ("(other method)", errors::other_methods(&call, site, &allowed))
-                }
-                Found::OnOtherSite => ("(other host)", errors::on_other_site(&call, site)),
-                Found::Nothing => {
-                    ("(none)", errors::request_fault(&call, site, RequestFault::UnknownRoute))
-                }
+        let (template, answer) = match place {
+            Place::TooLong => ("(too long)", errors::uri_too_long(&call, site)),
+            Place::Illegal => {
+                ("(illegal)", errors::request_fault(&call, site, RequestFault::BadPath))
             }
+            Place::Legal(Found::Route(route, params)) => {
+                call.params = &params;
+                (route.template, self.answer(&call, route, hub.as_ref()).await)
+            }
+            Place::Legal(Found::OtherMethods(allowed)) => {
+                ("(other method)", errors::other_methods(&call, site, &allowed))
+            }
+            Place::Legal(Found::OnOtherSite) => {
+                ("(other host)", errors::on_other_site(&call, site))
+            }
+            Place::Legal(Found::Nothing) => {
+                ("(none)", errors::request_fault(&call, site, RequestFault::UnknownRoute))
+            }
+        };
+        let answer = match received.is_unread() {
+            true => answer.with("connection", "close"),
+            false => answer,
         };
         self.tell(head, template, host, &answer, peer, &tracking_id, started);
         answer.into_response(&tracking_id)
@@ -229,7 +209,7 @@ impl HttpDoor {
         let site = if hub.is_some() { Site::Hub } else { Site::Service };
         let answering = async {
             match (route.action, hub) {
-                (Action::Health, _) => health(),
+                (Action::Health, _) => health(call).await,
                 (Action::Device(action), _) => device::answer(call, action).await,
                 (Action::Operator(action), _) => operator::answer(call, action, route).await,
                 (Action::Hub(action), Some(hub)) => hub::answer(call, action, route, hub).await,
@@ -300,24 +280,83 @@ async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
     drop(shutdown.wait_for(|stop| *stop).await);
 }
 
-fn health() -> Answer {
-    Answer::ok(&model::Json::Object(vec![("status".to_owned(), "ok".into())]))
+/// What a request's head says it is for.
+struct Aim<'h> {
+    host: &'h str,
+    /// The hub that has this host name.
+    hub: Option<HubName>,
+    site: Site,
+    /// The path's segments, decoded; none of a path that is not [`Place::Legal`].
+    segments: Vec<String>,
+    place: Place,
 }
 
-/// Reads the rest of a body that is too large and forgets it, so that a client that writes all of
-/// it before it reads sees the answer (RFC 9112 §9.6). One that is larger than that, said or
-/// found, stays unread.
-async fn discard<B: Body>(mut body: Pin<&mut B>) {
-    let mut left = MAX_DISCARDED_BYTES;
-    if body.size_hint().lower() > left as u64 {
-        return;
+/// What is at a path.
+enum Place {
+    /// Nobody looks at a path of that length.
+    TooLong,
+    /// It cannot be decoded.
+    Illegal,
+    /// Perhaps an endpoint.
+    Legal(Found),
+}
+
+impl<'h> Aim<'h> {
+    fn of(head: &'h Parts, app: &App) -> Self {
+        let host = host_of(&head.uri, &head.headers);
+        let hub = app.find_hub(host);
+        let site = if hub.is_some() { Site::Hub } else { Site::Service };
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let (segments, place) = match routes::segments(path) {
+            _ if path.len() + query.len() > MAX_URI_BYTES => (Vec::new(), Place::TooLong),
+            Err(_) => (Vec::new(), Place::Illegal),
+            Ok(segments) => {
+                let found = routes::find(site, &head.method, &segments);
+                (segments, Place::Legal(found))
+            }
+        };
+        Self { host, hub, site, segments, place }
     }
-    // A client that pauses is waiting for the answer.
-    while let Ok(Some(Ok(frame))) = timeout(MAX_PAUSE, body.frame()).await {
-        let n_bytes = frame.data_ref().map_or(0, bytes::Buf::remaining);
-        match left.checked_sub(n_bytes) {
-            Some(rest) => left = rest,
-            None => return,
+
+    /// How much of the body somebody will look at, in bytes.
+    fn wanted_bytes(&self, head: &Parts, settings: &HttpSettings) -> usize {
+        let Place::Legal(Found::Route(route, _)) = &self.place else { return 0 };
+        let of_endpoint = match route.action {
+            Action::Health | Action::Device(DeviceAction::OperationStatus) => 0,
+            // One byte more says that it is too large.
+            Action::Device(DeviceAction::Register | DeviceAction::RegistrationStatus) => {
+                wire::device::MAX_BODY_BYTES + 1
+            }
+            // No endpoint of theirs takes a body with these.
+            Action::Operator(_) | Action::Hub(_)
+                if matches!(head.method, Method::GET | Method::DELETE) =>
+            {
+                0
+            }
+            // Who shows no token is refused before anybody looks at the body.
+            Action::Operator(_) | Action::Hub(_) if !shows_token(&head.headers) => 0,
+            Action::Operator(_) | Action::Hub(_) => settings.max_body_bytes,
+        };
+        of_endpoint.min(settings.max_body_bytes)
+    }
+}
+
+/// Whether there is a token, good or bad.
+fn shows_token(headers: &HeaderMap) -> bool {
+    let text = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    text.is_some_and(|text| wire::sas::parse(text).is_ok())
+}
+
+/// Whether we can do our work: the storage answers.
+async fn health(call: &Call<'_>) -> Answer {
+    let status = |text: &str| model::Json::Object(vec![("status".to_owned(), text.into())]);
+    match call.app.check_health().await {
+        Ok(()) => Answer::ok(&status("ok")),
+        Err(fault) => {
+            errors::log_fault(call, &fault);
+            let code = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+            let reason = "the storage does not answer".to_owned();
+            Answer::error(code, &status("failing"), String::new(), reason)
         }
     }
 }

@@ -173,6 +173,12 @@ fn row_answer(call: &Call<'_>, row: &ErrorRow, reason: String) -> Answer {
 
 /// Says what broke, with every cause, to the log, and nothing but the tracking ID to the caller.
 fn our_fault(call: &Call<'_>, site: Site, fault: &(dyn Error + Send + Sync + 'static)) -> Answer {
+    log_fault(call, fault);
+    request_fault(call, site, RequestFault::Internal)
+}
+
+/// Says what broke, with every cause, to the log.
+pub(crate) fn log_fault(call: &Call<'_>, fault: &(dyn Error + Send + Sync + 'static)) {
     let mut chain = fault.to_string();
     let mut cause = fault.source();
     while let Some(error) = cause {
@@ -181,5 +187,4 @@ fn our_fault(call: &Call<'_>, site: Site, fault: &(dyn Error + Send + Sync + 'st
         cause = error.source();
     }
     error!(tracking_id = call.tracking_id, error = %chain, "a request failed by our fault: {chain}");
-    request_fault(call, site, RequestFault::Internal)
 }

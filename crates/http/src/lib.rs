@@ -13,6 +13,7 @@
 pub mod routes;
 
 mod answer;
+mod body;
 mod call;
 mod device;
 mod door;

@@ -8,6 +8,12 @@ pub struct HttpSettings {
     /// The largest request body read, in bytes. Default: 1 MiB. (A register request may have
     /// less: `wire` says how much.)
     pub max_body_bytes: usize,
+    /// How many bytes of request bodies are held at once, of all connections together; bodies of
+    /// up to 4 KiB do not count. A request waits for room no longer than [`request_timeout`], its
+    /// body's arrival included, and is then answered with 503. Default: 64 MiB.
+    ///
+    /// [`request_timeout`]: Self::request_timeout
+    pub max_body_bytes_in_flight: usize,
     /// How long a request's head may take from its first byte to its last. Default: 10 seconds.
     pub header_read_timeout: Duration,
     /// How long a connection may wait between requests, and how long an answer may take to be
@@ -34,6 +40,7 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             max_body_bytes: 1024 * 1024,
+            max_body_bytes_in_flight: 64 * 1024 * 1024,
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(180),
             request_timeout: Duration::from_secs(30),

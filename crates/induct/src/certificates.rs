@@ -16,7 +16,9 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, TlsFiles},
-    data_folder::{DataFolder, private_folder, write_file},
+    data_folder::{
+        DESCRIPTORS_REMEDY, DataFolder, is_out_of_descriptors, private_folder, rename, write_file,
+    },
 };
 
 /// The server's certificate, and how it is kept up to date.
@@ -47,7 +49,15 @@ pub enum CertificatesError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// A file of the own CA cannot be read or written.
-    #[error("cannot {doing} {}; check who owns the data folder", path.display())]
+    #[error(
+        "cannot {doing} {}; {}",
+        path.display(),
+        if is_out_of_descriptors(source) {
+            DESCRIPTORS_REMEDY
+        } else {
+            "check who owns the data folder"
+        }
+    )]
     File {
         /// What was done.
         doing: &'static str,
@@ -160,14 +170,23 @@ impl Own {
             let path = beside.join(name);
             write_file(&path, text.as_bytes()).map_err(|e| file_error("write", &path, e))?;
         }
-        fs::rename(&beside, &self.folder).map_err(|e| file_error("make", &self.folder, e))?;
+        rename(&beside, &self.folder).map_err(|e| file_error("make", &self.folder, e))?;
         Ok(true)
     }
 
     /// Issues the certificates anew that do not serve for all names or not for long.
     fn renew_if_due(&self, now: Timestamp) -> Result<(), CertificatesError> {
         for kind in [Kind::P256, Kind::Rsa] {
-            let chain = fs::read_to_string(self.file(kind.chain())).unwrap_or_default();
+            let path = self.file(kind.chain());
+            let chain = match fs::read_to_string(&path) {
+                Ok(chain) => chain,
+                // It may be as good as ever.
+                Err(error) if is_out_of_descriptors(&error) => {
+                    return Err(file_error("read", &path, error));
+                }
+                // Whatever stands there is no certificate.
+                Err(_) => String::new(),
+            };
             if !authority::covers(&chain, &self.names, now.unix_secs()) {
                 self.issue(kind, now)?;
             }

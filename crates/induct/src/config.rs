@@ -80,6 +80,8 @@ pub struct Listen {
     pub max_header_bytes: usize,
     /// The largest body of a request, in bytes.
     pub max_body_bytes: usize,
+    /// The most bytes of bodies held at once, of all requests together.
+    pub max_body_bytes_in_flight: usize,
     /// How long open requests may go on when the server stops.
     pub shutdown_grace: Duration,
 }

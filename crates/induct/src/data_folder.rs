@@ -81,9 +81,13 @@ pub struct ServeLock {
 pub enum DataFolderError {
     /// It cannot be made or written to.
     #[error(
-        "cannot write to the data folder {}; check who owns it, or choose another one with \
-         `--data FOLDER`",
-        path.display()
+        "cannot write to the data folder {}; {}",
+        path.display(),
+        if is_out_of_descriptors(source) {
+            DESCRIPTORS_REMEDY
+        } else {
+            "check who owns it, or choose another one with `--data FOLDER`"
+        }
     )]
     Unwritable {
         /// The file or folder.
@@ -250,7 +254,7 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Writes a file for its owner only, durably and in one step: whoever reads it sees the old text
-/// or the new one.
+/// or the new one, also after a power failure.
 pub(crate) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
@@ -260,7 +264,39 @@ pub(crate) fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = private(&mut options).open(&beside)?;
     file.write_all(content)?;
     file.sync_all()?;
-    fs::rename(&beside, path)
+    rename(&beside, path)
+}
+
+/// Renames durably: the entry in the folder is on the disk as well.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    // Elsewhere a folder cannot be opened, and renames are journaled.
+    #[cfg(unix)]
+    if let Some(folder) = to.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// What to do when there are no file descriptors left.
+pub(crate) const DESCRIPTORS_REMEDY: &str = "the process has too many files and connections \
+     open: raise its limit (`ulimit -n`, or `LimitNOFILE=` of its systemd unit), or lower `listen.max_connections`";
+
+/// Whether the process, or the whole machine, has no file descriptors left. That says nothing
+/// about the file.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let number = error.raw_os_error();
+        [Errno::MFILE, Errno::NFILE].iter().any(|errno| number == Some(errno.raw_os_error()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
+    }
 }
 
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {

@@ -1,6 +1,7 @@
 //! A whole server, from a checked configuration to a clean stop.
 
 mod announce;
+mod descriptors;
 mod signals;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use store_sqlite::{OpenError, SqliteStore};
 use thiserror::Error;
 use tokio::{
     sync::watch,
-    task::{JoinHandle, spawn_blocking},
+    task::{JoinError, JoinHandle, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{error, info, warn};
@@ -51,7 +52,8 @@ pub struct Server {
     pub made_ca: bool,
     data: DataFolder,
     stop: watch::Sender<bool>,
-    doors: JoinHandle<()>,
+    /// Gone once it is known how they ended.
+    doors: Option<JoinHandle<()>>,
     chores: JoinHandle<()>,
     store: StoreHandle,
     _lock: ServeLock,
@@ -107,6 +109,18 @@ pub enum StartError {
     },
 }
 
+/// The doors closed while nobody had asked for it. Only a bug makes them do that.
+#[derive(Debug, Error)]
+#[error(
+    "the server no longer accepts connections, though nobody asked it to stop; this is a bug of \
+     Induct, and the log says where. Start the server again; nothing acknowledged is lost"
+)]
+pub struct DoorsEnded {
+    /// The panic, if it was one.
+    #[source]
+    cause: Option<JoinError>,
+}
+
 fn reason(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "another program listens there",
@@ -154,8 +168,8 @@ impl Server {
 
         let app = wiring::app(config, started.id_scope.clone(), Arc::new(store.clone()));
         let door = HttpDoor::new(app, wiring::http_settings(config));
-        let listener =
-            Listener::bind(wiring::listen_settings(config), certificates.server()).await?;
+        let settings = descriptors::fit(wiring::listen_settings(config), config);
+        let listener = Listener::bind(settings, certificates.server()).await?;
         let listening = Listening {
             pid: std::process::id(),
             https: listener.local_addresses(),
@@ -188,7 +202,7 @@ impl Server {
             made_ca,
             data,
             stop,
-            doors,
+            doors: Some(doors),
             chores,
             store: StoreHandle(store),
             _lock: lock,
@@ -208,12 +222,33 @@ impl Server {
         &self.data
     }
 
+    /// Waits until the doors end though nobody asked them to: for ever, unless there is a bug.
+    /// Nothing is lost when this is dropped halfway.
+    pub async fn doors_ended(&mut self) -> DoorsEnded {
+        let cause = match &mut self.doors {
+            Some(doors) => doors.await.err(),
+            None => None,
+        };
+        self.doors = None;
+        DoorsEnded { cause }
+    }
+
+    /// As if accepting had a bug.
+    #[cfg(test)]
+    pub(crate) fn break_doors(&self) {
+        if let Some(doors) = &self.doors {
+            doors.abort();
+        }
+    }
+
     /// Stops accepting, lets open requests finish within the configured grace, and closes the
     /// store.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         self.data.retract();
-        if let Err(broken) = self.doors.await {
+        if let Some(doors) = self.doors
+            && let Err(broken) = doors.await
+        {
             error!(error = %broken, "the doors did not stop cleanly: {broken}");
         }
         // The chores watch the same signal.

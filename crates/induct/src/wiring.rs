@@ -103,6 +103,7 @@ pub fn http_settings(config: &Config) -> HttpSettings {
     let listen = &config.listen;
     HttpSettings {
         max_body_bytes: listen.max_body_bytes,
+        max_body_bytes_in_flight: listen.max_body_bytes_in_flight,
         header_read_timeout: listen.header_timeout,
         idle_timeout: listen.idle_timeout,
         request_timeout: listen.request_timeout,

@@ -66,10 +66,8 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Json, BadJson> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadJson {
     /// The text is longer than the limit.
-    #[error("the JSON text has {bytes} bytes, at most {limit} are read")]
+    #[error("the JSON text has more than {limit} bytes")]
     TooLarge {
-        /// Its length.
-        bytes: usize,
         /// The limit.
         limit: usize,
     },

@@ -11,7 +11,7 @@ const INDEXED_FROM: usize = 16;
 
 pub(crate) fn parse(bytes: &[u8], limits: Limits) -> Result<Json, BadJson> {
     if bytes.len() > limits.max_bytes {
-        return Err(BadJson::TooLarge { bytes: bytes.len(), limit: limits.max_bytes });
+        return Err(BadJson::TooLarge { limit: limits.max_bytes });
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|error| BadJson::NotUtf8 { offset: error.valid_up_to() })?;

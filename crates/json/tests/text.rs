@@ -110,7 +110,7 @@ fn a_depth_bomb_is_refused_at_its_first_level_too_many() {
 fn length_and_number_of_values_are_bounded() {
     let limits = Limits { max_bytes: 8, max_depth: 1, max_values: 3 };
     assert_eq!(limits.parse(b"[1,2,3]"), Err(BadJson::TooManyValues { limit: 3 }));
-    assert_eq!(limits.parse(b"[1,2]    "), Err(BadJson::TooLarge { bytes: 9, limit: 8 }));
+    assert_eq!(limits.parse(b"[1,2]    "), Err(BadJson::TooLarge { limit: 8 }));
     assert!(limits.parse(b"[1,2]   ").is_ok());
     assert!(limits.parse(b"[[]]").is_err());
 }

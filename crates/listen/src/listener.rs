@@ -153,22 +153,43 @@ impl Listener {
     /// After shutdown the sockets close at once; open connections may finish until the grace period
     /// ends, and are then cut. `serve` should watch the same signal, or idle connections use up the
     /// whole grace period. Dropping the future cuts everything at once.
+    ///
+    /// # Panics
+    /// When accepting itself panics, which is a bug: a server that goes on without one of its
+    /// addresses would only look alive. A panic in `serve` ends no more than its connection.
     pub async fn run<F, Fut>(self, serve: F, shutdown: watch::Receiver<bool>)
     where
         F: Fn(Connection) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let mut loops = JoinSet::new();
-        for (socket, address) in self.sockets {
-            let (porch, serve, shutdown) =
-                (Arc::clone(&self.porch), serve.clone(), shutdown.clone());
-            loops.spawn(async move {
-                accept_loop(socket, porch, serve, shutdown).await;
-                debug!(listen.address = %address, "stopped listening on {address}");
-            });
-        }
-        while let Some(ended) = loops.join_next().await {
-            report(ended);
+        run_loops(self.sockets, self.porch, serve, shutdown).await;
+    }
+}
+
+/// Runs an accept loop for each source, until all have ended or one has panicked.
+async fn run_loops<S, F, Fut>(
+    sources: Vec<(S, SocketAddr)>,
+    porch: Arc<Porch>,
+    serve: F,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: Source,
+    F: Fn(Connection) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut loops = JoinSet::new();
+    for (source, address) in sources {
+        let (porch, serve, shutdown) = (Arc::clone(&porch), serve.clone(), shutdown.clone());
+        loops.spawn(async move {
+            accept_loop(source, porch, serve, shutdown).await;
+            debug!(listen.address = %address, "stopped listening on {address}");
+        });
+    }
+    while let Some(ended) = loops.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

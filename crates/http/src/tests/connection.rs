@@ -9,8 +9,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::scene::{peer, scene};
+use crate::HttpDoor;
 
-const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: dps.example.test\r\n\r\n";
+/// A request that is answered without the storage, whose threads tokio's time does not wait for.
+const ASK: &str = "GET /nothing HTTP/1.1\r\nHost: dps.example.test\r\n\r\n";
 
 struct Line {
     client: DuplexStream,
@@ -19,7 +21,10 @@ struct Line {
 }
 
 async fn connect() -> Line {
-    let door = scene().await.door;
+    connect_to(scene().await.door)
+}
+
+fn connect_to(door: HttpDoor) -> Line {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let (shutdown, stop) = watch::channel(false);
     let server =
@@ -64,8 +69,8 @@ async fn check(request: impl AsRef<[u8]>, status: u16, ends: bool) {
     if ends {
         line.hear_out().await;
     } else {
-        line.say(HEALTH).await;
-        assert!(line.hear().await.starts_with("http/1.1 200 "));
+        line.say(ASK).await;
+        assert!(line.hear().await.starts_with("http/1.1 404 "));
     }
 }
 
@@ -73,8 +78,8 @@ async fn check(request: impl AsRef<[u8]>, status: u16, ends: bool) {
 async fn a_connection_outlasts_the_pause_between_polls() {
     let mut line = connect().await;
     for _ in 0..3 {
-        line.say(HEALTH).await;
-        assert!(line.hear().await.starts_with("http/1.1 200 "));
+        line.say(ASK).await;
+        assert!(line.hear().await.starts_with("http/1.1 404 "));
         sleep(Duration::from_secs(150)).await;
     }
     let (rest, waited) = line.hear_out().await;
@@ -92,10 +97,10 @@ async fn who_says_nothing_is_cut_soon() {
 #[tokio::test(start_paused = true)]
 async fn who_drips_a_head_is_cut() {
     let mut line = connect().await;
-    line.say(HEALTH).await;
+    line.say(ASK).await;
     line.hear().await;
     let from = Instant::now();
-    for byte in HEALTH.bytes() {
+    for byte in ASK.bytes() {
         if line.client.write_all(&[byte]).await.is_err() {
             break;
         }
@@ -155,8 +160,8 @@ async fn a_body_that_is_too_large_is_read_to_its_end_before_the_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn heads_are_bounded_in_length_and_number() {
-    let with = |headers: &str| format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
-    check(with(&"X: y\r\n".repeat(60)), 200, false).await;
+    let with = |headers: &str| format!("GET /nothing HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    check(with(&"X: y\r\n".repeat(60)), 404, false).await;
     check(with(&"X: y\r\n".repeat(64)), 431, true).await;
     check(with(&format!("X: {}\r\n", "y".repeat(33 * 1024))), 431, true).await;
     check(format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(8 * 1024)), 414, false).await;
@@ -171,20 +176,20 @@ async fn heads_are_bounded_in_length_and_number() {
 #[tokio::test(start_paused = true)]
 async fn requests_may_be_pipelined_chunked_and_with_unread_bodies() {
     let mut line = connect().await;
-    line.say(format!("{HEALTH}{HEALTH}")).await;
+    line.say(format!("{ASK}{ASK}")).await;
     for _ in 0..2 {
-        assert!(line.hear().await.ends_with(r#"{"status":"ok"}"#));
+        assert!(line.hear().await.contains(r#""errorCode":404000"#));
     }
-    line.say("GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n").await;
-    assert!(line.hear().await.starts_with("http/1.1 200 "));
+    line.say("GET /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n").await;
+    assert!(line.hear().await.starts_with("http/1.1 404 "));
     line.say(
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}",
+        "GET /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}",
     )
     .await;
-    assert!(line.hear().await.starts_with("http/1.1 200 "));
-    line.say("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(line.hear().await.starts_with("http/1.1 404 "));
+    line.say("GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     let (answer, _) = line.hear_out().await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,13 +209,13 @@ async fn shutdown_ends_idle_connections_and_lets_a_request_finish() {
     assert!(waited < Duration::from_secs(2), "{waited:?}");
 
     let mut line = connect().await;
-    line.say("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{").await;
+    line.say("GET /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{").await;
     sleep(Duration::from_secs(1)).await;
     line.shutdown.send(true).expect("heard");
     sleep(Duration::from_secs(1)).await;
     line.say("}").await;
     let (answer, _) = line.hear_out().await;
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,4 +226,70 @@ async fn a_lost_shutdown_sender_is_a_shutdown() {
     client.read_to_end(&mut rest).await.expect("an end");
     server.await.expect("no panic");
     assert_eq!(rest, b"");
+}
+
+const PUT_ENROLLMENT: &str = "PUT /enrollments/a?api-version=2021-10-01 HTTP/1.1\r\n\
+                              Host: dps.example.test\r\n";
+const REGISTER: &str = "PUT /s/registrations/a/register?api-version=2021-10-01 HTTP/1.1\r\n\
+                        Host: dps.example.test\r\n";
+const TOKEN: &str = "Authorization: SharedAccessSignature sr=a&sig=MDEyMzQ1&se=1&skn=x\r\n";
+
+/// A request whose body of 200 KiB stops half way takes so much of the room.
+async fn check_room(head: &str, taken: usize) {
+    let door = scene().await.door;
+    let n_bytes = door.room().n_free();
+    let mut line = connect_to(door.clone());
+    line.say(format!("{head}Content-Length: 204800\r\n\r\n{}", " ".repeat(102_400))).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(n_bytes - door.room().n_free(), taken, "{head}");
+    line.hear_out().await;
+    assert_eq!(door.room().n_free(), n_bytes, "{head}: all of it is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_somebody_will_look_at_is_kept_of_a_body() {
+    check_room(&format!("{PUT_ENROLLMENT}{TOKEN}"), 204_800).await;
+    check_room(PUT_ENROLLMENT, 0).await;
+    check_room(&format!("{PUT_ENROLLMENT}Authorization: Bearer x\r\n"), 0).await;
+    check_room(REGISTER, 96 * 1024 + 1).await;
+    let other = |line: &str| format!("{line} HTTP/1.1\r\nHost: dps.example.test\r\n{TOKEN}");
+    check_room(&other("PUT /nothing"), 0).await;
+    check_room(&other("PATCH /enrollments/a"), 0).await;
+    check_room(&other("DELETE /enrollments/a"), 0).await;
+    check_room(&other("GET /s/registrations/a/operations/o"), 0).await;
+    check_room(&other("PUT /devices/a"), 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_room_for_a_body_is_told_to_come_back_later() {
+    let door = scene().await.door;
+    let all = door.room().take(usize::MAX).await.expect("free");
+    let mut line = connect_to(door.clone());
+    let body = " ".repeat(8 * 1024);
+    line.say(format!("{REGISTER}Content-Length: {}\r\n\r\n{body}", body.len())).await;
+    let (answer, waited) = line.hear_out().await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let answer = answer.to_ascii_lowercase();
+    for header in ["connection: close", "retry-after: 3"] {
+        assert!(answer.contains(header), "{header}: {answer}");
+    }
+    assert!((30..=33).contains(&waited.as_secs()), "{waited:?}");
+    // Small ones need no room.
+    let mut line = connect_to(door);
+    line.say(format!("{REGISTER}Content-Length: 1\r\n\r\n[")).await;
+    assert!(line.hear().await.starts_with("http/1.1 400 "));
+    drop(all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_register_body_of_any_length_up_to_the_limit_of_all_is_refused_alike() {
+    for n_bytes in [96 * 1024 + 1, 200 * 1024, 1024 * 1024] {
+        let mut line = connect().await;
+        let body = format!("\"{}\"", "x".repeat(n_bytes - 2));
+        line.say(format!("{REGISTER}Content-Length: {n_bytes}\r\n\r\n{body}")).await;
+        let answer = line.hear().await;
+        assert!(answer.contains(r#""errorCode":400004"#) && answer.contains("98304"), "{answer}");
+        line.say(ASK).await;
+        assert!(line.hear().await.starts_with("http/1.1 404 "), "the connection goes on");
+    }
 }

@@ -163,7 +163,18 @@ async fn a_panic_in_a_handler_is_answered_and_the_door_goes_on() {
     let reply = scene.operator("GET", "/enrollments/a", "").await.with_code(500_000);
     assert!(!reply.text.contains("panics"), "{reply:?}");
     scene.hub("GET", "/devices/a", "").await.with_name(500, "ServerError");
-    scene.send(Ask::new("GET", "/healthz")).await.with_status(200);
+    scene.send(Ask::new("GET", "/nothing")).await.with_code(404_000);
+}
+
+#[tokio::test]
+async fn who_asks_for_our_health_is_told_when_the_storage_fails() {
+    let scene = broken(false).await;
+    let (lines, guard) = listen_to_the_log();
+    let reply = scene.send(Ask::new("GET", "/healthz")).await.with_status(503);
+    drop(guard);
+    assert_eq!(reply.text, r#"{"status":"failing"}"#);
+    let log = text(&lines);
+    assert!(log.contains("disk /dev/secret is full"), "{log}");
 }
 
 #[tokio::test]

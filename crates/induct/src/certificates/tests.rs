@@ -133,3 +133,18 @@ fn the_operators_files_are_used_and_reloaded() {
     let error = prepare(&file("data"), &text, NOW).expect_err("no key").to_string();
     assert!(error.contains("key.pem` holds no usable private key"), "{error}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_lack_of_descriptors_is_not_blamed_on_the_folder() {
+    let told = |errno: rustix::io::Errno| {
+        file_error("read", Path::new("tls/ca.pem"), io::Error::from(errno)).to_string()
+    };
+    for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+        let text = told(errno);
+        assert!(text.starts_with("cannot read tls/ca.pem; the process has too many"), "{text}");
+        assert!(text.contains("LimitNOFILE=") && !text.contains("owns"), "{text}");
+    }
+    let text = told(rustix::io::Errno::ACCESS);
+    assert_eq!(text, "cannot read tls/ca.pem; check who owns the data folder");
+}

@@ -146,7 +146,7 @@ impl Said {
         let tracking = exception
             .and_then(|text| text.strip_prefix("Tracking ID:"))
             .map(|text| text.split("-TimeStamp:").next().unwrap_or(text))
-            .map(|text| text.split("-G:").next().unwrap_or(text).to_owned());
+            .map(|text| as_logged(text.split("-G:").next().unwrap_or(text)));
         let Some(rest) = message.strip_prefix("ErrorCode:") else {
             return Self { message: Some(message.to_owned()), code: None, tracking };
         };
@@ -154,6 +154,16 @@ impl Said {
         let message = if text.is_empty() { code.to_owned() } else { format!("{code}: {text}") };
         Self { message: Some(message), code: Some(code.to_owned()), tracking }
     }
+}
+
+/// A tracking ID as the log has it: a hub writes the same GUID without its dashes.
+fn as_logged(tracking: &str) -> String {
+    let is_bare = tracking.len() == 32 && tracking.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_bare {
+        return tracking.to_owned();
+    }
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &tracking[part]);
+    parts.join("-")
 }
 
 #[cfg(test)]
@@ -190,6 +200,16 @@ mod tests {
             r#"{"Message":"{\"errorCode\":401002,\"trackingId\":\"t\",\"message\":\"Unauthorized\"}"}"#,
             Kind::Failed,
             "Unauthorized\n  HTTP 401, code 401002, GET /x\n  tracking ID t\n",
+        );
+    }
+
+    #[test]
+    fn a_hubs_tracking_id_is_shown_as_the_log_has_it() {
+        check(
+            500,
+            r#"{"Message":"ErrorCode:ServerError;","ExceptionMessage":"Tracking ID:f40da7ba8c9147968fc389e1dfbdbe05-G:0-TimeStamp:10/18/2022 20:50:39"}"#,
+            Kind::Failed,
+            "ServerError\n  HTTP 500, code ServerError, GET /x\n  tracking ID f40da7ba-8c91-4796-8fc3-89e1dfbdbe05\n",
         );
     }
 

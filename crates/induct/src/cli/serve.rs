@@ -1,9 +1,9 @@
 //! `induct serve`
 
-use std::process;
+use std::{error::Error, process};
 
 use clap::Args;
-use tracing::info;
+use tracing::{error, info};
 
 use super::{Context, Failure, Place};
 use crate::{
@@ -49,7 +49,20 @@ async fn serve(config: &Config, context: &mut Context<'_>) -> Result<(), Failure
     // A server whose standard output is closed serves all the same.
     let _ = announce_first_start(&server, context.out);
     let _ = announce_addresses(&server, context.out);
-    let signal = signals.next().await;
+    watch(server, &mut signals).await
+}
+
+/// Keeps the server running until a signal, and stops it. A server that nobody can reach any more
+/// is a failure: whoever watches the process starts it again.
+async fn watch(mut server: Server, signals: &mut Signals) -> Result<(), Failure> {
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        ended = server.doors_ended() => {
+            error!(error = &ended as &dyn Error, "{ended}");
+            server.stop().await;
+            return Err(ended.into());
+        }
+    };
     info!("stopping because of {signal}: open requests may finish");
     tokio::select! {
         () = server.stop() => Ok(()),
@@ -58,5 +71,37 @@ async fn serve(config: &Config, context: &mut Context<'_>) -> Result<(), Failure
             // What was acknowledged is on the disk; nothing else is promised.
             process::exit(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Given, parse},
+        data_folder::DataFolder,
+        ports::Environment,
+    };
+
+    #[tokio::test]
+    async fn a_server_that_no_longer_accepts_ends_with_a_failure_and_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let given = Given { config: None, data: Some(data.clone()) };
+        let text = "[listen]\nhttps = ['127.0.0.1:0']\n";
+        let loaded = parse(text, None, &given, &Environment::default()).expect("legal");
+        let mut signals = Signals::install().expect("installed");
+        let server = Server::start(&loaded.config).await.expect("started");
+        assert!(data.join("run/listen.json").exists());
+        server.break_doors();
+        let failure = watch(server, &mut signals).await.expect_err("a failure");
+        let mut told = Vec::new();
+        failure.print(&mut told).expect("printed");
+        let told = String::from_utf8(told).expect("text");
+        assert!(told.starts_with("ERROR: the server no longer accepts connections"), "{told}");
+        // The exit code of these is 1.
+        assert!(matches!(failure, Failure::Failed(_)));
+        assert!(!data.join("run/listen.json").exists(), "it is retracted");
+        drop(DataFolder::new(data).lock().expect("nobody holds it"));
     }
 }

@@ -50,6 +50,12 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A section that was read, and the keys that were asked for.
+struct KnownSection {
+    name: &'static str,
+    keys: Vec<String>,
+}
+
 /// The file and the environment, and what was found in them so far.
 pub(super) struct Reader {
     file: Table,
@@ -57,7 +63,7 @@ pub(super) struct Reader {
     file_folder: PathBuf,
     working_folder: PathBuf,
     variables: BTreeMap<String, String>,
-    known_sections: Vec<&'static str>,
+    known_sections: Vec<KnownSection>,
     settings: Vec<Setting>,
     problems: Vec<Problem>,
 }
@@ -101,7 +107,6 @@ impl Reader {
         name: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
-        self.known_sections.push(name);
         let table = match self.file.remove(name) {
             None => Table::new(),
             Some(Value::Table(table)) => table,
@@ -114,7 +119,8 @@ impl Reader {
         let prefix = format!("{PREFIX}{}__", name.to_uppercase());
         let mut section = Section::new(self, name.to_owned(), table, Some(prefix));
         let answer = read(&mut section);
-        section.finish();
+        let keys = section.finish();
+        self.known_sections.push(KnownSection { name, keys });
         answer
     }
 
@@ -192,7 +198,8 @@ impl Reader {
     pub(super) fn finish(mut self) -> (Vec<Setting>, Vec<Problem>) {
         let unknown: Vec<_> = self.file.keys().cloned().collect();
         for name in unknown {
-            let known = self.known_sections.join(", ");
+            let known: Vec<_> = self.known_sections.iter().map(|section| section.name).collect();
+            let known = known.join(", ");
             self.problem(&name, format!("is not a section; there are {known}, hubs"));
         }
         for name in self.variables.keys() {
@@ -205,9 +212,10 @@ impl Reader {
 }
 
 /// What is wrong with a variable that no setting asked for. Other programs' variables may begin
-/// with our prefix as well, so one without two underscores is left alone, unless it looks as if
-/// they had been forgotten.
-fn complain(name: &str, sections: &[&'static str]) -> Option<String> {
+/// with our prefix as well (Kubernetes sets `INDUCT_SERVICE_HOST` and more where a service is
+/// called `induct`), so one without two underscores is left alone, unless it would be a setting
+/// with them.
+fn complain(name: &str, sections: &[KnownSection]) -> Option<String> {
     let rest = name.strip_prefix(PREFIX)?;
     if rest.contains("__") {
         return Some(
@@ -216,10 +224,11 @@ fn complain(name: &str, sections: &[&'static str]) -> Option<String> {
                 .to_owned(),
         );
     }
-    let section = sections.iter().map(|section| section.to_uppercase()).find(|section| {
-        rest.strip_prefix(section.as_str()).is_some_and(|key| key.starts_with('_'))
+    let (section, key) = sections.iter().find_map(|section| {
+        let name = section.name.to_uppercase();
+        let key = rest.strip_prefix(&name)?.strip_prefix('_')?;
+        section.keys.iter().any(|known| known.to_uppercase() == key).then_some((name, key))
     })?;
-    let key = rest.trim_start_matches(section.as_str()).trim_start_matches('_');
     Some(format!(
         "is not a setting; two underscores stand between section and key: \
          {PREFIX}{section}__{key}"
@@ -461,12 +470,14 @@ impl<'r> Section<'r> {
         self.reader.problems.push(problem);
     }
 
-    fn finish(self) {
+    /// Says which keys are unknown, and returns those that are not.
+    fn finish(self) -> Vec<String> {
         let known = self.keys.join(", ");
         for key in self.table.keys() {
             let path = format!("{}.{key}", self.path);
             self.reader.problem(&path, format!("is not a setting; there are {known}"));
         }
+        self.keys
     }
 }
 

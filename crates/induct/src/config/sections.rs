@@ -59,7 +59,7 @@ fn listen(section: &mut Section<'_>) -> Listen {
             section.problem("https", format!("{address} stands there twice"));
         }
     }
-    Listen {
+    let listen = Listen {
         https,
         max_connections: section.count("max_connections", 10_000, 1..=1_000_000),
         max_connections_per_address: section.count(
@@ -74,8 +74,23 @@ fn listen(section: &mut Section<'_>) -> Listen {
         max_headers: section.count("max_headers", 64, 16..=1_024),
         max_header_bytes: section.count("max_header_bytes", 32 * 1024, 8 * 1024..=MIB),
         max_body_bytes: section.count("max_body_bytes", MIB, 64 * 1024..=64 * MIB),
+        max_body_bytes_in_flight: section.count(
+            "max_body_bytes_in_flight",
+            64 * MIB,
+            64 * 1024..=2_048 * MIB,
+        ),
         shutdown_grace: secs(section, "shutdown_grace_secs", 10, 0, 600),
+    };
+    if listen.max_body_bytes_in_flight < listen.max_body_bytes {
+        section.problem(
+            "max_body_bytes_in_flight",
+            format!(
+                "is less than `max_body_bytes`, {}, which one body may have",
+                listen.max_body_bytes
+            ),
+        );
     }
+    listen
 }
 
 fn tls(section: &mut Section<'_>) -> Tls {

@@ -97,7 +97,7 @@ fn all_problems_are_reported_together_by_path() {
   listen.https: `localhost:8443` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
   listen.https: `127.0.0.1:70000` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
   listen.max_connections: 0 is not within 1 to 1000000
-  listen.port: is not a setting; there are https, max_connections, max_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, shutdown_grace_secs
+  listen.port: is not a setting; there are https, max_connections, max_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, max_body_bytes_in_flight, shutdown_grace_secs
   tls.key: is missing; `certificate` needs its private key
   hubs[0].host: `nodot` is not a host name such as hub-1.localhost: letters, digits and dashes, with at least one dot
   hubs[0].weight: is a whole number, not string
@@ -161,6 +161,39 @@ fn a_forgotten_underscore_is_noticed_and_other_programs_variables_are_not() {
         &[("INDUCT_LOG_LEVEL", "debug"), ("INDUCT_BIN", "/x"), ("INDUCT_CONFIG", "/y")],
         "environment: 1 problem
   INDUCT_LOG_LEVEL: is not a setting; two underscores stand between section and key: INDUCT_LOG__LEVEL",
+    );
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_called_induct_is_left_alone() {
+    let variables = [
+        ("INDUCT_SERVICE_HOST", "10.0.171.239"),
+        ("INDUCT_SERVICE_PORT", "443"),
+        ("INDUCT_SERVICE_PORT_HTTPS", "443"),
+        ("INDUCT_PORT", "tcp://10.0.171.239:443"),
+        ("INDUCT_PORT_443_TCP", "tcp://10.0.171.239:443"),
+        ("INDUCT_PORT_443_TCP_ADDR", "10.0.171.239"),
+        // Of services called `induct-listen` and `induct-store`.
+        ("INDUCT_LISTEN_SERVICE_HOST", "10.0.171.240"),
+        ("INDUCT_STORE_PORT", "tcp://10.0.171.241:443"),
+    ];
+    let of = |config: Config| config.service.host_names;
+    check("", &variables, of, vec!["localhost".to_owned()]);
+    check_problems(
+        "",
+        &[("INDUCT_SERVICE_HOST_NAMES", "dps.example.com"), ("INDUCT_SERVICE_HOST", "10.0.0.1")],
+        "environment: 1 problem
+  INDUCT_SERVICE_HOST_NAMES: is not a setting; two underscores stand between section and key: INDUCT_SERVICE__HOST_NAMES",
+    );
+}
+
+#[test]
+fn there_must_be_room_for_one_body() {
+    check_problems(
+        "[listen]\nmax_body_bytes = 1000000\nmax_body_bytes_in_flight = 999999\n",
+        &[],
+        "/etc/induct/induct.toml: 1 problem
+  listen.max_body_bytes_in_flight: is less than `max_body_bytes`, 1000000, which one body may have",
     );
 }
 

@@ -1,6 +1,6 @@
 //! The stage: a temporary folder, a server in this process, and the ways to reach it.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, io, net::SocketAddr, path::PathBuf};
 
 use app::ports::Clock;
 use tempfile::TempDir;
@@ -39,7 +39,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes the folder, starts the server and builds the factory.
     pub(super) async fn build(scale: Scale) -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new().prefix("induct-demo-").tempdir()?;
+        let folder = temporary_folder()?;
         let data = folder.path().join("data");
         private_folder(&data)?;
         // In the data folder, where commands with `--data` find it.
@@ -118,6 +118,18 @@ impl Stage {
         self.server.stop().await;
         Ok(self.folder.close()?)
     }
+}
+
+/// A folder for its owner only: the devices' keys are in it as well.
+fn temporary_folder() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("induct-demo-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o700));
+    }
+    builder.tempdir()
 }
 
 fn settings(port: u16) -> String {

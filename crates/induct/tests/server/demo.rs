@@ -3,10 +3,10 @@
 use std::{
     io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
-use crate::harness::{induct, run};
+use crate::harness::{induct, run, signal};
 
 #[test]
 fn the_demo_names_who_is_refused_and_who_comes_back() {
@@ -64,13 +64,13 @@ fn the_demo_stays_up_until_it_is_interrupted() {
         n_commands += 1;
     }
     assert!(n_commands >= 5, "{told:#?}");
-    let pid = process.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &pid]).status().expect("`kill` is there");
-    assert!(sent.success());
+    let modes = modes_in(folder.path());
+    signal(process.id(), "INT");
     // Read to the end, so that nothing it says is lost on a closed pipe.
     assert!(lines.all(|line| line.is_ok()));
     let status = process.wait().expect("it ends");
     assert!(status.success(), "{status}");
+    assert_eq!(modes, [0o700], "the keys of its devices are for whoever plays it");
     assert_eq!(left_in(folder.path()), 0, "the temporary folder is gone");
 }
 
@@ -88,6 +88,17 @@ fn a_demo_that_cannot_start_says_why_and_leaves_nothing() {
 fn one_device_is_too_few_for_the_story() {
     let finished = run(&mut induct(&["demo", "--exit", "--devices", "1"]));
     assert_eq!(finished.code, 2, "{finished:?}");
+}
+
+/// Who may do what with the things in the folder.
+fn modes_in(folder: &Path) -> Vec<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let entries = std::fs::read_dir(folder).expect("readable");
+    entries
+        .map(|entry| {
+            entry.expect("an entry").metadata().expect("there").permissions().mode() & 0o777
+        })
+        .collect()
 }
 
 fn left_in(folder: &Path) -> usize {

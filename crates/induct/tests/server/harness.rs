@@ -3,13 +3,14 @@
 mod api;
 mod command;
 mod half;
+mod tls;
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver},
     thread::{self, JoinHandle},
     time::Duration,
@@ -22,10 +23,11 @@ use induct::{
 use tempfile::TempDir;
 
 pub(crate) use api::{Api, listed_devices, listed_records};
-pub(crate) use command::{Finished, induct, run};
+pub(crate) use command::{Finished, induct, run, signal};
+pub(crate) use tls::{handshake, leaf};
 
-/// How long a start or a stop may take before a test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a start, a stop or anything else may take before a test gives up on it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A data folder that outlives the servers started on it.
 pub(crate) struct Home {
@@ -56,8 +58,21 @@ impl Home {
     /// As [`Self::start`], with environment variables.
     pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Server {
         let mut command = induct(&["serve", "--data"]);
+        command.arg(self.data());
+        self.start_by(command, variables)
+    }
+
+    /// As [`Self::start_with`], by a shell that sets limits first, such as `ulimit -n 100`.
+    pub(crate) fn start_within(&self, limits: &str, variables: &[(&str, &str)]) -> Server {
+        let mut command = Command::new("sh");
+        let script = format!("{limits} && exec \"$0\" serve --data \"$1\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_induct")]).arg(self.data());
+        command.env_clear().env("HOME", "/nonexistent/home");
+        self.start_by(command, variables)
+    }
+
+    fn start_by(&self, mut command: Command, variables: &[(&str, &str)]) -> Server {
         command
-            .arg(self.data())
             .current_dir(self.path())
             .env("INDUCT_LISTEN__HTTPS", "127.0.0.1:0")
             .envs(variables.iter().copied())
@@ -154,9 +169,7 @@ impl Server {
 
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.process.as_ref().expect("it runs").id().to_string();
-        let sent = std::process::Command::new("kill").args([format!("-{name}"), pid]).status();
-        assert!(sent.expect("`kill` is there").success(), "SIG{name} was sent");
+        signal(self.process.as_ref().expect("it runs").id(), name);
     }
 
     /// Waits for the end that was asked for.

@@ -9,11 +9,13 @@
 )]
 
 mod backup;
+mod certificates;
 mod command_line;
 mod data_plane;
 mod demo;
 mod first_start;
 mod harness;
 mod kill;
+mod limits;
 mod readme;
 mod start_and_stop;

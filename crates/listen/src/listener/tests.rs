@@ -95,3 +95,23 @@ async fn a_panic_while_serving_ends_that_connection_only() {
     stop.send(true).unwrap();
     timeout(PATIENCE, running).await.unwrap().unwrap();
 }
+
+/// An accept loop with a bug, or without.
+struct Buggy(bool);
+
+impl Source for Buggy {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        assert!(!self.0, "a bug in the accept loop");
+        pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_accepting_ends_the_whole_listener() {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let (_stop, shutdown) = watch::channel(false);
+    let sources = vec![(Buggy(false), address), (Buggy(true), address)];
+    let running = tokio::spawn(run_loops(sources, porch(), |_| pending(), shutdown));
+    let ended = timeout(PATIENCE, running).await.unwrap();
+    assert!(ended.unwrap_err().is_panic());
+}

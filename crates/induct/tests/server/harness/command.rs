@@ -47,3 +47,10 @@ pub(crate) fn run(command: &mut Command) -> Finished {
         stderr: text(output.stderr),
     }
 }
+
+/// Sends a signal, such as `TERM`.
+pub(crate) fn signal(pid: u32, name: &str) {
+    // The shell's own `kill`: there need not be another one.
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(sent.expect("the shell runs").success(), "SIG{name} was sent");
+}

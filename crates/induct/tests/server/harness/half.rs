@@ -1,16 +1,14 @@
 //! A request that has begun and goes on when a test says so.
 
-use std::{fs, sync::Arc};
+use std::{fs, net::Ipv4Addr};
 
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::client::TlsStream;
 
-use super::Server;
+use super::{Server, handshake};
 
 /// A request whose body has not arrived yet.
 pub(crate) struct Half {
@@ -20,19 +18,9 @@ pub(crate) struct Half {
 impl Server {
     /// Sends a request's head, waits until the server asks for the body, and holds it back.
     pub(crate) async fn half_a_request(&self) -> Half {
-        let ca = fs::read(self.data.join("tls/ca.pem")).expect("the CA");
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&ca).expect("PEM")).expect("a CA");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let tcp = TcpStream::connect(self.address()).await.expect("connected");
-        let name = ServerName::try_from("localhost").expect("a name");
-        let connector = TlsConnector::from(Arc::new(config));
-        let mut stream = connector.connect(name, tcp).await.expect("a handshake");
+        let ca = fs::read_to_string(self.data.join("tls/ca.pem")).expect("the CA");
+        let here = Ipv4Addr::LOCALHOST.into();
+        let mut stream = handshake(here, self.address(), &[&ca]).await;
         let head = "PUT /enrollments/x?api-version=2021-10-01 HTTP/1.1\r\nHost: localhost\r\n\
                     Content-Type: application/json\r\nContent-Length: 2\r\n\
                     Expect: 100-continue\r\n\r\n";
