@@ -93,6 +93,16 @@ fn candidates<'a>(terms: &Terms, settings: &'a HubSettings) -> Vec<&'a LinkedHub
         .collect()
 }
 
+/// The hubs a webhook may choose from: those the enrollment names and that are linked, or all
+/// linked ones when it names none.
+#[must_use]
+pub fn eligible(terms: &Terms, settings: &HubSettings) -> Vec<HubName> {
+    match named_hub(terms) {
+        Some(_) => candidates(terms, settings).iter().map(|hub| hub.name.clone()).collect(),
+        None => settings.hubs.iter().map(|hub| hub.name.clone()).collect(),
+    }
+}
+
 /// Weighted rendezvous hashing: each hub draws a number from its name and the device's ID, scaled
 /// by its weight, and the highest wins. A device's hub depends on nothing else, a hub that is
 /// added takes only its own share, and one that is removed gives away only its own.

@@ -1,11 +1,13 @@
 //! What an operator's change of an enrollment means.
 
+use std::net::IpAddr;
+
 use attest::certificate;
 use model::{
     AllocationPolicy, AttestationDraft, AttestationMechanism, CertificateDraft, Draft,
     EnrolledCertificate, EnrollmentGroup, Etag, Fresh, GroupDraft, IndividualDraft,
-    IndividualEnrollment, OperatorRefusal, Precondition, Slots, SymmetricKey, SymmetricKeys, Terms,
-    Timestamp, Usage,
+    IndividualEnrollment, OperatorRefusal, Precondition, Quotas, Slots, SymmetricKey,
+    SymmetricKeys, Terms, Timestamp, Usage,
 };
 
 /// How many enrollments there may be (D §6). Every figure is a setting.
@@ -22,6 +24,16 @@ pub struct EnrollmentLimits {
 impl Default for EnrollmentLimits {
     fn default() -> Self {
         Self { individuals: 1_000_000, x509_groups: 100, symmetric_key_groups: 100 }
+    }
+}
+
+impl From<&Quotas> for EnrollmentLimits {
+    fn from(quotas: &Quotas) -> Self {
+        Self {
+            individuals: quotas.individual_enrollments,
+            x509_groups: quotas.x509_groups,
+            symmetric_key_groups: quotas.symmetric_key_groups,
+        }
     }
 }
 
@@ -212,7 +224,7 @@ fn check_allocation(draft: &Draft) -> Result<(), OperatorRefusal> {
         ));
     }
     if let Some(webhook) = &draft.custom_allocation {
-        if !webhook.webhook_url.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("https://")) {
+        if !is_webhook_url(&webhook.webhook_url) {
             return Err(bad("customAllocationDefinition.webhookUrl must begin with https://."));
         }
         if webhook.api_version.as_str() < "2018-09-01-preview" {
@@ -222,6 +234,28 @@ fn check_allocation(draft: &Draft) -> Result<(), OperatorRefusal> {
         }
     }
     Ok(())
+}
+
+/// `https:` to anywhere, or `http:` to this machine: whether that is called is a setting, which
+/// whoever calls it knows.
+fn is_webhook_url(url: &str) -> bool {
+    let after = |scheme: &str| {
+        let (start, rest) = url.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let is_loopback = |rest: &str| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return false;
+        }
+        let host = match authority.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        let is_loopback_address = |ip: IpAddr| ip.to_canonical().is_loopback();
+        host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_loopback_address)
+    };
+    after("https://").is_some() || after("http://").is_some_and(is_loopback)
 }
 
 fn bad(text: &str) -> OperatorRefusal {

@@ -10,6 +10,8 @@ pub mod allocate;
 pub mod attestation;
 pub mod enrollment;
 pub mod hub;
+pub mod manage;
+pub mod pending;
 pub mod record;
 pub mod register;
 #[cfg(any(test, feature = "scenes"))]

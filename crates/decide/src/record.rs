@@ -141,6 +141,7 @@ mod tests {
             last_updated: Timestamp::from_unix_secs(0),
             status: RegistrationStatus::Assigned,
             assignment: None,
+            pending: None,
             failure: None,
             payload: None,
             etag: model::Etag::from_random([0; 16]),

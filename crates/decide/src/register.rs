@@ -2,26 +2,32 @@
 
 use attest::chain;
 use model::{
-    Assignment, Change, ChangeSet, Counted, CustomAllocation, Decided, Device, DeviceId,
-    DeviceRefusal, DeviceStatus, EnrollmentRef, Expect, Failure, Fresh, HubName, HubSettings,
-    OperationId, RegisterFacts, RegisterQuery, RegisterRequest, RegistrationRecord,
+    AllocationPolicy, Assignment, Change, ChangeSet, Counted, Decided, Device, DeviceId,
+    DeviceRefusal, DeviceStatus, Expect, Failure, Fresh, HubName, HubRefusal, Json, OperationId,
+    PendingAssignment, RegisterFacts, RegisterQuery, RegisterRequest, RegistrationRecord,
     RegistrationStatus, Reprovision, Step, Substatus, Timestamp,
 };
 
 use crate::{
-    allocate::{Allocation, allocate},
+    allocate::{Allocation, allocate, eligible},
     attestation::{AttestSettings, Attested, Entry, Shown, authenticate},
-    hub::assignment::{self, Assignee, TwinRule},
+    hub::{
+        assignment::{self, Assignee, TwinRule},
+        twin,
+    },
+    pending::{self, RemoteHub},
     record,
 };
+
+mod question;
+
+pub use question::{Answer, AskedFor, Chosen, ProvedBy, Question};
 
 /// What the operator configured that registration depends on.
 #[derive(Debug, Clone)]
 pub struct RegisterSettings {
     /// For attestation.
     pub attest: AttestSettings,
-    /// The hubs and how they are chosen.
-    pub hubs: HubSettings,
     /// How many registration records there may be (D §6).
     pub max_registrations: u64,
 }
@@ -87,22 +93,13 @@ pub struct Settlement {
     pub changes: ChangeSet,
 }
 
-/// What to ask the operator's webhook (D §5.11).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// Whom to ask.
-    pub webhook: CustomAllocation,
-    /// Which enrollment decides.
-    pub enrollment: EnrollmentRef,
-    /// Where the device is now, if it is anywhere.
-    pub current: Option<(HubName, DeviceId)>,
-}
-
-/// The webhook's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// It gave none, or none that counts; the sentence is told to the device (D §1.8, 400207).
-    Failed(String),
+impl Settlement {
+    /// Whether it leaves something for a remote hub to be told.
+    #[must_use]
+    pub fn wakes_worker(&self) -> bool {
+        self.record.pending.is_some()
+            || self.changes.changes.iter().any(|change| matches!(change, Change::PutRemoval(_)))
+    }
 }
 
 /// Decides about a register request.
@@ -157,29 +154,47 @@ fn decide(
     let rule = scene.reprovision_rule();
     if let (Some(assignment), Reprovision::Never) = (scene.assignment(), rule) {
         let hub = assignment.hub.clone();
-        if !settings.hubs.hubs.iter().any(|linked| linked.name == hub) {
+        if !facts.hubs.hubs.iter().any(|linked| linked.name == hub) {
             let why = format!("the device never moves, and its hub {hub} is no longer linked");
             steps.push(Step::NotAllocated { why: why.clone() });
             return Ok(scene.no_hub(&why));
         }
         steps.push(Step::KeptAssignment { hub: hub.clone(), rule });
-        return Ok(scene.assign(hub, rule, steps));
+        let payload = facts.record.as_ref().and_then(|record| record.payload.clone());
+        return Ok(scene.assign(Place { hub, rule, initial_twin: None, payload }, steps));
     }
-    Ok(match allocate(&proof, id, &settings.hubs, steps) {
-        Allocation::Hub(hub) => scene.assign(hub, rule, steps),
+    Ok(match allocate(&proof, id, &facts.hubs, steps) {
+        Allocation::Hub(hub) => {
+            scene.assign(Place { hub, rule, initial_twin: None, payload: None }, steps)
+        }
         Allocation::None(why) => scene.no_hub(&why),
         Allocation::Ask(webhook) => match webhook_said {
             None => Decision::Ask(Question {
                 webhook,
-                enrollment: proof.enrollment(),
+                entry: proof.entry().into(),
+                registration_id: id.clone(),
                 current: scene.assignment().map(|a| (a.hub.clone(), a.device_id.clone())),
+                proved_by: ProvedBy::of(&prepared.request.evidence),
+                payload: prepared.request.payload.clone(),
+                linked_hubs: eligible(proof.terms(), &facts.hubs),
             }),
-            Some(Answer::Failed(message)) => {
-                steps.push(Step::NotAllocated { why: message.clone() });
-                scene.settle(Outcome::Failed(Failure { code: 400_207, message: message.clone() }))
-            }
+            Some(Answer::Hub(chosen)) => match scene.chosen(chosen, rule, steps) {
+                Ok(place) => scene.assign(place, steps),
+                Err(why) => scene.not_allocated(why, steps),
+            },
+            Some(Answer::Failed(message)) => scene.not_allocated(message.clone(), steps),
         },
     })
+}
+
+/// Where a device goes, and with what.
+struct Place {
+    hub: HubName,
+    rule: Reprovision,
+    /// The webhook's, which comes before the enrollment's and before what could be migrated.
+    initial_twin: Option<Json>,
+    /// What the webhook has to say to the device.
+    payload: Option<Json>,
 }
 
 /// Everything a settled operation is made from.
@@ -196,7 +211,8 @@ struct Scene<'a> {
 enum Outcome {
     Disabled,
     Failed(Failure),
-    Assigned(Assignment),
+    Assigned(Assignment, Option<Json>),
+    Assigning(Box<PendingAssignment>, Option<Json>),
 }
 
 impl Scene<'_> {
@@ -244,48 +260,43 @@ impl Scene<'_> {
             .map(|(_, device)| device)
     }
 
-    /// Assigns the device to a hub: record, identity and twin in one change set, and away from
-    /// its old hub if it had another.
-    fn assign(&self, hub: HubName, rule: Reprovision, steps: &mut Vec<Step>) -> Decision {
+    /// Holds the webhook's answer against the hubs it could choose from (D §5.11).
+    fn chosen(
+        &self,
+        chosen: &Chosen,
+        rule: Reprovision,
+        steps: &mut Vec<Step>,
+    ) -> Result<Place, String> {
+        let Chosen { hub, initial_twin, payload } = chosen;
+        let linked = eligible(self.proof.terms(), &self.facts.hubs);
+        let found = linked.into_iter().find(|name| name.as_str().eq_ignore_ascii_case(hub));
+        let Some(name) = found else {
+            let shown: String = hub.chars().take(253).collect();
+            return Err(format!("Custom allocation failed: the hub `{shown}` is not linked."));
+        };
+        steps.push(Step::Allocated { policy: AllocationPolicy::Custom, hub: name.clone() });
+        // A twin of the webhook's overrides migration: what a reset does, with another twin.
+        let rule = match initial_twin {
+            Some(_) => Reprovision::WithInitialTwin,
+            None => rule,
+        };
+        let (initial_twin, payload) = (initial_twin.clone(), payload.clone());
+        Ok(Place { hub: name, rule, initial_twin, payload })
+    }
+
+    fn not_allocated(&self, message: String, steps: &mut Vec<Step>) -> Decision {
+        steps.push(Step::NotAllocated { why: message.clone() });
+        self.settle(Outcome::Failed(Failure { code: 400_207, message }))
+    }
+
+    /// Assigns the device to a hub, and away from its old one if it had another: at once where
+    /// both are ours, step by step where one is remote.
+    fn assign(&self, place: Place, steps: &mut Vec<Step>) -> Decision {
+        let Place { hub, rule, initial_twin, payload } = place;
         let device_id = self.device_id();
         let moved_from = self.assignment().map(|a| &a.hub).filter(|old| **old != hub);
         if let Some(from) = moved_from {
             steps.push(Step::Moved { from: from.clone(), to: hub.clone(), rule });
-        }
-        let old_device = moved_from.and_then(|from| self.device_on(from, &device_id));
-        let twin_rule = match (self.assignment().is_some(), rule) {
-            (true, Reprovision::WithInitialTwin) => TwinRule::Reset,
-            (true, Reprovision::WithData) => {
-                old_device.map_or(TwinRule::Keep, |old| TwinRule::Migrate(&old.twin))
-            }
-            (true, Reprovision::Never) | (false, _) => TwinRule::Keep,
-        };
-        let terms = self.proof.terms();
-        let moved_edge = match twin_rule {
-            TwinRule::Migrate(_) => old_device.map(|old| old.identity.iot_edge),
-            TwinRule::Keep | TwinRule::Reset => None,
-        };
-        let assignee = Assignee {
-            device_id: &device_id,
-            authentication: self.proof.hub_authentication(),
-            iot_edge: moved_edge.or(terms.iot_edge).unwrap_or(false),
-            initial_twin: terms.initial_twin.as_ref(),
-        };
-        let existing = self.device_on(&hub, &device_id);
-        let device = assignment::device(existing, &assignee, twin_rule, self.now, self.fresh);
-        let mut device = match device {
-            Ok(device) => device,
-            Err(refusal) => {
-                let message = format!("The initial twin of the enrollment is refused: {refusal}");
-                steps.push(Step::NotAllocated { why: message.clone() });
-                return self.settle(Outcome::Failed(Failure { code: 400_004, message }));
-            }
-        };
-        // What an operator disabled in the hub stays disabled wherever the device goes.
-        if let Some(old) = old_device.filter(|old| old.identity.status == DeviceStatus::Disabled) {
-            device.identity.status = old.identity.status;
-            device.identity.status_reason = old.identity.status_reason.clone();
-            device.identity.status_updated = old.identity.status_updated;
         }
         let assignment = Assignment {
             substatus: self.substatus(&hub, moved_from.is_some(), rule),
@@ -293,25 +304,95 @@ impl Scene<'_> {
             hub: hub.clone(),
             device_id: device_id.clone(),
         };
-        let mut settled = self.settlement(Outcome::Assigned(assignment));
-        let versions = existing.map_or((0, 0), |d| (d.identity.version, d.twin.version));
-        let set = &mut settled.changes;
-        set.expects.push(Expect::Identity(hub.clone(), device_id.clone(), versions.0));
-        set.expects.push(Expect::Twin(hub.clone(), device_id.clone(), versions.1));
-        match existing {
-            Some(same) if *same == device => {}
-            Some(same) if same.twin == device.twin => {
-                set.changes.push(Change::PutIdentity(hub, Box::new(device.identity)));
-            }
-            _ => set.changes.push(Change::PutDevice(hub, Box::new(device))),
+        // A first assignment leaves a twin that is there alone, unless the webhook sent one.
+        let rule = match (self.assignment(), &initial_twin) {
+            (None, None) => Reprovision::Never,
+            (Some(_), _) | (None, Some(_)) => rule,
+        };
+        let terms = self.proof.terms();
+        let initial_twin = initial_twin.or_else(|| terms.initial_twin.clone());
+        let iot_edge = terms.iot_edge.unwrap_or(false);
+        let is_remote = |name: &HubName| RemoteHub::find(&self.facts.hubs.hubs, name).is_some();
+        if is_remote(&hub) || moved_from.is_some_and(is_remote) {
+            let pending = PendingAssignment {
+                from: moved_from.cloned(),
+                rule,
+                authentication: self.proof.hub_authentication(),
+                iot_edge,
+                initial_twin,
+                n_failures: 0,
+                due: self.now,
+                last_error: None,
+                assignment,
+            };
+            return self.begin(pending, payload, steps);
         }
+        let old_device = moved_from.and_then(|from| self.device_on(from, &device_id));
+        let twin_rule = match (rule, old_device) {
+            (Reprovision::WithInitialTwin, _) => TwinRule::Reset,
+            (Reprovision::WithData, Some(old)) => TwinRule::Migrate(&old.twin),
+            (Reprovision::WithData, None) | (Reprovision::Never, _) => TwinRule::Keep,
+        };
+        let moved_edge = match twin_rule {
+            TwinRule::Migrate(_) => old_device.map(|old| old.identity.iot_edge),
+            TwinRule::Keep | TwinRule::Reset => None,
+        };
+        let assignee = Assignee {
+            device_id: &device_id,
+            authentication: self.proof.hub_authentication(),
+            iot_edge: moved_edge.unwrap_or(iot_edge),
+            initial_twin: initial_twin.as_ref(),
+        };
+        let existing = self.device_on(&hub, &device_id);
+        let device = assignment::device(existing, &assignee, twin_rule, self.now, self.fresh);
+        let mut device = match device {
+            Ok(device) => device,
+            Err(refusal) => return self.bad_twin(&refusal, steps),
+        };
+        // What an operator disabled in the hub stays disabled wherever the device goes.
+        if let Some(old) = old_device.filter(|old| old.identity.status == DeviceStatus::Disabled) {
+            device.identity.status = old.identity.status;
+            device.identity.status_reason = old.identity.status_reason.clone();
+            device.identity.status_updated = old.identity.status_updated;
+        }
+        let mut settled = self.settlement(Outcome::Assigned(assignment, payload));
+        pending::put_device(&mut settled.changes, &hub, existing, device);
         if let (Some(from), Some(old)) = (moved_from, old_device) {
-            let (from, id) = (from.clone(), device_id);
-            set.expects.push(Expect::Identity(from.clone(), id.clone(), old.identity.version));
-            set.expects.push(Expect::Twin(from.clone(), id.clone(), old.twin.version));
-            set.changes.push(Change::DeleteDevice(from, id));
+            pending::delete_device(&mut settled.changes, from, old);
         }
         Decision::Settle(Box::new(settled))
+    }
+
+    /// Begins an assignment that a remote hub takes part in. One that is pending for the same
+    /// place goes on, with what this request brought: its failures count on, so that a device
+    /// that asks again and again does not wear out a hub that is down.
+    fn begin(
+        &self,
+        mut pending: PendingAssignment,
+        payload: Option<Json>,
+        steps: &mut Vec<Step>,
+    ) -> Decision {
+        let (tags, desired) = assignment::initial_sections(pending.initial_twin.as_ref());
+        if let Err(refusal) = twin::fresh(tags, desired, self.now) {
+            return self.bad_twin(&refusal, steps);
+        }
+        let old = self.facts.record.as_ref().and_then(|record| record.pending.as_deref());
+        if let Some(old) = old {
+            // Someone may be working on the old one: no call of theirs may come after ours.
+            pending.due = pending::after_lease(old.due, self.now);
+            let place = |a: &Assignment| (a.hub.clone(), a.device_id.clone());
+            if place(&old.assignment) == place(&pending.assignment) {
+                pending.n_failures = old.n_failures;
+                pending.last_error.clone_from(&old.last_error);
+            }
+        }
+        self.settle(Outcome::Assigning(Box::new(pending), payload))
+    }
+
+    fn bad_twin(&self, refusal: &HubRefusal, steps: &mut Vec<Step>) -> Decision {
+        let message = format!("The initial twin of the enrollment is refused: {refusal}");
+        steps.push(Step::NotAllocated { why: message.clone() });
+        self.settle(Outcome::Failed(Failure { code: 400_004, message }))
     }
 
     /// Devices hear `initialAssignment` unless they moved or their data was reset (D §5.9, D12).
@@ -342,19 +423,15 @@ impl Scene<'_> {
         let operation = OperationId::from_random(scope, self.fresh.operation);
         let id = &self.prepared.request.registration_id;
         let kept = self.assignment().cloned();
-        let (status, assignment, failure) = match outcome {
-            Outcome::Disabled => (RegistrationStatus::Disabled, kept, None),
-            Outcome::Failed(failure) => (RegistrationStatus::Failed, kept, Some(failure)),
-            Outcome::Assigned(assignment) => (RegistrationStatus::Assigned, Some(assignment), None),
-        };
         let old = self.facts.record.as_ref();
-        let record = RegistrationRecord {
+        let mut record = RegistrationRecord {
             registration_id: old.map_or_else(|| id.clone(), |r| r.registration_id.clone()),
             created: old.map_or(self.now, |r| r.created),
             last_updated: self.now,
-            status,
-            assignment,
-            failure,
+            status: RegistrationStatus::Disabled,
+            assignment: kept,
+            failure: None,
+            pending: None,
             payload: None,
             etag: model::Etag::from_random(self.fresh.etag),
             enrollment: self.proof.enrollment(),
@@ -362,8 +439,26 @@ impl Scene<'_> {
             operations: record::with_operation(old, operation.clone(), self.now),
             version: old.map_or(0, |r| r.version),
         };
+        match outcome {
+            Outcome::Disabled => {}
+            Outcome::Failed(failure) => {
+                record.status = RegistrationStatus::Failed;
+                record.failure = Some(failure);
+            }
+            Outcome::Assigned(assignment, payload) => {
+                record.status = RegistrationStatus::Assigned;
+                record.assignment = Some(assignment);
+                record.payload = payload;
+            }
+            Outcome::Assigning(pending, payload) => {
+                record.status = RegistrationStatus::Assigning;
+                record.pending = Some(pending);
+                record.payload = payload;
+            }
+        }
         let individual = self.facts.individual.as_ref();
         let mut changes = ChangeSet::new()
+            .expecting(Expect::Hubs(self.facts.hubs_version))
             .expecting(Expect::Individual(id.clone(), individual.map_or(0, |e| e.terms.version)))
             .expecting(Expect::Record(id.clone(), record.version))
             .with(Change::PutRecord(Box::new(record.clone())));
@@ -376,6 +471,9 @@ impl Scene<'_> {
         if individual.is_none() {
             changes.expects.push(Expect::Groups(self.facts.groups_version));
         }
+        // Whatever a replaced assignment may have made on a remote hub has to go again.
+        let behind = old.and_then(|old| pending::left_behind(old, Some(&record), self.now));
+        changes.changes.extend(behind.map(|removal| Change::PutRemoval(Box::new(removal))));
         Settlement { operation, record, changes }
     }
 }

@@ -12,11 +12,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use model::{
     AllocationPolicy, AttestationDraft, CaCertificate, CertificateDer, CertificateDraft, Change,
-    ChangeSet, Counted, Device, DeviceId, Draft, EnrollmentGroup, EnrollmentGroupId, Evidence,
-    Expect, GroupDraft, GroupQuery, HubName, HubSettings, IdScope, IndividualDraft,
-    IndividualEnrollment, LinkedHub, Precondition, ProvisioningStatus, RegisterFacts,
-    RegisterQuery, RegisterRequest, RegistrationId, RegistrationRecord, Sent, Slots, SymmetricKey,
-    Timestamp, Usage, Version,
+    ChangeSet, Counted, Device, DeviceId, Draft, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
+    Etag, Evidence, Expect, GroupDraft, GroupQuery, HubAccess, HubName, HubSettings, IdScope,
+    IndividualDraft, IndividualEnrollment, LinkedHub, PendingFacts, Precondition,
+    ProvisioningStatus, RegisterFacts, RegisterQuery, RegisterRequest, RegistrationId,
+    RegistrationRecord, RemoteAccess, RemoteRemoval, Sent, Slots, SymmetricKey, Timestamp, Usage,
+    Version,
 };
 use testkit::{ClientStyle, DeviceToken, NOW, fresh};
 
@@ -58,6 +59,10 @@ pub mod name {
     }
 }
 
+/// A change set was refused: something it was decided from has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict;
+
 /// A world: enrollments, records, devices, and how they are configured.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -71,8 +76,12 @@ pub struct World {
     pub records: BTreeMap<String, RegistrationRecord>,
     /// Devices by hub and ID.
     pub devices: BTreeMap<(HubName, DeviceId), Device>,
+    /// Removals from remote hubs, by hub and device.
+    pub removals: BTreeMap<(HubName, DeviceId), RemoteRemoval>,
     /// The configuration.
     pub settings: RegisterSettings,
+    /// The linked hubs.
+    pub hubs: HubSettings,
     /// The present moment; tests move it.
     pub now: Timestamp,
     version: Version,
@@ -88,17 +97,18 @@ impl Default for World {
             cas: BTreeMap::new(),
             records: BTreeMap::new(),
             devices: BTreeMap::new(),
+            removals: BTreeMap::new(),
             settings: RegisterSettings {
                 attest: AttestSettings {
                     id_scope: IdScope::parse(SCOPE).expect("a legal scope"),
                     clock_skew_secs: 300,
                     limits: attest::chain::Limits::default(),
                 },
-                hubs: HubSettings {
-                    hubs: vec![linked(name::hub("hub-1"), 1), linked(name::hub("hub-2"), 1)],
-                    allocation_policy: AllocationPolicy::Hashed,
-                },
                 max_registrations: 1_000_000,
+            },
+            hubs: HubSettings {
+                hubs: vec![linked(name::hub("hub-1"), 1), linked(name::hub("hub-2"), 1)],
+                allocation_policy: AllocationPolicy::Hashed,
             },
             now: NOW,
             version: 0,
@@ -108,10 +118,27 @@ impl Default for World {
     }
 }
 
-/// A linked hub of this weight.
+/// A built-in hub of this weight.
 #[must_use]
 pub fn linked(name: HubName, weight: u32) -> LinkedHub {
-    LinkedHub { name, weight, apply_allocation_policy: true }
+    LinkedHub {
+        name,
+        access: HubAccess::BuiltIn,
+        weight,
+        apply_allocation_policy: true,
+        declared: false,
+        etag: Etag::from_random([0; 16]),
+        created: NOW,
+        last_updated: NOW,
+        version: 1,
+    }
+}
+
+/// A remote hub of weight 1.
+#[must_use]
+pub fn linked_remote(name: HubName) -> LinkedHub {
+    let access = RemoteAccess { port: None, policy: "iothubowner".to_owned(), key: name::key(77) };
+    LinkedHub { access: HubAccess::Remote(access), ..linked(name, 1) }
 }
 
 /// A draft that says nothing but how devices attest.
@@ -317,7 +344,50 @@ impl World {
                 .filter(|((_, id), _)| names.iter().any(|n| n.is_same_name(id)))
                 .map(|((hub, _), device)| (hub.clone(), device.clone()))
                 .collect(),
+            hubs: Arc::new(self.hubs.clone()),
+            hubs_version: 0,
             n_registrations: self.records.len() as u64,
+        }
+    }
+
+    /// Reads the facts of a pending assignment the way a store does.
+    #[must_use]
+    pub fn pending_facts(&self, id: &RegistrationId) -> PendingFacts {
+        let record = self.records.get(id.key()).cloned();
+        let group = match record.as_ref().map(|record| &record.enrollment) {
+            Some(EnrollmentRef::Group(group)) => self.groups.get(group.key()).cloned(),
+            Some(EnrollmentRef::Individual(_)) | None => None,
+        };
+        let device_id = record
+            .as_ref()
+            .and_then(|record| record.pending.as_ref())
+            .map(|pending| pending.assignment.device_id.clone());
+        PendingFacts {
+            individual: self.individuals.get(id.key()).cloned(),
+            group,
+            groups_version: self.groups_version,
+            hubs: Arc::new(self.hubs.clone()),
+            hubs_version: 0,
+            devices: self
+                .devices
+                .iter()
+                .filter(|((_, id), _)| Some(id) == device_id.as_ref())
+                .map(|((hub, _), device)| (hub.clone(), device.clone()))
+                .collect(),
+            record,
+        }
+    }
+
+    /// Applies a change set if its expectations hold, as a store does.
+    ///
+    /// # Errors
+    /// When one does not hold; then nothing was written.
+    pub fn commit(&mut self, set: ChangeSet) -> Result<(), Conflict> {
+        if set.expects.iter().all(|expect| self.holds(expect)) {
+            self.apply(set);
+            Ok(())
+        } else {
+            Err(Conflict)
         }
     }
 
@@ -390,6 +460,14 @@ impl World {
                 Change::DeleteDevice(hub, id) => {
                     self.devices.remove(&(hub, id));
                 }
+                Change::PutRemoval(mut removal) => {
+                    removal.version = version;
+                    let at = (removal.hub.clone(), removal.device_id.clone());
+                    self.removals.insert(at, *removal);
+                }
+                Change::DeleteRemoval(hub, id) => {
+                    self.removals.remove(&(hub, id));
+                }
                 other => panic!("the scenes never write {other:?}"),
             }
         }
@@ -405,6 +483,7 @@ impl World {
                 self.groups.get(id.key()).map_or(0, |g| g.terms.version) == *version
             }
             Expect::Groups(version) => self.groups_version == *version,
+            Expect::Hubs(version) => *version == 0,
             Expect::Room { of: Counted::Registrations, limit } => {
                 (self.records.len() as u64) < *limit
             }
@@ -418,6 +497,11 @@ impl World {
             Expect::Twin(hub, id, version) => {
                 device(hub, id).map_or(0, |d| d.twin.version) == *version
             }
+            Expect::Removal(hub, id, version) => {
+                let at = (hub.clone(), id.clone());
+                self.removals.get(&at).map_or(0, |removal| removal.version) == *version
+            }
+            other => panic!("the scenes never expect {other:?}"),
         }
     }
 }

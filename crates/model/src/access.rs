@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{HubName, SymmetricKeys};
+use crate::{Etag, HubName, SymmetricKeys, Timestamp, Version};
 
 /// What a policy can allow. The first six belong to the provisioning service (O §1.5), the rest
 /// to a hub (H §2.2); `DeviceConnect` exists on both.
@@ -146,6 +146,14 @@ pub struct AccessPolicy {
     pub keys: SymmetricKeys,
     /// What it allows.
     pub rights: Rights,
+    /// The version mark.
+    pub etag: Etag,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last written.
+    pub last_updated: Timestamp,
+    /// The store's version of the row; 0 for one that was never stored.
+    pub version: Version,
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Change sets: what a decision writes, and the versions it was decided from.
 
 use crate::{
-    AccessPolicy, CaCertificate, Device, DeviceId, DeviceIdentity, EnrollmentGroup,
-    EnrollmentGroupId, HubName, IndividualEnrollment, RegistrationId, RegistrationRecord, Twin,
+    AccessPolicy, AuditEntry, CaCertificate, Device, DeviceId, DeviceIdentity, EnrollmentGroup,
+    EnrollmentGroupId, HubName, IndividualEnrollment, LinkedHub, PolicyScope, RegistrationId,
+    RegistrationRecord, RemoteRemoval, ServiceSettings, Twin,
 };
 
 /// The store's version of a row: grows with every commit of the store, so that a row that was
@@ -55,6 +56,14 @@ pub enum Expect {
     Identity(HubName, DeviceId, Version),
     /// This twin has this version.
     Twin(HubName, DeviceId, Version),
+    /// No linked hub and no service setting was written or deleted since this version.
+    Hubs(Version),
+    /// This CA certificate has this version.
+    CaCertificate(String, Version),
+    /// This shared access policy has this version.
+    Policy(PolicyScope, String, Version),
+    /// This removal has this version.
+    Removal(HubName, DeviceId, Version),
     /// There are fewer of these than the limit, so that one more fits.
     Room {
         /// What is counted.
@@ -106,6 +115,20 @@ pub enum Change {
     DeleteDevice(HubName, DeviceId),
     /// Insert or replace a shared access policy.
     PutPolicy(Box<AccessPolicy>),
+    /// Delete a shared access policy; nothing happens when there is none.
+    DeletePolicy(PolicyScope, String),
+    /// Insert or replace a linked hub.
+    PutLinkedHub(Box<LinkedHub>),
+    /// Delete a linked hub; nothing happens when there is none. A built-in hub's registry stays.
+    DeleteLinkedHub(HubName),
+    /// Replace the service's settings.
+    PutServiceSettings(Box<ServiceSettings>),
+    /// Insert or replace the removal of a device identity from a remote hub.
+    PutRemoval(Box<RemoteRemoval>),
+    /// Delete such a removal: it is done.
+    DeleteRemoval(HubName, DeviceId),
+    /// Append a line to the audit log. The store numbers it and chains it to the line before.
+    Audit(Box<AuditEntry>),
     /// Insert a setting of the instance, such as its ID scope, unless it is there.
     PutInstanceSetting {
         /// The setting's name.

@@ -375,6 +375,9 @@ pub struct CaCertificate {
     pub certificate: EnrolledCertificate,
     /// Whether possession of its key was proven. An unverified one attests nothing.
     pub verified: bool,
+    /// The code a leaf must be called to prove possession, while one was asked for and not used:
+    /// 48 upper-case hex digits. The store keeps it with the row; it is no secret.
+    pub pending_code: Option<String>,
     /// The version mark.
     pub etag: Etag,
     /// When it was first written.

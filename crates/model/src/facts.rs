@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    CaCertificate, Device, EnrollmentGroup, EnrollmentGroupId, HubName, IndividualEnrollment,
-    RegistrationId, RegistrationRecord, Version,
+    CaCertificate, Device, EnrollmentGroup, EnrollmentGroupId, HubName, HubSettings,
+    IndividualEnrollment, LinkedHub, RegistrationId, RegistrationRecord, ServiceSettings, Version,
 };
 
 /// What to read for a register request.
@@ -49,6 +49,10 @@ pub struct RegisterFacts {
     /// the registration ID, in any letter case: hubs tell letter case apart, registration IDs do
     /// not, and a device that spells its name anew must not get a second identity by it.
     pub devices: Vec<(HubName, Device)>,
+    /// The linked hubs and the service's allocation policy.
+    pub hubs: Arc<HubSettings>,
+    /// The version of the set of linked hubs and service settings.
+    pub hubs_version: Version,
     /// How many registration records there are, orphans included: what the limit counts. The
     /// store keeps a counter, so that reading it costs nothing.
     pub n_registrations: u64,
@@ -96,4 +100,34 @@ pub enum RecordFilter {
     Orphaned,
     /// All.
     All,
+}
+
+/// What is known when what the service is configured with changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// The settings.
+    pub settings: ServiceSettings,
+    /// The linked hubs, by name.
+    pub hubs: Vec<LinkedHub>,
+    /// The version of the set of both.
+    pub version: Version,
+}
+
+/// What is known when a pending assignment goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingFacts {
+    /// The record, if it is still there.
+    pub record: Option<RegistrationRecord>,
+    /// The individual enrollment of its registration ID, if there is one.
+    pub individual: Option<IndividualEnrollment>,
+    /// The group that decided, if one did and it is still there.
+    pub group: Option<EnrollmentGroup>,
+    /// The version of the set of groups and CA certificates.
+    pub groups_version: Version,
+    /// The linked hubs and the service's allocation policy.
+    pub hubs: Arc<HubSettings>,
+    /// The version of the set of linked hubs and service settings.
+    pub hubs_version: Version,
+    /// The devices of that ID on built-in hubs.
+    pub devices: Vec<(HubName, Device)>,
 }

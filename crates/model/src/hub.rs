@@ -2,23 +2,58 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::{AllocationPolicy, DeviceId, HubName, SymmetricKeys, Timestamp, Twin, Version};
+use crate::{
+    AllocationPolicy, DeviceId, Etag, HubName, SymmetricKey, SymmetricKeys, Timestamp, Twin,
+    Version,
+};
 
-/// A hub that devices can be assigned to.
+/// A hub that devices can be assigned to (O §3.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkedHub {
     /// Its host name.
     pub name: HubName,
-    /// Its share of hashed allocation, 1 to 1000.
+    /// Where it is.
+    pub access: HubAccess,
+    /// Its share of hashed allocation, 0 to 1000; 0 takes no devices.
     pub weight: u32,
     /// Whether enrollments that name no hub may choose it.
     pub apply_allocation_policy: bool,
+    /// Whether the configuration file declares it: then it is changed there and nowhere else.
+    pub declared: bool,
+    /// The version mark.
+    pub etag: Etag,
+    /// When it was linked.
+    pub created: Timestamp,
+    /// When it was last written.
+    pub last_updated: Timestamp,
+    /// The store's version of the row; 0 for one that was never stored.
+    pub version: Version,
 }
 
-/// What the operator configured for allocation: the hubs and the service's own policy.
+/// Where a linked hub is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HubAccess {
+    /// In this process: its registry is in our store.
+    BuiltIn,
+    /// Elsewhere, spoken to over the hub's REST API (H).
+    Remote(RemoteAccess),
+}
+
+/// How a remote hub lets us in: what its connection string says besides the host name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteAccess {
+    /// The port, when it is not 443.
+    pub port: Option<u16>,
+    /// The policy; it needs RegistryWrite and ServiceConnect.
+    pub policy: String,
+    /// The policy's key.
+    pub key: SymmetricKey,
+}
+
+/// What allocation knows: the hubs and the service's own policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubSettings {
-    /// The linked hubs, in the order of the configuration.
+    /// The linked hubs, in the order of their names.
     pub hubs: Vec<LinkedHub>,
     /// The policy of enrollments that name none. Never `Custom` (O §3.2).
     pub allocation_policy: AllocationPolicy,
@@ -134,9 +169,9 @@ pub struct AuthenticationDraft {
     /// `type`; absent means by what else is there.
     pub kind: Option<AuthenticationKind>,
     /// `symmetricKey.primaryKey` if not null or empty.
-    pub primary_key: Option<crate::SymmetricKey>,
+    pub primary_key: Option<SymmetricKey>,
     /// `symmetricKey.secondaryKey` if not null or empty.
-    pub secondary_key: Option<crate::SymmetricKey>,
+    pub secondary_key: Option<SymmetricKey>,
     /// `x509Thumbprint.primaryThumbprint` if not null or empty.
     pub primary_thumbprint: Option<String>,
     /// `x509Thumbprint.secondaryThumbprint` if not null or empty.

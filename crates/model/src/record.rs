@@ -1,8 +1,8 @@
 //! Registration records: what we remember of a device that registered.
 
 use crate::{
-    AttestationKind, DeviceId, EnrollmentRef, Etag, HubName, Json, OperationId, RegistrationId,
-    Timestamp, Version,
+    AttestationKind, DeviceAuthentication, DeviceId, EnrollmentRef, Etag, HubName, Json,
+    OperationId, RegistrationId, Reprovision, Timestamp, Version,
 };
 
 /// How many of a record's latest operations can still be polled.
@@ -22,6 +22,8 @@ pub struct RegistrationRecord {
     /// Hub and device, once assigned. Kept when the device is later refused, so that a
     /// re-enabled device returns to where it was; shown to the device only while `assigned`.
     pub assignment: Option<Assignment>,
+    /// Where the device is being taken to, while the status is [`RegistrationStatus::Assigning`].
+    pub pending: Option<Box<PendingAssignment>>,
     /// Why registration failed; only with [`RegistrationStatus::Failed`].
     pub failure: Option<Failure>,
     /// What a custom allocation returned for the device.
@@ -49,6 +51,48 @@ pub enum RegistrationStatus {
     Failed,
     /// The enrollment that decided is disabled.
     Disabled,
+}
+
+/// An assignment that a remote hub takes part in: worked off step by step, each step safe to
+/// repeat, until the record settles. It lives in the record, so that it survives a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingAssignment {
+    /// What the device will have when it is done.
+    pub assignment: Assignment,
+    /// The hub it comes from, if it moves.
+    pub from: Option<HubName>,
+    /// What becomes of its data.
+    pub rule: Reprovision,
+    /// How it will log in.
+    pub authentication: DeviceAuthentication,
+    /// `capabilities.iotEdge`
+    pub iot_edge: bool,
+    /// The enrollment's `initialTwin`, or the webhook's.
+    pub initial_twin: Option<Json>,
+    /// How often it was tried and failed.
+    pub n_failures: u32,
+    /// Not before this moment.
+    pub due: Timestamp,
+    /// What went wrong last, for the operator.
+    pub last_error: Option<String>,
+}
+
+/// A device identity on a remote hub that is to be deleted, because the device has moved away or
+/// was shut out while it was being assigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteRemoval {
+    /// The hub.
+    pub hub: HubName,
+    /// The device's name there.
+    pub device_id: DeviceId,
+    /// How often it was tried and failed.
+    pub n_failures: u32,
+    /// Not before this moment.
+    pub due: Timestamp,
+    /// What went wrong last, for the operator.
+    pub last_error: Option<String>,
+    /// The store's version of the row; 0 for one that was never stored.
+    pub version: Version,
 }
 
 /// Where a device was assigned to.

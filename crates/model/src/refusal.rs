@@ -35,6 +35,12 @@ pub enum DeviceRefusal {
     /// The service holds as many registration records as it may (D §6).
     #[error("the limit of {0} registration records is reached; delete orphaned ones")]
     TooManyRegistrations(u64),
+    /// The address may not use this API.
+    #[error("the address {0} may not use this API")]
+    AddressRefused(String),
+    /// Too many requests from one device or address.
+    #[error("too many requests; wait {0} seconds")]
+    Throttled(u32),
     /// The request is malformed.
     #[error("{0}")]
     BadRequest(String),
@@ -129,6 +135,42 @@ pub enum OperatorRefusal {
     /// There is such a group already.
     #[error("EnrollmentGroup already exists.")]
     GroupExists,
+    /// There is no such linked hub.
+    #[error("no hub `{0}` is linked")]
+    HubNotLinked(String),
+    /// Such a hub is linked already.
+    #[error("the hub `{0}` is linked already")]
+    HubLinked(String),
+    /// The configuration file declares it.
+    #[error("the hub `{0}` is declared in induct.toml; change it there and start again")]
+    HubDeclared(String),
+    /// There is no such CA certificate.
+    #[error("no certificate is called `{0}`")]
+    CaCertificateNotFound(String),
+    /// There is such a CA certificate already.
+    #[error("Certificate '{0}' already exists. Send If-Match with its etag or * to replace it.")]
+    CaCertificateExists(String),
+    /// The certificate sent does not prove possession.
+    #[error("possession of the key is not proven: {0}")]
+    NotProven(String),
+    /// There is no such policy.
+    #[error("Access policy {0} doesn't exist.")]
+    PolicyNotFound(String),
+    /// There is such a policy already.
+    #[error("Access policy {0} already exists.")]
+    PolicyExists(String),
+    /// Nobody could manage the service any more.
+    #[error("at least one policy must keep ServiceConfig and EnrollmentWrite; `{0}` is the last")]
+    LastOwner(String),
+    /// The rules would keep their author out.
+    #[error("these rules would keep you out ({0}); send force=true if that is what you want")]
+    WouldLockOut(String),
+    /// The address may not use this API.
+    #[error("the address {0} may not use this API; an IP rule or the loopback switch keeps it out")]
+    AddressRefused(String),
+    /// Too many requests from one device or address.
+    #[error("too many requests; wait {0} seconds")]
+    Throttled(u32),
     /// The etag is not the current one.
     #[error("Precondition failed: ETag is invalid.")]
     StaleEtag,
@@ -194,7 +236,38 @@ pub enum HubRefusal {
     /// A device twice in one bulk call (400011).
     #[error("device '{0}' is there more than once")]
     DeviceDefinedMultipleTimes(String),
+    /// The address may not use this API (401, as for the provisioning service, O §3.6).
+    #[error("the address {0} may not use this API")]
+    AddressRefused(String),
+    /// Too many requests (429001).
+    #[error("too many requests; wait {0} seconds")]
+    Throttled(u32),
     /// A part of a real hub that is not built here.
     #[error("{0}")]
     NotImplemented(String),
+}
+
+impl HubRefusal {
+    /// The refusal's name on the wire: what clients tell errors apart by (H §2.3).
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unauthorized(_) => "IotHubUnauthorizedAccess",
+            Self::HubNotFound(_) => "IotHubNotFound",
+            Self::ArgumentInvalid(_) => "ArgumentInvalid",
+            Self::Format(_) => "IotHubFormatError",
+            Self::DeviceNotFound(_) => "DeviceNotFound",
+            Self::ModuleNotFound(_) => "ModuleNotFound",
+            Self::DeviceExists(_) => "DeviceAlreadyExists",
+            Self::IdentityEtag { .. }
+            | Self::EtagMissing
+            | Self::TwinEtag(_)
+            | Self::Conflict(_) => "PreconditionFailed",
+            Self::TooManyDevices(_) => "TooManyDevices",
+            Self::DeviceDefinedMultipleTimes(_) => "DeviceDefinedMultipleTimes",
+            Self::AddressRefused(_) => "IotHubUnauthorizedAccess",
+            Self::Throttled(_) => "ThrottlingException",
+            Self::NotImplemented(_) => "InvalidOperation",
+        }
+    }
 }

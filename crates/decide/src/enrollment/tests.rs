@@ -244,3 +244,19 @@ fn a_delete_needs_something_to_delete_and_a_fitting_etag() {
     check(terms, Precondition::Tag("x".to_owned()), Err(OperatorRefusal::StaleEtag));
     check(None, Precondition::Any, Err(OperatorRefusal::EnrollmentNotFound));
 }
+
+#[test]
+fn a_webhook_is_called_by_https_or_on_this_machine() {
+    let check = |url: &str, expected: bool| assert_eq!(is_webhook_url(url), expected, "{url}");
+    check("https://hooks.example.com/a?code=1", true);
+    check("HTTPS://hooks.example.com", true);
+    check("http://127.0.0.1:7071/api/Trigger", true);
+    check("http://[::1]:7071/", true);
+    check("http://localhost/a", true);
+    check("http://hooks.example.com/", false);
+    check("http://127.0.0.1.example.com/", false);
+    check("http://localhost@hooks.example.com/", false);
+    check("http://localhost:80@hooks.example.com/", false);
+    check("ftp://localhost/", false);
+    check("", false);
+}

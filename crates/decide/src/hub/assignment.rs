@@ -91,7 +91,7 @@ fn refreshed(old: &DeviceIdentity, assignee: &Assignee<'_>) -> DeviceIdentity {
 
 /// `tags` and `properties.desired` of an `initialTwin`, as far as they are objects. The vendor's
 /// own tools send `null`s and members of their own beside them (O §1.14, D §5.11).
-fn initial_sections(initial: Option<&Json>) -> (Option<&Json>, Option<&Json>) {
+pub(crate) fn initial_sections(initial: Option<&Json>) -> (Option<&Json>, Option<&Json>) {
     let object = |value: &&Json| value.as_object().is_some();
     let tags = initial.and_then(|twin| twin.get("tags")).filter(object);
     let desired = initial

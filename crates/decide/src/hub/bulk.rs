@@ -144,22 +144,7 @@ fn precondition(etag: Option<&str>) -> Precondition {
 
 impl From<HubRefusal> for BulkError {
     fn from(refusal: HubRefusal) -> Self {
-        let code = match &refusal {
-            HubRefusal::Unauthorized(_) => "IotHubUnauthorizedAccess",
-            HubRefusal::HubNotFound(_) => "IotHubNotFound",
-            HubRefusal::ArgumentInvalid(_) => "ArgumentInvalid",
-            HubRefusal::Format(_) => "IotHubFormatError",
-            HubRefusal::DeviceNotFound(_) => "DeviceNotFound",
-            HubRefusal::ModuleNotFound(_) => "ModuleNotFound",
-            HubRefusal::DeviceExists(_) => "DeviceAlreadyExists",
-            HubRefusal::IdentityEtag { .. }
-            | HubRefusal::EtagMissing
-            | HubRefusal::TwinEtag(_)
-            | HubRefusal::Conflict(_) => "PreconditionFailed",
-            HubRefusal::TooManyDevices(_) => "TooManyDevices",
-            HubRefusal::DeviceDefinedMultipleTimes(_) => "DeviceDefinedMultipleTimes",
-            HubRefusal::NotImplemented(_) => "InvalidOperation",
-        };
+        let code = refusal.name();
         Self { code, status: refusal.to_string() }
     }
 }

@@ -440,7 +440,7 @@ fn an_identity_deleted_in_the_hub_is_made_again_for_an_enrolled_device() {
 /// register again by this policy.
 fn moved(policy: Option<ReprovisionPolicy>) -> (World, Decision) {
     let mut world = World::default();
-    world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
+    world.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
     let mut enrolled = one_key();
     enrolled.reprovision_policy = policy;
     enrolled.initial_twin = Some(Json::Object(vec![(
@@ -452,7 +452,7 @@ fn moved(policy: Option<ReprovisionPolicy>) -> (World, Decision) {
     let mut device = world.only_device().clone();
     device.twin.tags.set("from", Json::from("operator"));
     world.apply(ChangeSet::new().with(Change::PutDevice(name::hub("hub-1"), Box::new(device))));
-    world.settings.hubs.hubs = vec![linked(name::hub("hub-2"), 1)];
+    world.hubs.hubs = vec![linked(name::hub("hub-2"), 1)];
     let decision = world.register(by_key("press-17", &name::key(1)));
     world.check_invariants();
     (world, decision)
@@ -485,13 +485,12 @@ fn a_device_that_moves_takes_its_twin_along_or_begins_anew() {
 fn a_device_that_never_moves_stays_where_it_is() {
     for policy in [reprovision(false, false), reprovision(false, true)] {
         let mut world = World::default();
-        world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
+        world.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
         let mut enrolled = one_key();
         enrolled.reprovision_policy = policy;
         world.enroll("press-17", enrolled);
         check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
-        world.settings.hubs.hubs =
-            vec![linked(name::hub("hub-1"), 0), linked(name::hub("hub-2"), 1)];
+        world.hubs.hubs = vec![linked(name::hub("hub-1"), 0), linked(name::hub("hub-2"), 1)];
         check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
         assert_eq!(world.hub_of("press-17"), name::hub("hub-1"));
     }
@@ -500,7 +499,7 @@ fn a_device_that_never_moves_stays_where_it_is() {
 #[test]
 fn a_device_that_comes_back_to_its_first_hub_is_told_so() {
     let (mut world, _) = moved(reprovision(true, true));
-    world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
+    world.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
     check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
     let assignment = world.records["press-17"].assignment.as_ref().expect("assigned");
     assert_eq!(assignment.substatus, Substatus::ReprovisionedToInitialAssignment);
@@ -509,7 +508,7 @@ fn a_device_that_comes_back_to_its_first_hub_is_told_so() {
 #[test]
 fn old_clients_without_a_policy_keep_their_hub() {
     let (mut world, _) = moved(None);
-    world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1), linked(name::hub("hub-2"), 0)];
+    world.hubs.hubs = vec![linked(name::hub("hub-1"), 1), linked(name::hub("hub-2"), 0)];
     let mut old = by_key("press-17", &name::key(1));
     old.api_version = model::ApiVersion::V2018_04_01;
     check(&mut world, old, Heard::Assigned);
@@ -687,7 +686,7 @@ fn a_forged_certificate_does_not_step_around_a_disabled_group() {
             Decision::Refuse(_) => {}
             Decision::Settle(settlement) => assert_eq!(
                 settlement.record.enrollment,
-                EnrollmentRef::Group(name::group("line-4")),
+                model::EnrollmentRef::Group(name::group("line-4")),
                 "{sent:?} chose its own terms"
             ),
             other => panic!("{other:?}"),
@@ -709,7 +708,7 @@ fn an_identity_disabled_in_the_hub_stays_disabled_when_the_device_moves() {
         device.identity.status_reason = Some("lost".to_owned());
         let put = Change::PutIdentity(at.0.clone(), Box::new(device.identity));
         world.apply(ChangeSet::new().with(put));
-        world.settings.hubs.hubs.retain(|hub| hub.name != at.0);
+        world.hubs.hubs.retain(|hub| hub.name != at.0);
         check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
         let moved = &world.only_device().identity;
         assert_eq!(moved.status, DeviceStatus::Disabled);
@@ -735,7 +734,7 @@ fn a_device_that_never_moves_fails_when_its_hub_is_no_longer_linked() {
     enrolled.reprovision_policy = reprovision(false, false);
     world.enroll("press-17", enrolled);
     check(&mut world, by_key("press-17", &name::key(1)), Heard::Assigned);
-    world.settings.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
+    world.hubs.hubs = vec![linked(name::hub("hub-1"), 1)];
     check(&mut world, by_key("press-17", &name::key(1)), Heard::Failed(400_208));
 }
 

@@ -188,8 +188,8 @@ fn play(acts: &[Act]) {
             }
             Act::DeleteInHub => world.devices.clear(),
             Act::AddHub => {
-                let n = world.settings.hubs.hubs.len() + 1;
-                world.settings.hubs.hubs.push(linked(name::hub(&format!("hub-{n}")), 1));
+                let n = world.hubs.hubs.len() + 1;
+                world.hubs.hubs.push(linked(name::hub(&format!("hub-{n}")), 1));
             }
             Act::Register(sends) => {
                 let decision = world.register(request("press-17", chain(material.chain(sends))));

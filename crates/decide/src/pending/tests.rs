@@ -1,0 +1,5 @@
+//! Assignments to remote hubs, as claims: against remote hubs in memory.
+
+mod faults;
+mod remote;
+mod transitions;
