@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use divan::{Bencher, counter::ItemsCount};
-use induct_store_sqlite::{SqliteSettings, SqliteStore};
+use induct_store_sqlite::{MasterKey, SqliteSettings, SqliteStore};
 use model::{Change, ChangeSet, GroupQuery};
 use store::{
     Store,
@@ -100,6 +100,7 @@ impl Scene {
             n_readers: 4,
             max_waiting: 1024,
             max_batch: 256,
+            master_key: MasterKey::generate([42; 32]),
         };
         let runtime = Runtime::new().expect("a runtime");
         let store = SqliteStore::open(settings).expect("it opens");

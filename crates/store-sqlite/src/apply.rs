@@ -4,15 +4,17 @@ use model::{
     AttestationMechanism, CaCertificate, Change, ChangeSet, EnrollmentGroup, EnrollmentGroupId,
     Expect, IndividualEnrollment, RegistrationId, RegistrationRecord, Version,
 };
-use rusqlite::{Connection, OptionalExtension, Params, Result};
+use rusqlite::{OptionalExtension, Params, Result};
+use store::{AuditHead, audit};
 
 use crate::{
-    codec::{Binder, Word},
+    codec::{Binder, Columns, Db, Word},
     rows::{
-        certificate, device,
+        self, certificate, device,
         device::Counted,
-        enrollment, policy, record,
+        enrollment, hub, policy, record,
         record::{Owner, OwnerKind},
+        settings,
         terms::Mechanism,
     },
     tally::Tally,
@@ -33,50 +35,76 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
+/// The numbers that change sets are stamped with and compared to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Versions {
+    /// The last change set's.
+    pub(crate) last: Version,
+    /// That of the last one that wrote or deleted a group or a CA certificate.
+    pub(crate) groups: Version,
+    /// That of the last one that wrote or deleted a linked hub or the service's settings.
+    pub(crate) hubs: Version,
+    /// Where the audit log ends.
+    pub(crate) audit: AuditHead,
+}
+
 /// What a change set did, beside its rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Effect {
     /// How the counters change.
     pub(crate) tally: Tally,
-    /// Whether it wrote or deleted a group or a CA certificate.
-    pub(crate) touched_groups: bool,
+    /// The numbers after it.
+    pub(crate) versions: Versions,
 }
 
 /// Compares what a change set was decided from with what is there.
 pub(crate) fn check_expectations(
-    connection: &Connection,
+    db: Db<'_>,
     expects: &[Expect],
-    groups_version: Version,
+    versions: Versions,
     uncommitted: &Tally,
 ) -> Result<(), Failure> {
     for expect in expects {
         let (found, expected) = match expect {
             Expect::Room { of, limit } => {
-                if !has_room(connection, *of, *limit, uncommitted)? {
+                if !has_room(db, *of, *limit, uncommitted)? {
                     return Err(Failure::Conflict);
                 }
                 continue;
             }
-            Expect::Groups(version) => (groups_version, *version),
+            Expect::Groups(version) => (versions.groups, *version),
+            Expect::Hubs(version) => (versions.hubs, *version),
             Expect::Individual(id, version) => {
                 let sql = "SELECT version FROM individual_enrollments WHERE key = ?1";
-                (version_of(connection, sql, [id.key()])?, *version)
+                (version_of(db, sql, [id.key()])?, *version)
             }
             Expect::Group(id, version) => {
                 let sql = "SELECT version FROM enrollment_groups WHERE key = ?1";
-                (version_of(connection, sql, [id.key()])?, *version)
+                (version_of(db, sql, [id.key()])?, *version)
             }
             Expect::Record(id, version) => {
                 let sql = "SELECT version FROM registration_records WHERE key = ?1";
-                (version_of(connection, sql, [id.key()])?, *version)
+                (version_of(db, sql, [id.key()])?, *version)
             }
             Expect::Identity(hub, id, version) => {
                 let sql = "SELECT identity_version FROM devices WHERE hub = ?1 AND device_id = ?2";
-                (version_of(connection, sql, [hub.as_str(), id.as_str()])?, *version)
+                (version_of(db, sql, [hub.as_str(), id.as_str()])?, *version)
             }
             Expect::Twin(hub, id, version) => {
                 let sql = "SELECT twin_version FROM devices WHERE hub = ?1 AND device_id = ?2";
-                (version_of(connection, sql, [hub.as_str(), id.as_str()])?, *version)
+                (version_of(db, sql, [hub.as_str(), id.as_str()])?, *version)
+            }
+            Expect::CaCertificate(name, version) => {
+                let sql = "SELECT version FROM ca_certificates WHERE name = ?1";
+                (version_of(db, sql, [name])?, *version)
+            }
+            Expect::Policy(scope, name, version) => {
+                let sql = "SELECT version FROM access_policies WHERE hub = ?1 AND name = ?2";
+                (version_of(db, sql, [policy::scope(scope), name])?, *version)
+            }
+            Expect::Removal(hub, id, version) => {
+                let sql = "SELECT version FROM remote_removals WHERE hub = ?1 AND device_id = ?2";
+                (version_of(db, sql, [hub.as_str(), id.as_str()])?, *version)
             }
         };
         if found != expected {
@@ -88,12 +116,7 @@ pub(crate) fn check_expectations(
 
 /// Whether one more fits. The counters on disk know nothing yet of the change sets before this
 /// one in the same transaction; the tally does.
-fn has_room(
-    connection: &Connection,
-    of: model::Counted,
-    limit: u64,
-    uncommitted: &Tally,
-) -> Result<bool> {
+fn has_room(db: Db<'_>, of: model::Counted, limit: u64, uncommitted: &Tally) -> Result<bool> {
     let (name, by) = match of {
         model::Counted::Registrations => ("registrations", uncommitted.registrations),
         model::Counted::IndividualEnrollments => {
@@ -104,19 +127,21 @@ fn has_room(
             ("symmetric_key_groups", uncommitted.symmetric_key_groups)
         }
     };
-    let committed: i64 = connection
+    let committed: i64 = db
         .prepare_cached("SELECT value FROM counters WHERE name = ?1")?
         .query_row([name], |row| row.get(0))?;
     Ok((committed + by).cast_unsigned() < limit)
 }
 
-/// Writes a change set's rows, stamped with a version.
+/// Writes a change set's rows, stamped with the version after the last.
 pub(crate) fn apply(
-    connection: &Connection,
+    db: Db<'_>,
     changes: &ChangeSet,
-    version: Version,
+    mut versions: Versions,
 ) -> Result<Effect, Failure> {
-    let mut writing = Writing { connection, version, effect: Effect::default() };
+    versions.last += 1;
+    let effect = Effect { tally: Tally::default(), versions };
+    let mut writing = Writing { db, version: versions.last, effect };
     for change in &changes.changes {
         writing.change(change)?;
     }
@@ -124,7 +149,7 @@ pub(crate) fn apply(
 }
 
 struct Writing<'a> {
-    connection: &'a Connection,
+    db: Db<'a>,
     version: Version,
     effect: Effect,
 }
@@ -143,34 +168,62 @@ impl Writing<'_> {
             Change::DeleteRecord(id) => self.delete_record(id)?,
             Change::PutDevice(hub, new) => {
                 let id = &new.identity.device_id;
-                let old = Counted::find(self.connection, hub, id)?;
-                device::put(self.connection, hub, new, old, self.version)?;
+                let old = Counted::find(self.db, hub, id)?;
+                device::put(self.db, hub, new, old, self.version)?;
                 tally.count_device(hub, old, Some(Counted::of(&new.identity)));
             }
             Change::PutIdentity(hub, identity) => {
-                let old = Counted::find(self.connection, hub, &identity.device_id)?;
+                let old = Counted::find(self.db, hub, &identity.device_id)?;
                 // There is nothing to replace: whoever decided this saw a device that is gone.
                 let old = old.ok_or(Failure::Conflict)?;
-                device::put_identity(self.connection, hub, identity, self.version)?;
+                device::put_identity(self.db, hub, identity, self.version)?;
                 tally.count_device(hub, Some(old), Some(Counted::of(identity)));
             }
             Change::PutTwin(hub, id, twin) => {
-                if !device::put_twin(self.connection, hub, id, twin, self.version)? {
+                if !device::put_twin(self.db, hub, id, twin, self.version)? {
                     return Err(Failure::Conflict);
                 }
             }
             Change::DeleteDevice(hub, id) => {
-                if let Some(old) = Counted::find(self.connection, hub, id)? {
+                if let Some(old) = Counted::find(self.db, hub, id)? {
                     let sql = "DELETE FROM devices WHERE hub = ?1 AND device_id = ?2";
-                    execute(self.connection, sql, [hub.as_str(), id.as_str()])?;
+                    execute(self.db, sql, [hub.as_str(), id.as_str()])?;
                     tally.count_device(hub, Some(old), None);
                 }
             }
-            Change::PutPolicy(policy) => policy::put(self.connection, policy)?,
+            Change::PutPolicy(policy) => policy::put(self.db, policy, self.version)?,
+            Change::DeletePolicy(scope, name) => {
+                let sql = "DELETE FROM access_policies WHERE hub = ?1 AND name = ?2";
+                execute(self.db, sql, [policy::scope(scope), name])?;
+            }
+            Change::PutLinkedHub(new) => {
+                self.effect.versions.hubs = self.version;
+                hub::put(self.db, new, self.version)?;
+            }
+            Change::DeleteLinkedHub(name) => {
+                let sql = "DELETE FROM linked_hubs WHERE name = ?1";
+                if execute(self.db, sql, [name.as_str()])? > 0 {
+                    self.effect.versions.hubs = self.version;
+                }
+            }
+            Change::PutServiceSettings(new) => {
+                self.effect.versions.hubs = self.version;
+                settings::put(self.db, new)?;
+            }
+            Change::PutRemoval(removal) => hub::put_removal(self.db, removal, self.version)?,
+            Change::DeleteRemoval(hub, id) => {
+                let sql = "DELETE FROM remote_removals WHERE hub = ?1 AND device_id = ?2";
+                execute(self.db, sql, [hub.as_str(), id.as_str()])?;
+            }
+            Change::Audit(entry) => {
+                let line = audit::next_line(self.effect.versions.audit, (**entry).clone());
+                rows::audit::append(self.db, &line)?;
+                self.effect.versions.audit = (line.number, line.hash);
+            }
             Change::PutInstanceSetting { name, value } => {
                 let sql = "INSERT INTO instance_settings (name, value) VALUES (?1, ?2) \
                      ON CONFLICT (name) DO NOTHING";
-                execute(self.connection, sql, [name, value])?;
+                execute(self.db, sql, [name, value])?;
             }
         }
         Ok(())
@@ -178,17 +231,17 @@ impl Writing<'_> {
 
     fn put_individual(&mut self, new: &IndividualEnrollment) -> Result<()> {
         let owner = individual(&new.registration_id);
-        if !exists(self.connection, &owner)? {
+        if !exists(self.db, &owner)? {
             self.effect.tally.individual_enrollments += 1;
-            self.effect.tally.orphaned_registrations -= count_records(self.connection, &owner)?;
+            self.effect.tally.orphaned_registrations -= count_records(self.db, &owner)?;
         }
-        enrollment::put_individual(self.connection, new, self.version)
+        enrollment::put_individual(self.db, new, self.version)
     }
 
     fn delete_individual(&mut self, id: &RegistrationId) -> Result<()> {
         let sql = "DELETE FROM individual_enrollments WHERE key = ?1";
-        if execute(self.connection, sql, [id.key()])? > 0 {
-            let orphaned = count_records(self.connection, &individual(id))?;
+        if execute(self.db, sql, [id.key()])? > 0 {
+            let orphaned = count_records(self.db, &individual(id))?;
             self.effect.tally.individual_enrollments -= 1;
             self.effect.tally.orphaned_registrations += orphaned;
         }
@@ -196,80 +249,80 @@ impl Writing<'_> {
     }
 
     fn put_group(&mut self, new: &EnrollmentGroup) -> Result<()> {
-        self.effect.touched_groups = true;
+        self.effect.versions.groups = self.version;
         match self.mechanism_of(&new.group_id)? {
             Some(old) => {
                 self.effect.tally.count_group(old.kind(), -1);
                 self.forget_group_keys(&new.group_id)?;
             }
             None => {
-                let records = count_records(self.connection, &group(&new.group_id))?;
+                let records = count_records(self.db, &group(&new.group_id))?;
                 self.effect.tally.orphaned_registrations -= records;
             }
         }
         self.effect.tally.count_group(new.terms.attestation.kind(), 1);
-        enrollment::put_group(self.connection, new, self.version)?;
+        enrollment::put_group(self.db, new, self.version)?;
         self.remember_group_keys(new)
     }
 
     fn delete_group(&mut self, id: &EnrollmentGroupId) -> Result<()> {
         let Some(old) = self.mechanism_of(id)? else { return Ok(()) };
-        self.effect.touched_groups = true;
+        self.effect.versions.groups = self.version;
         self.effect.tally.count_group(old.kind(), -1);
-        self.effect.tally.orphaned_registrations += count_records(self.connection, &group(id))?;
-        execute(self.connection, "DELETE FROM enrollment_groups WHERE key = ?1", [id.key()])?;
+        self.effect.tally.orphaned_registrations += count_records(self.db, &group(id))?;
+        execute(self.db, "DELETE FROM enrollment_groups WHERE key = ?1", [id.key()])?;
         self.forget_group_keys(id)
     }
 
     fn put_ca(&mut self, new: &CaCertificate) -> Result<()> {
-        self.effect.touched_groups = true;
-        certificate::put_ca(self.connection, new, self.version)?;
+        self.effect.versions.groups = self.version;
+        certificate::put_ca(self.db, new, self.version)?;
         self.forget_ca_keys("store", &new.name)?;
         self.remember_ca_key("store", &new.name, 0, &new.certificate)
     }
 
     fn delete_ca(&mut self, name: &str) -> Result<()> {
-        if execute(self.connection, "DELETE FROM ca_certificates WHERE name = ?1", [name])? > 0 {
-            self.effect.touched_groups = true;
+        if execute(self.db, "DELETE FROM ca_certificates WHERE name = ?1", [name])? > 0 {
+            self.effect.versions.groups = self.version;
             self.forget_ca_keys("store", name)?;
         }
         Ok(())
     }
 
     fn put_record(&mut self, new: &RegistrationRecord) -> Result<()> {
-        let old = Owner::find(self.connection, &new.registration_id)?;
-        record::put(self.connection, new, old.as_ref(), self.version)?;
+        let old = Owner::find(self.db, &new.registration_id)?;
+        record::put(self.db, new, old.as_ref(), self.version)?;
         let owner = Owner::of(new);
         if old.as_ref() == Some(&owner) {
             return Ok(());
         }
         match old {
             None => self.effect.tally.registrations += 1,
-            Some(old) if !exists(self.connection, &old)? => {
+            Some(old) if !exists(self.db, &old)? => {
                 self.effect.tally.orphaned_registrations -= 1;
             }
             Some(_) => {}
         }
-        if !exists(self.connection, &owner)? {
+        if !exists(self.db, &owner)? {
             self.effect.tally.orphaned_registrations += 1;
         }
         Ok(())
     }
 
     fn delete_record(&mut self, id: &RegistrationId) -> Result<()> {
-        let Some(old) = Owner::find(self.connection, id)? else { return Ok(()) };
-        execute(self.connection, "DELETE FROM registration_records WHERE key = ?1", [id.key()])?;
+        let Some(old) = Owner::find(self.db, id)? else { return Ok(()) };
+        execute(self.db, "DELETE FROM registration_records WHERE key = ?1", [id.key()])?;
         self.effect.tally.registrations -= 1;
-        if !exists(self.connection, &old)? {
+        if !exists(self.db, &old)? {
             self.effect.tally.orphaned_registrations -= 1;
         }
         Ok(())
     }
 
     fn mechanism_of(&self, id: &EnrollmentGroupId) -> Result<Option<Mechanism>> {
-        self.connection
+        self.db
             .prepare_cached("SELECT attestation FROM enrollment_groups WHERE key = ?1")?
-            .query_row([id.key()], |row| crate::codec::Columns::new(row).word())
+            .query_row([id.key()], |row| Columns::new(self.db, row).word())
             .optional()
     }
 
@@ -288,7 +341,7 @@ impl Writing<'_> {
                     if let Some(name) = name {
                         let sql = "INSERT INTO ca_references (name, group_key, slot) \
                              VALUES (?1, ?2, ?3)";
-                        execute(self.connection, sql, (name, key, slot))?;
+                        execute(self.db, sql, (name, key, slot))?;
                     }
                 }
             }
@@ -306,11 +359,11 @@ impl Writing<'_> {
         slot: i64,
         certificate: &model::EnrolledCertificate,
     ) -> Result<()> {
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.db.prepare_cached(
             "INSERT INTO ca_keys (subject, owner_kind, owner_key, slot, subject_and_key, issuer) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        let mut binder = Binder::new(&mut statement);
+        let mut binder = Binder::new(self.db, &mut statement);
         binder.put(certificate.keys.subject)?;
         binder.put(owner_kind)?;
         binder.put(owner_key)?;
@@ -323,13 +376,13 @@ impl Writing<'_> {
 
     fn forget_group_keys(&self, id: &EnrollmentGroupId) -> Result<()> {
         self.forget_ca_keys("group", id.key())?;
-        execute(self.connection, "DELETE FROM ca_references WHERE group_key = ?1", [id.key()])?;
+        execute(self.db, "DELETE FROM ca_references WHERE group_key = ?1", [id.key()])?;
         Ok(())
     }
 
     fn forget_ca_keys(&self, owner_kind: &str, owner_key: &str) -> Result<()> {
         let sql = "DELETE FROM ca_keys WHERE owner_kind = ?1 AND owner_key = ?2";
-        execute(self.connection, sql, [owner_kind, owner_key])?;
+        execute(self.db, sql, [owner_kind, owner_key])?;
         Ok(())
     }
 }
@@ -342,31 +395,29 @@ fn group(id: &EnrollmentGroupId) -> Owner {
     Owner { kind: OwnerKind::Group, key: id.key().to_owned() }
 }
 
-fn exists(connection: &Connection, owner: &Owner) -> Result<bool> {
+fn exists(db: Db<'_>, owner: &Owner) -> Result<bool> {
     let sql = match owner.kind {
         OwnerKind::Individual => "SELECT 1 FROM individual_enrollments WHERE key = ?1",
         OwnerKind::Group => "SELECT 1 FROM enrollment_groups WHERE key = ?1",
     };
-    connection.prepare_cached(sql)?.exists([&owner.key])
+    db.prepare_cached(sql)?.exists([&owner.key])
 }
 
 /// Counts within one index; a group may have a million records, and this runs only when an
 /// enrollment appears or goes.
-fn count_records(connection: &Connection, owner: &Owner) -> Result<i64> {
-    connection
-        .prepare_cached(
-            "SELECT COUNT(*) FROM registration_records \
+fn count_records(db: Db<'_>, owner: &Owner) -> Result<i64> {
+    db.prepare_cached(
+        "SELECT COUNT(*) FROM registration_records \
              WHERE enrollment_kind = ?1 AND enrollment_key = ?2",
-        )?
-        .query_row((owner.kind.word(), &owner.key), |row| row.get(0))
+    )?
+    .query_row((owner.kind.word(), &owner.key), |row| row.get(0))
 }
 
-fn version_of(connection: &Connection, sql: &str, key: impl Params) -> Result<Version> {
-    let found: Option<i64> =
-        connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
+fn version_of(db: Db<'_>, sql: &str, key: impl Params) -> Result<Version> {
+    let found: Option<i64> = db.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
     Ok(found.unwrap_or(0).cast_unsigned())
 }
 
-fn execute(connection: &Connection, sql: &str, values: impl Params) -> Result<usize> {
-    connection.prepare_cached(sql)?.execute(values)
+fn execute(db: Db<'_>, sql: &str, values: impl Params) -> Result<usize> {
+    db.prepare_cached(sql)?.execute(values)
 }

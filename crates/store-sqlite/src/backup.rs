@@ -60,7 +60,8 @@ pub enum BackupError {
 /// Copies a database, which a server may be writing to, into a new file.
 ///
 /// The copy is what was there when it began, complete and on the disk when this returns. Until
-/// then the target is an empty file. `progress` is told how many bytes of how many are copied.
+/// then the target is an empty file. The secrets in it stay sealed: it opens with the master key
+/// that the database has at this moment, also after a later [`crate::rekey`]. `progress` is told how many bytes of how many are copied.
 ///
 /// # Errors
 /// [`BackupError`]; nothing is left behind then.

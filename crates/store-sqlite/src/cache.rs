@@ -1,4 +1,4 @@
-//! Groups that were read and parsed before, valid for one version of the set of groups.
+//! Groups and hubs that were read and parsed before, valid for one version of the set of each.
 //!
 //! The version is read in the snapshot that asks, so a stale answer is not possible.
 
@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use model::{CaCertificate, EnrollmentGroup, Version};
+use model::{CaCertificate, EnrollmentGroup, HubSettings, Version};
 
 /// How many different sets of owners are remembered. Whoever has a key can name CAs of ours in
 /// certificates of its own making, so these figures bound what strangers make us remember.
@@ -17,6 +17,29 @@ const MAX_CHAINS: usize = 64;
 const MAX_GROUPS: usize = 8;
 
 /// Shared by all readers of a store.
+#[derive(Default)]
+pub(crate) struct Cache {
+    pub(crate) groups: GroupCache,
+    hubs: Mutex<Option<(Version, Arc<HubSettings>)>>,
+}
+
+impl Cache {
+    /// What allocation knows in a version.
+    pub(crate) fn hubs(&self, version: Version) -> Option<Arc<HubSettings>> {
+        let cached = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.as_ref().filter(|(of, _)| *of == version).map(|(_, hubs)| Arc::clone(hubs))
+    }
+
+    /// Remembers what allocation knows in a version, unless a newer one is known.
+    pub(crate) fn keep_hubs(&self, version: Version, hubs: &Arc<HubSettings>) {
+        let mut cached = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.as_ref().is_none_or(|(of, _)| *of < version) {
+            *cached = Some((version, Arc::clone(hubs)));
+        }
+    }
+}
+
+/// The part for groups.
 #[derive(Default)]
 pub(crate) struct GroupCache(Mutex<Cached>);
 

@@ -1,28 +1,46 @@
 //! Values to columns and back: the small pieces every row is made of.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, ops::Deref};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     AllocationPolicy, AttestationKind, AuthenticationKind, DeviceStatus, Json, ProvisioningStatus,
-    RegistrationStatus, Sent, Substatus, SymmetricKey, SymmetricKeys, Timestamp,
+    RegistrationStatus, Reprovision, Sent, Substatus, SymmetricKey, SymmetricKeys, Timestamp,
 };
 use rusqlite::{
-    Error, Result, Row, Statement, ToSql,
+    Connection, Error, Result, Row, Statement, ToSql,
     types::{FromSql, Type},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
 
+use crate::vault::{Place, Vault};
+
+/// A connection, and what seals and opens its secrets.
+#[derive(Clone, Copy)]
+pub(crate) struct Db<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) vault: &'a Vault,
+}
+
+impl Deref for Db<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
 /// Binds a statement's parameters, one after the other.
 pub(crate) struct Binder<'a, 'c> {
     statement: &'a mut Statement<'c>,
+    vault: &'a Vault,
     next: usize,
 }
 
 impl<'a, 'c> Binder<'a, 'c> {
     /// Begins at `?1`.
-    pub(crate) fn new(statement: &'a mut Statement<'c>) -> Self {
-        Self { statement, next: 1 }
+    pub(crate) fn new(db: Db<'a>, statement: &'a mut Statement<'c>) -> Self {
+        Self { statement, vault: db.vault, next: 1 }
     }
 
     /// Binds the next parameter.
@@ -69,10 +87,34 @@ impl<'a, 'c> Binder<'a, 'c> {
         self.put(text)
     }
 
-    /// Binds two keys, or two nulls.
-    pub(crate) fn keys(&mut self, keys: Option<&SymmetricKeys>) -> Result<()> {
-        self.put(keys.map(|keys| keys.primary.reveal()))?;
-        self.put(keys.map(|keys| keys.secondary.reveal()))
+    /// Binds a secret, sealed for its place, or null.
+    pub(crate) fn secret(
+        &mut self,
+        place: Place<'_>,
+        column: &str,
+        secret: Option<&str>,
+    ) -> Result<()> {
+        let sealed = secret
+            .map(|secret| self.vault.seal(place, column, secret.as_bytes()))
+            .transpose()
+            .map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+        self.put(sealed)
+    }
+
+    /// Binds two keys, sealed for the columns `primary_key` and `secondary_key`, or two nulls.
+    pub(crate) fn keys(&mut self, place: Place<'_>, keys: Option<&SymmetricKeys>) -> Result<()> {
+        self.named_keys(place, ["primary_key", "secondary_key"], keys)
+    }
+
+    /// Binds two keys, sealed for columns of other names, or two nulls.
+    pub(crate) fn named_keys(
+        &mut self,
+        place: Place<'_>,
+        [primary, secondary]: [&str; 2],
+        keys: Option<&SymmetricKeys>,
+    ) -> Result<()> {
+        self.secret(place, primary, keys.map(|keys| keys.primary.reveal()))?;
+        self.secret(place, secondary, keys.map(|keys| keys.secondary.reveal()))
     }
 
     /// Runs the statement and returns how many rows it changed.
@@ -84,13 +126,14 @@ impl<'a, 'c> Binder<'a, 'c> {
 /// Takes a row's columns, one after the other.
 pub(crate) struct Columns<'a, 'r> {
     row: &'a Row<'r>,
+    vault: &'a Vault,
     next: usize,
 }
 
 impl<'a, 'r> Columns<'a, 'r> {
     /// Begins at the first column.
-    pub(crate) const fn new(row: &'a Row<'r>) -> Self {
-        Self { row, next: 0 }
+    pub(crate) const fn new(db: Db<'a>, row: &'a Row<'r>) -> Self {
+        Self { row, vault: db.vault, next: 0 }
     }
 
     /// Takes the next column.
@@ -168,10 +211,38 @@ impl<'a, 'r> Columns<'a, 'r> {
         self.optional_text(|text| serde_json::from_str(text))
     }
 
-    /// Takes two keys, or two nulls.
-    pub(crate) fn keys(&mut self) -> Result<Option<SymmetricKeys>> {
-        let primary = self.optional_text(SymmetricKey::parse)?;
-        let secondary = self.optional_text(SymmetricKey::parse)?;
+    /// Takes a secret that was sealed for this place, if any, and reads it.
+    pub(crate) fn secret<T, E>(
+        &mut self,
+        place: Place<'_>,
+        column: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>>
+    where
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let at = self.next;
+        self.next += 1;
+        let sealed = self.row.get_ref(at)?.as_blob_or_null().map_err(|e| unreadable(at, e))?;
+        let Some(sealed) = sealed else { return Ok(None) };
+        let secret = self.vault.open(place, column, sealed).map_err(|e| unreadable(at, e))?;
+        let text = std::str::from_utf8(&secret).map_err(|_| unreadable(at, "not UTF-8"))?;
+        read(text).map(Some).map_err(|error| unreadable(at, error))
+    }
+
+    /// Takes two keys from the columns `primary_key` and `secondary_key`, or two nulls.
+    pub(crate) fn keys(&mut self, place: Place<'_>) -> Result<Option<SymmetricKeys>> {
+        self.named_keys(place, ["primary_key", "secondary_key"])
+    }
+
+    /// Takes two keys from columns of other names, or two nulls.
+    pub(crate) fn named_keys(
+        &mut self,
+        place: Place<'_>,
+        [primary, secondary]: [&str; 2],
+    ) -> Result<Option<SymmetricKeys>> {
+        let primary = self.secret(place, primary, SymmetricKey::parse)?;
+        let secondary = self.secret(place, secondary, SymmetricKey::parse)?;
         Ok(primary.zip(secondary).map(|(primary, secondary)| SymmetricKeys { primary, secondary }))
     }
 
@@ -189,7 +260,8 @@ fn unreadable(at: usize, error: impl Into<Box<dyn StdError + Send + Sync>>) -> E
 const STORED_JSON: json::Limits =
     json::Limits { max_bytes: 64 * 1024 * 1024, max_depth: 128, max_values: 10_000_000 };
 
-fn parse_json(text: &str) -> Result<Json, json::BadJson> {
+/// Reads JSON that was accepted once.
+pub(crate) fn parse_json(text: &str) -> Result<Json, json::BadJson> {
     STORED_JSON.parse(text.as_bytes())
 }
 
@@ -264,6 +336,12 @@ words!(Substatus {
     Substatus::DeviceDataMigrated => "deviceDataMigrated",
     Substatus::DeviceDataReset => "deviceDataReset",
     Substatus::ReprovisionedToInitialAssignment => "reprovisionedToInitialAssignment",
+});
+
+words!(Reprovision {
+    Reprovision::Never => "never",
+    Reprovision::WithData => "withData",
+    Reprovision::WithInitialTwin => "withInitialTwin",
 });
 
 words!(DeviceStatus {

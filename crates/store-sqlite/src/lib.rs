@@ -5,6 +5,8 @@
 //! `synchronous=FULL`). Other threads read, each call in one snapshot. Another one moves the
 //! write-ahead log into the database file, so that commits seldom pay for it.
 //!
+//! Secrets are sealed (`vault`): whoever copies the file has no key in it without the master key.
+//!
 //! What deliberately is not here: any rule about what may be written. A change set says what it
 //! was decided from; here that is compared, and nothing else.
 
@@ -13,18 +15,24 @@ mod backup;
 mod cache;
 mod checkpoint;
 mod codec;
+mod master_key;
 mod migrations;
 mod open;
 mod readers;
 mod reads;
+mod rekey;
 mod rows;
+mod sealed;
 mod store;
 mod tally;
+mod vault;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use backup::{BackupError, backup_file};
-pub use open::OpenError;
+pub use master_key::{BadMasterKey, MasterKey};
+pub use open::{OpenError, is_sealed};
+pub use rekey::{RekeyError, rekey};
 pub use store::{SqliteSettings, SqliteStore};

@@ -1,6 +1,7 @@
 //! Opening a database: the file, the lock, the checks, the settings of every connection.
 
 use std::{
+    error::Error as StdError,
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -9,8 +10,14 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use thiserror::Error;
+use tracing::warn;
 
-use crate::migrations;
+use crate::{
+    master_key::MasterKey,
+    migrations::{self, MigrateError},
+    sealed::RewriteError,
+    vault::{UnlockError, Vault},
+};
 
 /// Marks a database as one of ours: `Indu` in ASCII.
 pub(crate) const APPLICATION_ID: i32 = 0x496e_6475;
@@ -100,6 +107,37 @@ pub enum OpenError {
         /// The one this release needs.
         known: u32,
     },
+    /// The master key is not the one of this database. Nothing was written.
+    #[error(
+        "the master key is not the one that the secrets in {} are sealed with; give the master key \
+         this database was made with, or the one `induct rekey` gave it last",
+        path.display()
+    )]
+    WrongMasterKey {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// There is a database with sealed secrets and no master key: whoever looks for the master
+    /// key and finds none answers this instead of making a new one (see [`is_sealed`]).
+    #[error(
+        "the secrets in {} are sealed, and there is no master key; put the master key this \
+         database was made with back in its place (its file, environment variable or command). \
+         Without it the secrets cannot be read again",
+        path.display()
+    )]
+    NoMasterKey {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// A secret could not be sealed or opened.
+    #[error("the secrets of {} could not be sealed", path.display())]
+    Seal {
+        /// Which one.
+        path: PathBuf,
+        /// Why; holds nothing of any secret.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
     /// SQLite failed otherwise.
     #[error("the database {} could not be opened", path.display())]
     Sqlite {
@@ -115,7 +153,11 @@ pub enum OpenError {
 }
 
 /// Opens the connection that writes: makes the file if there is none, checks it, migrates it.
-pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
+/// Nothing is written to a database of another master key.
+pub(crate) fn open_writer(
+    path: &Path,
+    master: &MasterKey,
+) -> Result<(Connection, Vault), OpenError> {
     make_file(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let found = |source| classify(path, source);
@@ -125,9 +167,104 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     if version > 0 {
         check_integrity(&connection, path)?;
     }
+    if version >= migrations::FIRST_SEALED {
+        unlock(&connection, path, master)?;
+    }
     prepare_writer(&connection).map_err(found)?;
-    migrations::migrate(&mut connection, version).map_err(found)?;
-    Ok(connection)
+    migrations::migrate(&mut connection, version, master).map_err(|error| match error {
+        MigrateError::Sqlite(source) | MigrateError::Rewrite(RewriteError::Sqlite(source)) => {
+            found(source)
+        }
+        MigrateError::Vault(error) => unlock_error(path, error),
+        other => OpenError::Seal { path: path.to_owned(), source: Box::new(other) },
+    })?;
+    let vault = unlock(&connection, path, master)?;
+    scrub(&connection, path);
+    Ok((connection, vault))
+}
+
+/// Unwraps the data keys of a database whose secrets are sealed.
+pub(crate) fn unlock(
+    connection: &Connection,
+    path: &Path,
+    master: &MasterKey,
+) -> Result<Vault, OpenError> {
+    Vault::unlock(connection, master).map_err(|error| unlock_error(path, error))
+}
+
+fn unlock_error(path: &Path, error: UnlockError) -> OpenError {
+    match error {
+        UnlockError::WrongMasterKey => OpenError::WrongMasterKey { path: path.to_owned() },
+        UnlockError::Damaged => {
+            OpenError::Damaged { path: path.to_owned(), findings: error.to_string() }
+        }
+        UnlockError::Sqlite(source) => classify(path, source),
+        UnlockError::Seal(source) => {
+            OpenError::Seal { path: path.to_owned(), source: Box::new(source) }
+        }
+    }
+}
+
+/// Whether there is a database whose secrets are sealed, so that only its own master key will do.
+///
+/// # Errors
+/// [`OpenError`] when there is a file that is no database of ours, or a newer one.
+pub fn is_sealed(path: &Path) -> Result<bool, OpenError> {
+    if !path.try_exists().map_err(|source| io_error(path, "read", source))? {
+        return Ok(false);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let found = |source| classify(path, source);
+    let connection = Connection::open_with_flags(path, flags).map_err(found)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(found)?;
+    Ok(check_schema(&connection, path)? >= migrations::FIRST_SEALED)
+}
+
+/// Removes what sealing anew left behind of old secrets in the file and in the log, if that is
+/// still to be done. When it cannot be done now, it is tried again at the next start.
+pub(crate) fn scrub(connection: &Connection, path: &Path) {
+    match try_scrub(connection) {
+        Ok(true) => {}
+        Ok(false) => warn!(
+            path = %path.display(),
+            "the file may still hold remains of old secrets, because another process reads it; \
+             they are removed at the next start"
+        ),
+        Err(error) => warn!(
+            path = %path.display(),
+            error = %error,
+            "the file may still hold remains of old secrets; their removal is tried again at the \
+             next start"
+        ),
+    }
+}
+
+/// Returns whether nothing is left.
+fn try_scrub(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT value FROM counters WHERE name = 'to_scrub'";
+    if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(true);
+    }
+    // The copy that VACUUM makes has the size of the database.
+    connection.pragma_update(None, "temp_store", "FILE")?;
+    let vacuumed = connection.execute_batch("VACUUM");
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    vacuumed?;
+    let busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy != 0 {
+        return Ok(false);
+    }
+    connection.execute("UPDATE counters SET value = 0 WHERE name = 'to_scrub'", [])?;
+    Ok(true)
+}
+
+/// Answers [`OpenError::Missing`] when there is no such file.
+pub(crate) fn check_exists(path: &Path) -> Result<(), OpenError> {
+    if path.try_exists().map_err(|source| io_error(path, "read", source))? {
+        return Ok(());
+    }
+    Err(OpenError::Missing { path: path.to_owned() })
 }
 
 /// Opens the connection that moves the log into the file, beside an open writer.
@@ -143,9 +280,7 @@ pub(crate) fn open_checkpointer(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens a connection that reads a database that is there and has our schema.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
-    if !path.try_exists().map_err(|source| io_error(path, "read", source))? {
-        return Err(OpenError::Missing { path: path.to_owned() });
-    }
+    check_exists(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let found = |source| classify(path, source);
     let connection = Connection::open_with_flags(path, flags).map_err(found)?;

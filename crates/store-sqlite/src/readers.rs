@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tracing::error;
 
-use crate::cache::GroupCache;
+use crate::{cache::Cache, codec::Db, vault::Vault};
 
 /// How many reads may wait for each thread before callers wait to be let in.
 const QUEUE_PER_READER: usize = 64;
@@ -24,10 +24,16 @@ type Job = Box<dyn FnOnce(&Reader) + Send>;
 /// What a reading thread has at hand.
 pub(crate) struct Reader {
     pub(crate) connection: Connection,
-    pub(crate) cache: Arc<GroupCache>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) cache: Arc<Cache>,
 }
 
 impl Reader {
+    /// The connection, and what opens its secrets.
+    pub(crate) fn db(&self) -> Db<'_> {
+        Db { connection: &self.connection, vault: &self.vault }
+    }
+
     /// Runs reads in one snapshot.
     pub(crate) fn snapshot<T>(
         &self,
@@ -60,14 +66,16 @@ impl Readers {
     /// Starts one thread for each connection.
     pub(crate) fn start(
         connections: Vec<Connection>,
+        vault: &Arc<Vault>,
     ) -> Result<(Self, Vec<JoinHandle<()>>), io::Error> {
         let (queue, jobs) = flume::bounded(QUEUE_PER_READER * connections.len());
         let (alive, gone) = watch::channel(());
-        let (alive, cache) = (Arc::new(alive), Arc::new(GroupCache::default()));
+        let (alive, cache) = (Arc::new(alive), Arc::new(Cache::default()));
         let mut threads = Vec::new();
         for connection in connections {
             let (jobs, alive) = (jobs.clone(), Arc::clone(&alive));
-            let reader = Reader { connection, cache: Arc::clone(&cache) };
+            let (vault, cache) = (Arc::clone(vault), Arc::clone(&cache));
+            let reader = Reader { connection, vault, cache };
             let run = move || {
                 work(&reader, &jobs);
                 drop(alive);

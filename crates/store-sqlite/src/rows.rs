@@ -3,9 +3,12 @@
 //!
 //! Every file lists its columns once, in the order in which `bind` writes and `read` takes them.
 
+pub(crate) mod audit;
 pub(crate) mod certificate;
 pub(crate) mod device;
 pub(crate) mod enrollment;
+pub(crate) mod hub;
 pub(crate) mod policy;
 pub(crate) mod record;
+pub(crate) mod settings;
 pub(crate) mod terms;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    iter,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -11,20 +12,22 @@ use std::{
 use async_trait::async_trait;
 use flume::Sender;
 use model::{
-    AccessPolicy, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId, EnrollmentGroup,
-    EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page, PolicyScope,
-    RecordFilter, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, Usage,
+    AccessPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId,
+    EnrollmentGroup, EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page,
+    PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery, RegistrationId,
+    RegistrationRecord, RemoteRemoval, ServiceFacts, Timestamp, Usage,
 };
-use store::{CommitError, Store, StoreFault};
+use store::{AuditHead, CommitError, Store, StoreFault};
 use tokio::sync::{oneshot, watch};
 use tracing::error;
 
 use crate::{
     backup::{self, BackupError},
     checkpoint::{Checkpoints, StartError},
+    master_key::MasterKey,
     open::{self, OpenError},
     readers::{Closed, Readers, wait},
-    reads,
+    reads::{self, service},
     rows::{certificate, enrollment, policy},
     writer::{Message, Pending, Writer},
 };
@@ -43,6 +46,8 @@ pub struct SqliteSettings {
     pub max_waiting: usize,
     /// How many change sets one physical transaction takes at most; at least 1.
     pub max_batch: usize,
+    /// The master key. A new database is sealed with it; any other opens with its own only.
+    pub master_key: MasterKey,
 }
 
 /// A store in one SQLite file. Clones share it.
@@ -81,7 +86,8 @@ impl SqliteStore {
     pub fn open(settings: SqliteSettings) -> Result<Self, OpenError> {
         let path = settings.path;
         let lock = open::lock(&path)?;
-        let mut connection = open::open_writer(&path)?;
+        let (mut connection, vault) = open::open_writer(&path, &settings.master_key)?;
+        let vault = Arc::new(vault);
         let readers = (0..settings.n_readers.max(1))
             .map(|_| open::open_reader(&path))
             .collect::<Result<_, _>>()?;
@@ -93,10 +99,11 @@ impl SqliteStore {
                     StartError::Thread(source) => OpenError::Thread(source),
                 }
             })?;
-        let writer = Writer::new(connection, checkpoints, settings.max_batch)
+        let writer = Writer::new(connection, Arc::clone(&vault), checkpoints, settings.max_batch)
             .map_err(|source| open::classify(&path, source))?;
         let (side, writer_thread) = start_writer(writer, settings.max_waiting)?;
-        let (readers, reader_threads) = Readers::start(readers).map_err(OpenError::Thread)?;
+        let (readers, reader_threads) =
+            Readers::start(readers, &vault).map_err(OpenError::Thread)?;
         let running = Running {
             readers: reader_threads,
             // In the order in which they end: the writer lets the checkpoints go.
@@ -111,10 +118,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`OpenError`], whose text says what to do.
-    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        let connections =
-            (0..N_READERS_ONLY).map(|_| open::open_reader(path)).collect::<Result<_, _>>()?;
-        let (readers, threads) = Readers::start(connections).map_err(OpenError::Thread)?;
+    pub fn open_read_only(path: &Path, master_key: &MasterKey) -> Result<Self, OpenError> {
+        let first = open::open_reader(path)?;
+        let vault = Arc::new(open::unlock(&first, path, master_key)?);
+        let others = (1..N_READERS_ONLY).map(|_| open::open_reader(path));
+        let connections = iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
+        let (readers, threads) = Readers::start(connections, &vault).map_err(OpenError::Thread)?;
         let running = Running { readers: threads, ..Running::default() };
         Ok(Self::new(path.to_owned(), readers, None, running))
     }
@@ -203,8 +212,8 @@ impl Store for SqliteStore {
         let read = move |reader: &crate::readers::Reader| {
             reader.snapshot(|reader| {
                 Ok(IndividualFacts {
-                    enrollment: reads::find_individual(&reader.connection, &id)?,
-                    record: reads::find_record(&reader.connection, &id)?,
+                    enrollment: reads::find_individual(reader.db(), &id)?,
+                    record: reads::find_record(reader.db(), &id)?,
                 })
             })
         };
@@ -220,7 +229,7 @@ impl Store for SqliteStore {
             .readers
             .read("read an enrollment group", move |reader| {
                 let sql = enrollment::FIND_GROUP;
-                reads::find(&reader.connection, sql, [id.key()], enrollment::read_group)
+                reads::find(reader.db(), sql, [id.key()], enrollment::read_group)
             })
             .await
     }
@@ -232,9 +241,7 @@ impl Store for SqliteStore {
         let id = id.clone();
         self.inner
             .readers
-            .read("read a registration record", move |reader| {
-                reads::find_record(&reader.connection, &id)
-            })
+            .read("read a registration record", move |reader| reads::find_record(reader.db(), &id))
             .await
     }
 
@@ -247,7 +254,7 @@ impl Store for SqliteStore {
         self.inner
             .readers
             .read("listed individual enrollments", move |reader| {
-                reads::list_individuals(&reader.connection, &after, limit)
+                reads::list_individuals(reader.db(), &after, limit)
             })
             .await
     }
@@ -261,7 +268,7 @@ impl Store for SqliteStore {
         self.inner
             .readers
             .read("listed enrollment groups", move |reader| {
-                reads::list_groups(&reader.connection, &after, limit)
+                reads::list_groups(reader.db(), &after, limit)
             })
             .await
     }
@@ -275,8 +282,7 @@ impl Store for SqliteStore {
         let filter = filter.clone();
         let after = after.unwrap_or_default().to_owned();
         let read = move |reader: &crate::readers::Reader| {
-            reader
-                .snapshot(|reader| reads::list_records(&reader.connection, &filter, &after, limit))
+            reader.snapshot(|reader| reads::list_records(reader.db(), &filter, &after, limit))
         };
         self.inner.readers.read("listed registration records", read).await
     }
@@ -286,7 +292,7 @@ impl Store for SqliteStore {
         self.inner
             .readers
             .read("read a CA certificate", move |reader| {
-                reads::find(&reader.connection, certificate::FIND_CA, [name], certificate::read_ca)
+                reads::find(reader.db(), certificate::FIND_CA, [name], certificate::read_ca)
             })
             .await
     }
@@ -299,7 +305,7 @@ impl Store for SqliteStore {
         let (hub, id) = (hub.clone(), id.clone());
         self.inner
             .readers
-            .read("read a device", move |reader| reads::find_device(&reader.connection, &hub, &id))
+            .read("read a device", move |reader| reads::find_device(reader.db(), &hub, &id))
             .await
     }
 
@@ -314,7 +320,7 @@ impl Store for SqliteStore {
         self.inner
             .readers
             .read("listed devices", move |reader| {
-                reads::list_devices(&reader.connection, &hub, &after, limit)
+                reads::list_devices(reader.db(), &hub, &after, limit)
             })
             .await
     }
@@ -323,7 +329,7 @@ impl Store for SqliteStore {
         let hub = hub.clone();
         self.inner
             .readers
-            .read("counted devices", move |reader| reads::device_counts(&reader.connection, &hub))
+            .read("counted devices", move |reader| reads::device_counts(reader.db(), &hub))
             .await
     }
 
@@ -337,7 +343,7 @@ impl Store for SqliteStore {
             .readers
             .read("read a shared access policy", move |reader| {
                 let key = [policy::scope(&scope), &name];
-                reads::find(&reader.connection, policy::FIND, key, policy::read)
+                reads::find(reader.db(), policy::FIND, key, policy::read)
             })
             .await
     }
@@ -348,15 +354,103 @@ impl Store for SqliteStore {
             .readers
             .read("listed shared access policies", move |reader| {
                 let key = [policy::scope(&scope)];
-                reads::list(&reader.connection, policy::LIST, key, policy::read)
+                reads::list(reader.db(), policy::LIST, key, policy::read)
             })
             .await
     }
 
-    async fn usage(&self) -> Result<Usage, StoreFault> {
-        let read = |reader: &crate::readers::Reader| {
-            reader.snapshot(|reader| reads::usage(&reader.connection))
+    async fn list_ca_certificates(&self) -> Result<Vec<CaCertificate>, StoreFault> {
+        self.inner
+            .readers
+            .read("listed CA certificates", |reader| {
+                reads::list(reader.db(), certificate::LIST_CA, [], certificate::read_ca)
+            })
+            .await
+    }
+
+    async fn groups_referring_to(&self, name: &str) -> Result<Vec<EnrollmentGroup>, StoreFault> {
+        let name = name.to_owned();
+        self.inner
+            .readers
+            .read("listed the groups of a CA certificate", move |reader| {
+                let sql = enrollment::GROUPS_REFERRING_TO;
+                reads::list(reader.db(), sql, [name], enrollment::read_group)
+            })
+            .await
+    }
+
+    async fn service_facts(&self) -> Result<ServiceFacts, StoreFault> {
+        let read =
+            |reader: &crate::readers::Reader| reader.snapshot(|reader| service::facts(reader.db()));
+        self.inner.readers.read("read the service's settings", read).await
+    }
+
+    async fn pending_facts(&self, id: &RegistrationId) -> Result<PendingFacts, StoreFault> {
+        let id = id.clone();
+        let read = move |reader: &crate::readers::Reader| {
+            reader.snapshot(|reader| service::pending_facts(reader, &id))
         };
+        self.inner.readers.read("read a pending assignment", read).await
+    }
+
+    async fn due_assignments(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RegistrationId>, StoreFault> {
+        self.inner
+            .readers
+            .read("looked for due assignments", move |reader| {
+                service::due_assignments(reader.db(), now, limit)
+            })
+            .await
+    }
+
+    async fn due_removals(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RemoteRemoval>, StoreFault> {
+        self.inner
+            .readers
+            .read("looked for due removals", move |reader| {
+                service::due_removals(reader.db(), now, limit)
+            })
+            .await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreFault> {
+        let read = |reader: &crate::readers::Reader| {
+            reader.snapshot(|reader| service::next_due(reader.db()))
+        };
+        self.inner.readers.read("looked for what is due next", read).await
+    }
+
+    async fn list_audit(
+        &self,
+        filter: &AuditFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<AuditLine>, StoreFault> {
+        let filter = filter.clone();
+        self.inner
+            .readers
+            .read("listed lines of the audit log", move |reader| {
+                service::list_audit(reader.db(), &filter, after, limit)
+            })
+            .await
+    }
+
+    async fn audit_head(&self) -> Result<AuditHead, StoreFault> {
+        self.inner
+            .readers
+            .read("read the end of the audit log", |reader| service::audit_head(&reader.connection))
+            .await
+    }
+
+    async fn usage(&self) -> Result<Usage, StoreFault> {
+        let read =
+            |reader: &crate::readers::Reader| reader.snapshot(|reader| reads::usage(reader.db()));
         self.inner.readers.read("counted what there is", read).await
     }
 
@@ -366,7 +460,7 @@ impl Store for SqliteStore {
             .readers
             .read("read a setting of the instance", move |reader| {
                 let sql = "SELECT value FROM instance_settings WHERE name = ?1";
-                reads::find(&reader.connection, sql, [name], |row| row.get(0))
+                reads::find(reader.db(), sql, [name], |columns| columns.take())
             })
             .await
     }

@@ -6,17 +6,25 @@ use async_trait::async_trait;
 use store::suite::Harness;
 use tempfile::TempDir;
 
-use crate::{SqliteSettings, SqliteStore};
+use crate::{MasterKey, SqliteSettings, SqliteStore};
 
+mod audit;
 mod backups;
 mod batches;
 mod lifecycle;
+mod migration;
 mod rows;
+mod secrets;
 
 mod suite {
     use super::Folder;
 
     store::store_suite!(Folder::new());
+}
+
+/// The master key of all databases here, unless a test says otherwise.
+fn master_key() -> MasterKey {
+    MasterKey::generate([42; 32])
 }
 
 /// A folder with one database, gone at the end.
@@ -37,7 +45,13 @@ impl Folder {
 
     /// Small numbers, so that the tests meet full queues and full batches.
     fn settings(&self) -> SqliteSettings {
-        SqliteSettings { path: self.database(), n_readers: 2, max_waiting: 4, max_batch: 8 }
+        SqliteSettings {
+            path: self.database(),
+            n_readers: 2,
+            max_waiting: 4,
+            max_batch: 8,
+            master_key: master_key(),
+        }
     }
 
     fn open_store(&self) -> SqliteStore {

@@ -7,16 +7,20 @@
 use std::{iter, sync::Arc};
 
 use flume::Receiver;
-use model::{ChangeSet, Version};
+use model::ChangeSet;
 use rusqlite::Connection;
 use store::{CommitError, StoreFault};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::{
-    apply::{self, Effect, Failure},
+    apply::{self, Effect, Failure, Versions},
     checkpoint::Checkpoints,
+    codec::Db,
+    reads::service::audit_head,
+    rows,
     tally::Tally,
+    vault::Vault,
 };
 
 const DOING: &str = "wrote a change set";
@@ -38,27 +42,22 @@ pub(crate) struct Pending {
 /// The writer's connection and what it keeps in mind.
 pub(crate) struct Writer {
     connection: Connection,
+    vault: Arc<Vault>,
     checkpoints: Checkpoints,
     max_batch: usize,
     versions: Versions,
-}
-
-/// The numbers that change sets are stamped with and compared to.
-#[derive(Debug, Clone, Copy)]
-struct Versions {
-    last: Version,
-    groups: Version,
 }
 
 impl Writer {
     /// A writer on a connection that is ready.
     pub(crate) fn new(
         connection: Connection,
+        vault: Arc<Vault>,
         checkpoints: Checkpoints,
         max_batch: usize,
     ) -> rusqlite::Result<Self> {
         let versions = load_versions(&connection)?;
-        Ok(Self { connection, checkpoints, max_batch: max_batch.max(1), versions })
+        Ok(Self { connection, vault, checkpoints, max_batch: max_batch.max(1), versions })
     }
 
     /// Writes until it is told to stop or nobody is left to ask.
@@ -96,17 +95,15 @@ impl Writer {
             self.fail(outcomes, error);
             return;
         }
+        let db = Db { connection: &self.connection, vault: &self.vault };
         let mut versions = self.versions;
         let mut tally = Tally::default();
         let mut outcomes = Vec::new();
         let mut n_written = 0_usize;
         for Pending { changes, answer } in batch {
-            let outcome = match apply_one(&self.connection, &changes, versions, &tally) {
+            let outcome = match apply_one(db, &changes, versions, &tally) {
                 Ok(effect) => {
-                    versions.last += 1;
-                    if effect.touched_groups {
-                        versions.groups = versions.last;
-                    }
+                    versions = effect.versions;
                     tally.add(effect.tally);
                     n_written += 1;
                     Ok(())
@@ -128,7 +125,7 @@ impl Writer {
         } else {
             tally
                 .write(&self.connection)
-                .and_then(|()| store_versions(&self.connection, versions))
+                .and_then(|()| store_versions(&self.connection, self.versions, versions))
                 .and_then(|()| execute(&self.connection, "COMMIT"))
         };
         match committed {
@@ -184,19 +181,19 @@ type Outcomes = Vec<(oneshot::Sender<Result<(), CommitError>>, Result<(), Failur
 
 /// Applies one change set; when that fails, nothing of it stays in the transaction.
 fn apply_one(
-    connection: &Connection,
+    db: Db<'_>,
     changes: &ChangeSet,
     versions: Versions,
     uncommitted: &Tally,
 ) -> Result<Effect, Failure> {
-    apply::check_expectations(connection, &changes.expects, versions.groups, uncommitted)?;
-    execute(connection, "SAVEPOINT change_set")?;
-    let applied = apply::apply(connection, changes, versions.last + 1);
-    if applied.is_err() && !connection.is_autocommit() {
-        execute(connection, "ROLLBACK TO change_set")?;
+    apply::check_expectations(db, &changes.expects, versions, uncommitted)?;
+    execute(&db, "SAVEPOINT change_set")?;
+    let applied = apply::apply(db, changes, versions);
+    if applied.is_err() && !db.is_autocommit() {
+        execute(&db, "ROLLBACK TO change_set")?;
     }
-    if !connection.is_autocommit() {
-        execute(connection, "RELEASE change_set")?;
+    if !db.is_autocommit() {
+        execute(&db, "RELEASE change_set")?;
     }
     applied
 }
@@ -219,13 +216,27 @@ fn load_versions(connection: &Connection) -> rusqlite::Result<Versions> {
             .query_row([name], |row| row.get::<_, i64>(0))
             .map(i64::cast_unsigned)
     };
-    Ok(Versions { last: counter("version")?, groups: counter("groups_version")? })
+    Ok(Versions {
+        last: counter("version")?,
+        groups: counter("groups_version")?,
+        hubs: counter("hubs_version")?,
+        audit: audit_head(connection)?,
+    })
 }
 
-fn store_versions(connection: &Connection, versions: Versions) -> rusqlite::Result<()> {
+fn store_versions(connection: &Connection, old: Versions, new: Versions) -> rusqlite::Result<()> {
     let mut statement =
         connection.prepare_cached("UPDATE counters SET value = ?2 WHERE name = ?1")?;
-    statement.execute(("version", versions.last.cast_signed()))?;
-    statement.execute(("groups_version", versions.groups.cast_signed()))?;
+    statement.execute(("version", new.last.cast_signed()))?;
+    for (name, old, new) in
+        [("groups_version", old.groups, new.groups), ("hubs_version", old.hubs, new.hubs)]
+    {
+        if old != new {
+            statement.execute((name, new.cast_signed()))?;
+        }
+    }
+    if old.audit != new.audit {
+        rows::audit::put_head(connection, new.audit)?;
+    }
     Ok(())
 }

@@ -10,13 +10,17 @@
 
 use async_trait::async_trait;
 use model::{
-    AccessPolicy, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId, EnrollmentGroup,
-    EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page, PolicyScope,
-    RecordFilter, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, Usage,
+    AccessPolicy, AllocationPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, Device,
+    DeviceCounts, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag, HubName,
+    IndividualEnrollment, IndividualFacts, Page, PendingFacts, PolicyScope, RecordFilter,
+    RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, ServiceFacts,
+    ServiceSettings, Timestamp, Usage,
 };
 
+pub use audit::AuditHead;
 pub use error::{CommitError, StoreFault};
 
+pub mod audit;
 mod error;
 #[cfg(feature = "suite")]
 pub mod suite;
@@ -81,6 +85,50 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<Device>, StoreFault>;
 
+    /// All CA certificates, by name (there are few, D §6).
+    async fn list_ca_certificates(&self) -> Result<Vec<CaCertificate>, StoreFault>;
+
+    /// The groups that refer to a CA certificate by name, by ID.
+    async fn groups_referring_to(&self, name: &str) -> Result<Vec<EnrollmentGroup>, StoreFault>;
+
+    /// The service's settings and linked hubs, in one snapshot. A store that was never told any
+    /// settings answers `hashed` and open to everyone.
+    async fn service_facts(&self) -> Result<ServiceFacts, StoreFault>;
+
+    /// What is known when a pending assignment goes on, in one snapshot.
+    async fn pending_facts(&self, id: &RegistrationId) -> Result<PendingFacts, StoreFault>;
+
+    /// The registrations whose pending assignment is due, the longest due first.
+    async fn due_assignments(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RegistrationId>, StoreFault>;
+
+    /// The removals from remote hubs that are due, the longest due first.
+    async fn due_removals(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<RemoteRemoval>, StoreFault>;
+
+    /// The earliest moment at which an assignment or a removal is due.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreFault>;
+
+    /// Lines of the audit log that pass the filter, in the order of their numbers, those after
+    /// `after` (exclusive), at most `limit`.
+    async fn list_audit(
+        &self,
+        filter: &AuditFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<AuditLine>, StoreFault>;
+
+    /// Number and hash of the last line that was ever appended to the audit log, kept apart from
+    /// the lines, so that a log whose last lines were cut off is told from a whole one
+    /// ([`audit::check_end`]). `(0, zeros)` when there was none.
+    async fn audit_head(&self) -> Result<AuditHead, StoreFault>;
+
     /// How many devices a hub has.
     async fn device_counts(&self, hub: &HubName) -> Result<DeviceCounts, StoreFault>;
 
@@ -106,4 +154,17 @@ pub trait Store: Send + Sync + 'static {
     /// [`CommitError::Conflict`] when an expectation no longer holds: nothing was written, read
     /// again. [`CommitError::Fault`] when the store failed.
     async fn commit(&self, changes: ChangeSet) -> Result<(), CommitError>;
+}
+
+/// The settings of a service that was never told any: `hashed`, and open to everyone. Their etag
+/// is the same everywhere, so that the first change can be conditional as well.
+#[must_use]
+pub fn first_settings() -> ServiceSettings {
+    ServiceSettings {
+        allocation_policy: AllocationPolicy::Hashed,
+        operator_api_on_loopback_only: false,
+        ip_rules: Vec::new(),
+        etag: Etag::from_random([0; 16]),
+        last_updated: Timestamp::from_ticks(0),
+    }
 }

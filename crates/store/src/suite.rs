@@ -25,6 +25,7 @@ pub mod durability;
 pub mod groups;
 pub mod listings;
 pub mod scene;
+pub mod service;
 pub mod values;
 
 /// One database of a store under test, empty at first.
@@ -120,6 +121,20 @@ macro_rules! store_suite {
                 devices_are_listed_by_the_bytes_of_their_names
                 device_counts_follow_every_change
             }
+            service {
+                a_store_that_was_told_nothing_answers_the_first_settings
+                settings_read_back_as_they_were_written
+                linked_hubs_are_those_of_the_moment
+                the_version_of_hubs_moves_with_hubs_and_settings_only
+                ca_certificates_policies_and_removals_are_expected_by_version
+                ca_certificates_are_listed_with_the_groups_that_refer_to_them
+                what_is_due_is_found_in_its_turn
+                pending_facts_hold_all_that_an_assignment_goes_on_with
+                the_audit_log_is_one_chain
+                concurrent_audit_lines_leave_no_gap
+                audit_lines_are_filtered
+                hubs_are_parsed_once_for_one_version
+            }
             durability {
                 many_concurrent_commits_all_land
                 versions_go_on_after_reopening
@@ -154,6 +169,7 @@ mod tests {
             include_str!("suite/durability.rs"),
             include_str!("suite/groups.rs"),
             include_str!("suite/listings.rs"),
+            include_str!("suite/service.rs"),
         ];
         for area in areas {
             let cases: Vec<&str> = area

@@ -9,35 +9,38 @@ use model::{
     AttestationMechanism, CaCertificate, Device, DeviceId, EnrollmentGroup, GroupQuery, HubName,
     RegisterFacts, RegisterQuery, Version,
 };
-use rusqlite::{Connection, Result};
+use rusqlite::Result;
 
-use super::{counter, find, find_individual, find_record, list};
+use super::{counter, find, find_individual, find_record, list, service::hub_settings};
 use crate::{
     cache::{ChainGroups, GroupCache, Owners},
+    codec::Db,
     readers::Reader,
     rows::{certificate, device, enrollment},
 };
 
-/// How many issuers in a row are followed beyond the presented chain.
-const MAX_DEPTH: usize = 8;
+/// How many issuers in a row are followed beyond the presented chain: more than the longest
+/// chain that is looked at has.
+const MAX_DEPTH: usize = 16;
 
-/// How many issuers are followed altogether, for stores with many certificates of one name.
-const MAX_FOLLOWED: usize = 64;
+/// How many issuers are followed altogether: more than there can be by the limits on groups and
+/// CA certificates, so that nobody hides a disabled group by naming many of our CAs.
+const MAX_FOLLOWED: usize = 4096;
 
 /// Reads the facts; the caller holds the snapshot.
 pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFacts> {
-    let connection = &reader.connection;
-    let individual = find_individual(connection, &query.registration_id)?;
-    let record = find_record(connection, &query.registration_id)?;
-    let groups_version = counter(connection, "groups_version")?;
+    let db = reader.db();
+    let individual = find_individual(db, &query.registration_id)?;
+    let record = find_record(db, &query.registration_id)?;
+    let groups_version = counter(db, "groups_version")?;
     let found = match &query.groups {
         GroupQuery::None => ChainGroups::default(),
         GroupQuery::BySymmetricKey => ChainGroups {
-            groups: symmetric_key_groups(connection, &reader.cache, groups_version)?,
+            groups: symmetric_key_groups(db, &reader.cache.groups, groups_version)?,
             certificates: Arc::default(),
         },
         GroupQuery::ByCa { subjects } => {
-            chain_groups(connection, &reader.cache, groups_version, subjects)?
+            chain_groups(db, &reader.cache.groups, groups_version, subjects)?
         }
     };
     let ids: BTreeSet<String> = [
@@ -49,19 +52,22 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
     .flatten()
     .map(|id| id.as_str().to_ascii_lowercase())
     .collect();
+    let (hubs, hubs_version) = hub_settings(reader)?;
     Ok(RegisterFacts {
-        devices: devices_on_any_hub(connection, &ids)?,
+        hubs,
+        hubs_version,
+        devices: devices_on_any_hub(db, &ids)?,
         individual,
         groups: found.groups,
         ca_certificates: found.certificates,
         groups_version,
         record,
-        n_registrations: counter(connection, "registrations")?,
+        n_registrations: counter(db, "registrations")?,
     })
 }
 
 fn symmetric_key_groups(
-    connection: &Connection,
+    db: Db<'_>,
     cache: &GroupCache,
     version: Version,
 ) -> Result<Arc<Vec<EnrollmentGroup>>> {
@@ -69,30 +75,30 @@ fn symmetric_key_groups(
         return Ok(groups);
     }
     let sql = enrollment::SYMMETRIC_KEY_GROUPS;
-    let groups = Arc::new(list(connection, sql, [], enrollment::read_group)?);
+    let groups = Arc::new(list(db, sql, [], enrollment::read_group)?);
     cache.keep_symmetric(version, &groups);
     Ok(groups)
 }
 
 fn chain_groups(
-    connection: &Connection,
+    db: Db<'_>,
     cache: &GroupCache,
     version: Version,
     subjects: &[[u8; 32]],
 ) -> Result<ChainGroups> {
-    let owners = owners_of_chain(connection, subjects)?;
+    let owners = owners_of_chain(db, subjects)?;
     if let Some(found) = cache.chain(version, &owners) {
         return Ok(found);
     }
-    let found = load_chain_groups(connection, &owners)?;
+    let found = load_chain_groups(db, &owners)?;
     cache.keep_chain(version, owners, &found);
     Ok(found)
 }
 
 /// Follows names: those presented, then the issuers of whatever certificates have them.
-fn owners_of_chain(connection: &Connection, subjects: &[[u8; 32]]) -> Result<Owners> {
-    let mut statement = connection
-        .prepare_cached("SELECT owner_kind, owner_key, issuer FROM ca_keys WHERE subject = ?1")?;
+fn owners_of_chain(db: Db<'_>, subjects: &[[u8; 32]]) -> Result<Owners> {
+    let mut statement =
+        db.prepare_cached("SELECT owner_kind, owner_key, issuer FROM ca_keys WHERE subject = ?1")?;
     let mut owners = Owners::default();
     let mut names: BTreeSet<[u8; 32]> = subjects.iter().copied().collect();
     let mut at: Vec<[u8; 32]> = names.iter().copied().collect();
@@ -122,15 +128,15 @@ fn owners_of_chain(connection: &Connection, subjects: &[[u8; 32]]) -> Result<Own
     Ok(owners)
 }
 
-fn load_chain_groups(connection: &Connection, owners: &Owners) -> Result<ChainGroups> {
+fn load_chain_groups(db: Db<'_>, owners: &Owners) -> Result<ChainGroups> {
     let mut keys = owners.groups.clone();
     for name in &owners.stored {
         let sql = "SELECT group_key FROM ca_references WHERE name = ?1";
-        keys.extend(list(connection, sql, [name], |row| row.get::<_, String>(0))?);
+        keys.extend(list(db, sql, [name], |columns| columns.take::<String>())?);
     }
     let mut groups = Vec::with_capacity(keys.len());
     for key in &keys {
-        groups.extend(find(connection, enrollment::FIND_GROUP, [key], enrollment::read_group)?);
+        groups.extend(find(db, enrollment::FIND_GROUP, [key], enrollment::read_group)?);
     }
     let mut names: BTreeSet<&str> = owners.stored.iter().map(String::as_str).collect();
     for group in &groups {
@@ -140,7 +146,7 @@ fn load_chain_groups(connection: &Connection, owners: &Owners) -> Result<ChainGr
     }
     let mut certificates: BTreeMap<&str, CaCertificate> = BTreeMap::new();
     for name in names {
-        if let Some(found) = find(connection, certificate::FIND_CA, [name], certificate::read_ca)? {
+        if let Some(found) = find(db, certificate::FIND_CA, [name], certificate::read_ca)? {
             certificates.insert(name, found);
         }
     }
@@ -148,13 +154,13 @@ fn load_chain_groups(connection: &Connection, owners: &Owners) -> Result<ChainGr
     Ok(ChainGroups { groups: Arc::new(groups), certificates })
 }
 
-fn devices_on_any_hub(
-    connection: &Connection,
+pub(super) fn devices_on_any_hub(
+    db: Db<'_>,
     ids: &BTreeSet<String>,
 ) -> Result<Vec<(HubName, Device)>> {
     let mut devices = Vec::new();
     for id in ids {
-        devices.extend(list(connection, device::FIND_ON_ANY_HUB, [id], device::read)?);
+        devices.extend(list(db, device::FIND_ON_ANY_HUB, [id], device::read)?);
     }
     Ok(devices)
 }

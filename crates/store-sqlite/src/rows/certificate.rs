@@ -3,14 +3,14 @@
 use model::{
     CaCertificate, CaKeys, CertificateInfo, EnrolledCertificate, Etag, Slots, Timestamp, Version,
 };
-use rusqlite::{Connection, Result, Row};
+use rusqlite::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Base64, Binder, Columns};
+use crate::codec::{Base64, Binder, Columns, Db};
 
 macro_rules! ca_columns {
     () => {
-        "name, certificate, verified, etag, created, last_updated, version"
+        "name, certificate, verified, pending_code, etag, created, last_updated, version"
     };
 }
 
@@ -18,23 +18,24 @@ macro_rules! ca_columns {
 pub(crate) const FIND_CA: &str =
     concat!("SELECT ", ca_columns!(), " FROM ca_certificates WHERE name = ?1");
 
+/// Reads all CA certificates.
+pub(crate) const LIST_CA: &str =
+    concat!("SELECT ", ca_columns!(), " FROM ca_certificates ORDER BY name");
+
 const PUT_CA: &str = concat!(
     "INSERT OR REPLACE INTO ca_certificates (",
     ca_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
 );
 
 /// Inserts or replaces a CA certificate.
-pub(crate) fn put_ca(
-    connection: &Connection,
-    certificate: &CaCertificate,
-    version: Version,
-) -> Result<()> {
-    let mut statement = connection.prepare_cached(PUT_CA)?;
-    let mut binder = Binder::new(&mut statement);
+pub(crate) fn put_ca(db: Db<'_>, certificate: &CaCertificate, version: Version) -> Result<()> {
+    let mut statement = db.prepare_cached(PUT_CA)?;
+    let mut binder = Binder::new(db, &mut statement);
     binder.put(&certificate.name)?;
     binder.document(&CertificateRow::from(&certificate.certificate))?;
     binder.put(certificate.verified)?;
+    binder.put(&certificate.pending_code)?;
     binder.put(certificate.etag.as_str())?;
     binder.time(certificate.created)?;
     binder.time(certificate.last_updated)?;
@@ -44,8 +45,7 @@ pub(crate) fn put_ca(
 }
 
 /// Reads a row of the CA store.
-pub(crate) fn read_ca(row: &Row<'_>) -> Result<CaCertificate> {
-    let mut columns = Columns::new(row);
+pub(crate) fn read_ca(columns: &mut Columns<'_, '_>) -> Result<CaCertificate> {
     let name = columns.take()?;
     let certificate: CertificateRow = columns.document()?;
     let certificate = certificate.into_model().map_err(|why| columns.unreadable(why))?;
@@ -53,6 +53,7 @@ pub(crate) fn read_ca(row: &Row<'_>) -> Result<CaCertificate> {
         name,
         certificate,
         verified: columns.take()?,
+        pending_code: columns.take()?,
         etag: columns.text(|text| Ok::<_, String>(Etag::from_stored(text)))?,
         created: columns.time()?,
         last_updated: columns.time()?,

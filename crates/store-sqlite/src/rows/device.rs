@@ -4,10 +4,16 @@ use model::{
     Device, DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus, HubName, Metadata,
     Timestamp, Twin, TwinSection, Version,
 };
-use rusqlite::{Connection, Result, Row};
+use rusqlite::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Binder, Columns};
+use crate::{
+    codec::{Binder, Columns, Db},
+    vault::Place,
+};
+
+/// The table, as its secrets are bound to it.
+const TABLE: &str = "devices";
 
 macro_rules! identity_columns {
     () => {
@@ -93,17 +99,13 @@ impl Counted {
     }
 
     /// What is counted of a stored device; `None` when there is no such device.
-    pub(crate) fn find(
-        connection: &Connection,
-        hub: &HubName,
-        id: &DeviceId,
-    ) -> Result<Option<Self>> {
-        let mut statement = connection.prepare_cached(
+    pub(crate) fn find(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<Option<Self>> {
+        let mut statement = db.prepare_cached(
             "SELECT status, connected FROM devices WHERE hub = ?1 AND device_id = ?2",
         )?;
         let mut rows = statement.query([hub.as_str(), id.as_str()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let mut columns = Columns::new(row);
+        let mut columns = Columns::new(db, row);
         let status: DeviceStatus = columns.word()?;
         Ok(Some(Self { disabled: status == DeviceStatus::Disabled, connected: columns.take()? }))
     }
@@ -111,18 +113,18 @@ impl Counted {
 
 /// Inserts or replaces a device; the caller knows whether it is there.
 pub(crate) fn put(
-    connection: &Connection,
+    db: Db<'_>,
     hub: &HubName,
     device: &Device,
     old: Option<Counted>,
     version: Version,
 ) -> Result<()> {
     let sql = if old.is_some() { UPDATE } else { INSERT };
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut binder = Binder::new(&mut statement);
+    let mut statement = db.prepare_cached(sql)?;
+    let mut binder = Binder::new(db, &mut statement);
     binder.put(hub.as_str())?;
     binder.put(device.identity.device_id.as_str())?;
-    bind_identity(&mut binder, &device.identity, version)?;
+    bind_identity(&mut binder, hub, &device.identity, version)?;
     bind_twin(&mut binder, &device.twin, version)?;
     binder.run()?;
     Ok(())
@@ -130,30 +132,30 @@ pub(crate) fn put(
 
 /// Replaces an identity that is there.
 pub(crate) fn put_identity(
-    connection: &Connection,
+    db: Db<'_>,
     hub: &HubName,
     identity: &DeviceIdentity,
     version: Version,
 ) -> Result<()> {
-    let mut statement = connection.prepare_cached(UPDATE_IDENTITY)?;
-    let mut binder = Binder::new(&mut statement);
+    let mut statement = db.prepare_cached(UPDATE_IDENTITY)?;
+    let mut binder = Binder::new(db, &mut statement);
     binder.put(hub.as_str())?;
     binder.put(identity.device_id.as_str())?;
-    bind_identity(&mut binder, identity, version)?;
+    bind_identity(&mut binder, hub, identity, version)?;
     binder.run()?;
     Ok(())
 }
 
 /// Replaces a twin; returns whether there was one.
 pub(crate) fn put_twin(
-    connection: &Connection,
+    db: Db<'_>,
     hub: &HubName,
     id: &DeviceId,
     twin: &Twin,
     version: Version,
 ) -> Result<bool> {
-    let mut statement = connection.prepare_cached(UPDATE_TWIN)?;
-    let mut binder = Binder::new(&mut statement);
+    let mut statement = db.prepare_cached(UPDATE_TWIN)?;
+    let mut binder = Binder::new(db, &mut statement);
     binder.put(hub.as_str())?;
     binder.put(id.as_str())?;
     bind_twin(&mut binder, twin, version)?;
@@ -161,16 +163,16 @@ pub(crate) fn put_twin(
 }
 
 /// Reads a row of devices.
-pub(crate) fn read(row: &Row<'_>) -> Result<(HubName, Device)> {
-    let mut columns = Columns::new(row);
+pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<(HubName, Device)> {
     let hub = columns.text(HubName::parse)?;
-    let identity = read_identity(&mut columns)?;
-    let twin = read_twin(&mut columns)?;
+    let identity = read_identity(columns, &hub)?;
+    let twin = read_twin(columns)?;
     Ok((hub, Device { identity, twin }))
 }
 
 fn bind_identity(
     binder: &mut Binder<'_, '_>,
+    hub: &HubName,
     identity: &DeviceIdentity,
     version: Version,
 ) -> Result<()> {
@@ -185,7 +187,8 @@ fn bind_identity(
     binder.put(identity.cloud_to_device_messages)?;
     let authentication = &identity.authentication;
     binder.word(authentication.kind)?;
-    binder.keys(authentication.keys.as_ref())?;
+    let row = [hub.as_str(), identity.device_id.as_str()];
+    binder.keys(Place::new(TABLE, &row), authentication.keys.as_ref())?;
     binder.put(&authentication.primary_thumbprint)?;
     binder.put(&authentication.secondary_thumbprint)?;
     binder.put(identity.iot_edge)?;
@@ -194,9 +197,11 @@ fn bind_identity(
     binder.unsigned(version)
 }
 
-fn read_identity(columns: &mut Columns<'_, '_>) -> Result<DeviceIdentity> {
+fn read_identity(columns: &mut Columns<'_, '_>, hub: &HubName) -> Result<DeviceIdentity> {
+    let device_id = columns.text(DeviceId::parse)?;
+    let row = [hub.as_str(), device_id.as_str()];
+    let place = Place::new(TABLE, &row);
     Ok(DeviceIdentity {
-        device_id: columns.text(DeviceId::parse)?,
         generation_id: columns.take()?,
         etag_counter: columns.unsigned()?,
         status: columns.word()?,
@@ -208,7 +213,7 @@ fn read_identity(columns: &mut Columns<'_, '_>) -> Result<DeviceIdentity> {
         cloud_to_device_messages: columns.take()?,
         authentication: DeviceAuthentication {
             kind: columns.word()?,
-            keys: columns.keys()?,
+            keys: columns.keys(place)?,
             primary_thumbprint: columns.take()?,
             secondary_thumbprint: columns.take()?,
         },
@@ -216,6 +221,7 @@ fn read_identity(columns: &mut Columns<'_, '_>) -> Result<DeviceIdentity> {
         device_scope: columns.take()?,
         parent_scopes: columns.document()?,
         version: columns.unsigned()?,
+        device_id,
     })
 }
 

@@ -3,10 +3,17 @@
 use model::{
     DeviceId, EnrollmentGroup, EnrollmentGroupId, IndividualEnrollment, RegistrationId, Version,
 };
-use rusqlite::{Connection, Result, Row};
+use rusqlite::Result;
 
 use super::terms::{self, terms_columns};
-use crate::codec::{Binder, Columns};
+use crate::{
+    codec::{Binder, Columns, Db},
+    vault::Place,
+};
+
+/// The tables, as their secrets are bound to them.
+const INDIVIDUALS: &str = "individual_enrollments";
+const GROUPS: &str = "enrollment_groups";
 
 macro_rules! individual_columns {
     () => {
@@ -49,6 +56,14 @@ pub(crate) const SYMMETRIC_KEY_GROUPS: &str = concat!(
     " FROM enrollment_groups WHERE attestation = 'symmetricKey' ORDER BY key"
 );
 
+/// Reads the groups that refer to the CA certificate of a name, `?1`.
+pub(crate) const GROUPS_REFERRING_TO: &str = concat!(
+    "SELECT ",
+    group_columns!(),
+    " FROM enrollment_groups WHERE key IN (SELECT group_key FROM ca_references WHERE name = ?1) \
+     ORDER BY key"
+);
+
 const PUT_INDIVIDUAL: &str = concat!(
     "INSERT OR REPLACE INTO individual_enrollments (key, ",
     individual_columns!(),
@@ -65,52 +80,49 @@ const PUT_GROUP: &str = concat!(
 
 /// Inserts or replaces an individual enrollment.
 pub(crate) fn put_individual(
-    connection: &Connection,
+    db: Db<'_>,
     enrollment: &IndividualEnrollment,
     version: Version,
 ) -> Result<()> {
-    let mut statement = connection.prepare_cached(PUT_INDIVIDUAL)?;
-    let mut binder = Binder::new(&mut statement);
+    let mut statement = db.prepare_cached(PUT_INDIVIDUAL)?;
+    let mut binder = Binder::new(db, &mut statement);
     binder.put(enrollment.registration_id.key())?;
     binder.put(enrollment.registration_id.as_str())?;
     binder.put(enrollment.device_id.as_ref().map(DeviceId::as_str))?;
     binder.optional_json(enrollment.optional_device_information.as_ref())?;
-    terms::bind(&mut binder, &enrollment.terms, version)?;
+    let row = [enrollment.registration_id.key()];
+    let place = Place::new(INDIVIDUALS, &row);
+    terms::bind(&mut binder, place, &enrollment.terms, version)?;
     binder.run()?;
     Ok(())
 }
 
 /// Reads a row of individual enrollments.
-pub(crate) fn read_individual(row: &Row<'_>) -> Result<IndividualEnrollment> {
-    let mut columns = Columns::new(row);
+pub(crate) fn read_individual(columns: &mut Columns<'_, '_>) -> Result<IndividualEnrollment> {
+    let registration_id = columns.text(RegistrationId::parse)?;
     Ok(IndividualEnrollment {
-        registration_id: columns.text(RegistrationId::parse)?,
         device_id: columns.optional_text(DeviceId::parse)?,
         optional_device_information: columns.optional_json()?,
-        terms: terms::read(&mut columns)?,
+        terms: terms::read(columns, Place::new(INDIVIDUALS, &[registration_id.key()]))?,
+        registration_id,
     })
 }
 
 /// Inserts or replaces a group. What it is found by is written elsewhere.
-pub(crate) fn put_group(
-    connection: &Connection,
-    group: &EnrollmentGroup,
-    version: Version,
-) -> Result<()> {
-    let mut statement = connection.prepare_cached(PUT_GROUP)?;
-    let mut binder = Binder::new(&mut statement);
+pub(crate) fn put_group(db: Db<'_>, group: &EnrollmentGroup, version: Version) -> Result<()> {
+    let mut statement = db.prepare_cached(PUT_GROUP)?;
+    let mut binder = Binder::new(db, &mut statement);
     binder.put(group.group_id.key())?;
     binder.put(group.group_id.as_str())?;
-    terms::bind(&mut binder, &group.terms, version)?;
+    let row = [group.group_id.key()];
+    terms::bind(&mut binder, Place::new(GROUPS, &row), &group.terms, version)?;
     binder.run()?;
     Ok(())
 }
 
 /// Reads a row of groups.
-pub(crate) fn read_group(row: &Row<'_>) -> Result<EnrollmentGroup> {
-    let mut columns = Columns::new(row);
-    Ok(EnrollmentGroup {
-        group_id: columns.text(EnrollmentGroupId::parse)?,
-        terms: terms::read(&mut columns)?,
-    })
+pub(crate) fn read_group(columns: &mut Columns<'_, '_>) -> Result<EnrollmentGroup> {
+    let group_id = columns.text(EnrollmentGroupId::parse)?;
+    let terms = terms::read(columns, Place::new(GROUPS, &[group_id.key()]))?;
+    Ok(EnrollmentGroup { group_id, terms })
 }

@@ -1,18 +1,29 @@
 //! The rows of registration records.
 
 use model::{
-    Assignment, DeviceId, EnrollmentGroupId, EnrollmentRef, Etag, Failure, HubName, OperationId,
-    OperationRef, RegistrationId, RegistrationRecord, Timestamp, Version,
+    Assignment, AuthenticationKind, DeviceAuthentication, DeviceId, EnrollmentGroupId,
+    EnrollmentRef, Etag, Failure, HubName, Json, OperationId, OperationRef, PendingAssignment,
+    RegistrationId, RegistrationRecord, Reprovision, Substatus, Timestamp, Version,
 };
-use rusqlite::{Connection, Result, Row};
+use rusqlite::Result;
+use serde::{Deserialize, Serialize};
 
-use crate::codec::{Binder, Columns, Word, words};
+use crate::{
+    codec::{Binder, Columns, Db, Word, parse_json, words},
+    vault::Place,
+};
+
+/// The table, as its secrets are bound to it.
+const TABLE: &str = "registration_records";
+
+/// The columns of the keys a device will log in with.
+const PENDING_KEYS: [&str; 2] = ["pending_primary_key", "pending_secondary_key"];
 
 macro_rules! other_columns {
     () => {
         "enrollment_id, registration_id, created, last_updated, status, hub, device_id, \
          substatus, initial_hub, failure_code, failure_message, payload, etag, mechanism, \
-         operations, version"
+         operations, due, pending, pending_primary_key, pending_secondary_key, version"
     };
 }
 
@@ -51,22 +62,27 @@ const INSERT: &str = concat!(
     "INSERT INTO registration_records (key, enrollment_kind, enrollment_key, ",
     other_columns!(),
     ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19)"
+     ?19, ?20, ?21, ?22, ?23)"
 );
 
-/// Leaves the indexed columns alone, and so the index.
+/// Leaves the columns of the owner alone, and so their index.
 const UPDATE: &str = concat!(
     "UPDATE registration_records SET (",
     other_columns!(),
-    ") = (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) WHERE key = ?1"
+    ") = (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
+     ?23) WHERE key = ?1"
 );
 
 const UPDATE_WITH_OWNER: &str = concat!(
     "UPDATE registration_records SET (enrollment_kind, enrollment_key, ",
     other_columns!(),
-    ") = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
-     WHERE key = ?1"
+    ") = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+     ?21, ?22, ?23) WHERE key = ?1"
 );
+
+/// The registration IDs of `?2` records whose pending assignment is due at `?1`.
+pub(crate) const DUE: &str =
+    "SELECT registration_id FROM registration_records WHERE due <= ?1 ORDER BY due, key LIMIT ?2";
 
 /// The enrollment a record rests on, as it is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,20 +115,20 @@ impl Owner {
     }
 
     /// The owner of a stored record; `None` when there is no such record.
-    pub(crate) fn find(connection: &Connection, record: &RegistrationId) -> Result<Option<Self>> {
-        let mut statement = connection.prepare_cached(
+    pub(crate) fn find(db: Db<'_>, record: &RegistrationId) -> Result<Option<Self>> {
+        let mut statement = db.prepare_cached(
             "SELECT enrollment_kind, enrollment_key FROM registration_records WHERE key = ?1",
         )?;
         let mut rows = statement.query([record.key()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let mut columns = Columns::new(row);
+        let mut columns = Columns::new(db, row);
         Ok(Some(Self { kind: columns.word()?, key: columns.take()? }))
     }
 }
 
 /// Inserts or replaces a record whose old owner the caller knows (`None`: there is no record).
 pub(crate) fn put(
-    connection: &Connection,
+    db: Db<'_>,
     record: &RegistrationRecord,
     old: Option<&Owner>,
     version: Version,
@@ -123,8 +139,8 @@ pub(crate) fn put(
         Some(old) if *old == owner => UPDATE,
         Some(_) => UPDATE_WITH_OWNER,
     };
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut binder = Binder::new(&mut statement);
+    let mut statement = db.prepare_cached(sql)?;
+    let mut binder = Binder::new(db, &mut statement);
     binder.put(record.registration_id.key())?;
     binder.word(owner.kind)?;
     binder.put(&owner.key)?;
@@ -149,25 +165,25 @@ pub(crate) fn put(
     let operations: Vec<(&str, i64)> =
         record.operations.iter().map(|op| (op.id.as_str(), op.started.ticks())).collect();
     binder.document(&operations)?;
+    bind_pending(&mut binder, &record.registration_id, record.pending.as_deref())?;
     binder.unsigned(version)?;
     binder.run()?;
     Ok(())
 }
 
 /// Reads a row of records.
-pub(crate) fn read(row: &Row<'_>) -> Result<RegistrationRecord> {
-    let mut columns = Columns::new(row);
+pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<RegistrationRecord> {
     let enrollment = match columns.word()? {
         OwnerKind::Individual => EnrollmentRef::Individual(columns.text(RegistrationId::parse)?),
         OwnerKind::Group => EnrollmentRef::Group(columns.text(EnrollmentGroupId::parse)?),
     };
+    let registration_id = columns.text(RegistrationId::parse)?;
     Ok(RegistrationRecord {
         enrollment,
-        registration_id: columns.text(RegistrationId::parse)?,
         created: columns.time()?,
         last_updated: columns.time()?,
         status: columns.word()?,
-        assignment: read_assignment(&mut columns)?,
+        assignment: read_assignment(columns)?,
         failure: {
             let code: Option<i32> = columns.take()?;
             let message: Option<String> = columns.take()?;
@@ -185,6 +201,8 @@ pub(crate) fn read(row: &Row<'_>) -> Result<RegistrationRecord> {
             };
             operations.into_iter().map(read).collect::<Result<_>>()?
         },
+        pending: read_pending(columns, &registration_id)?.map(Box::new),
+        registration_id,
         version: columns.unsigned()?,
     })
 }
@@ -200,5 +218,98 @@ fn read_assignment(columns: &mut Columns<'_, '_>) -> Result<Option<Assignment>> 
         }
         (None, None, None, None) => Ok(None),
         _ => Err(columns.unreadable("half an assignment")),
+    }
+}
+
+fn bind_pending(
+    binder: &mut Binder<'_, '_>,
+    id: &RegistrationId,
+    pending: Option<&PendingAssignment>,
+) -> Result<()> {
+    binder.optional_time(pending.map(|pending| pending.due))?;
+    match pending {
+        Some(pending) => binder.document(&PendingRow::from(pending))?,
+        None => binder.put(None::<String>)?,
+    }
+    let keys = pending.and_then(|pending| pending.authentication.keys.as_ref());
+    binder.named_keys(Place::new(TABLE, &[id.key()]), PENDING_KEYS, keys)
+}
+
+fn read_pending(
+    columns: &mut Columns<'_, '_>,
+    id: &RegistrationId,
+) -> Result<Option<PendingAssignment>> {
+    let due = columns.optional_time()?;
+    let row: Option<PendingRow> = columns.optional_document()?;
+    let keys = columns.named_keys(Place::new(TABLE, &[id.key()]), PENDING_KEYS)?;
+    let Some((due, row)) = due.zip(row) else { return Ok(None) };
+    let read = |columns: &Columns<'_, '_>, why| columns.unreadable(why);
+    let hub = |text: &str| HubName::parse(text).map_err(|_| read(columns, "a hub that is none"));
+    let bad_word = || read(columns, "a word that this release does not know");
+    Ok(Some(PendingAssignment {
+        assignment: Assignment {
+            hub: hub(&row.hub)?,
+            device_id: DeviceId::parse(&row.device_id)
+                .map_err(|_| read(columns, "a device ID that is none"))?,
+            substatus: Substatus::from_word(&row.substatus).ok_or_else(bad_word)?,
+            initial_hub: hub(&row.initial_hub)?,
+        },
+        from: row.from.as_deref().map(hub).transpose()?,
+        rule: Reprovision::from_word(&row.rule).ok_or_else(bad_word)?,
+        authentication: DeviceAuthentication {
+            kind: AuthenticationKind::from_word(&row.authentication).ok_or_else(bad_word)?,
+            keys,
+            primary_thumbprint: row.primary_thumbprint,
+            secondary_thumbprint: row.secondary_thumbprint,
+        },
+        iot_edge: row.iot_edge,
+        initial_twin: row
+            .initial_twin
+            .map(|text| parse_json(&text))
+            .transpose()
+            .map_err(|_| read(columns, "an initial twin that is no JSON"))?,
+        n_failures: row.n_failures,
+        due,
+        last_error: row.last_error,
+    }))
+}
+
+/// A pending assignment but for its due time and its keys, which have columns of their own.
+#[derive(Serialize, Deserialize)]
+struct PendingRow {
+    hub: String,
+    device_id: String,
+    substatus: String,
+    initial_hub: String,
+    from: Option<String>,
+    rule: String,
+    authentication: String,
+    primary_thumbprint: Option<String>,
+    secondary_thumbprint: Option<String>,
+    iot_edge: bool,
+    /// JSON text inside a string, so that the operator's numbers keep every digit.
+    initial_twin: Option<String>,
+    n_failures: u32,
+    last_error: Option<String>,
+}
+
+impl From<&PendingAssignment> for PendingRow {
+    fn from(pending: &PendingAssignment) -> Self {
+        let PendingAssignment { assignment, authentication, .. } = pending;
+        Self {
+            hub: assignment.hub.as_str().to_owned(),
+            device_id: assignment.device_id.as_str().to_owned(),
+            substatus: assignment.substatus.word().to_owned(),
+            initial_hub: assignment.initial_hub.as_str().to_owned(),
+            from: pending.from.as_ref().map(|hub| hub.as_str().to_owned()),
+            rule: pending.rule.word().to_owned(),
+            authentication: authentication.kind.word().to_owned(),
+            primary_thumbprint: authentication.primary_thumbprint.clone(),
+            secondary_thumbprint: authentication.secondary_thumbprint.clone(),
+            iot_edge: pending.iot_edge,
+            initial_twin: pending.initial_twin.as_ref().map(Json::to_string),
+            n_failures: pending.n_failures,
+            last_error: pending.last_error.clone(),
+        }
     }
 }

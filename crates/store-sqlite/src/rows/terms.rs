@@ -8,7 +8,10 @@ use rusqlite::Result;
 use serde::{Deserialize, Serialize};
 
 use super::certificate::{CertificateRow, SlotsRow};
-use crate::codec::{Base64, Binder, Columns, words};
+use crate::{
+    codec::{Base64, Binder, Columns, words},
+    vault::Place,
+};
 
 macro_rules! terms_columns {
     () => {
@@ -20,8 +23,13 @@ macro_rules! terms_columns {
 pub(crate) use terms_columns;
 
 /// Binds the 17 columns, stamped with a version.
-pub(crate) fn bind(binder: &mut Binder<'_, '_>, terms: &Terms, version: Version) -> Result<()> {
-    bind_attestation(binder, &terms.attestation)?;
+pub(crate) fn bind(
+    binder: &mut Binder<'_, '_>,
+    place: Place<'_>,
+    terms: &Terms,
+    version: Version,
+) -> Result<()> {
+    bind_attestation(binder, place, &terms.attestation)?;
     binder.put(terms.iot_edge)?;
     binder.put(&terms.iot_hub_host_name)?;
     binder.optional_json(terms.initial_twin.as_ref())?;
@@ -42,15 +50,16 @@ pub(crate) fn bind(binder: &mut Binder<'_, '_>, terms: &Terms, version: Version)
         None => binder.put(None::<String>)?,
     }
     let custom = terms.custom_allocation.as_ref();
-    binder.put(custom.map(|custom| &custom.webhook_url))?;
+    let url = custom.map(|custom| custom.webhook_url.as_str());
+    binder.secret(place, "webhook_url", url)?;
     binder.put(custom.map(|custom| &custom.api_version))?;
     binder.unsigned(version)
 }
 
 /// Takes the 17 columns.
-pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<Terms> {
+pub(crate) fn read(columns: &mut Columns<'_, '_>, place: Place<'_>) -> Result<Terms> {
     Ok(Terms {
-        attestation: read_attestation(columns)?,
+        attestation: read_attestation(columns, place)?,
         iot_edge: columns.take()?,
         iot_hub_host_name: columns.take()?,
         initial_twin: columns.optional_json()?,
@@ -67,7 +76,8 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<Terms> {
         allocation_policy: columns.optional_word()?,
         iot_hubs: columns.optional_document()?,
         custom_allocation: {
-            let webhook_url: Option<String> = columns.take()?;
+            let webhook_url =
+                columns.secret(place, "webhook_url", |url| Ok::<_, String>(url.to_owned()))?;
             let api_version: Option<String> = columns.take()?;
             webhook_url
                 .zip(api_version)
@@ -106,7 +116,11 @@ impl Mechanism {
     }
 }
 
-fn bind_attestation(binder: &mut Binder<'_, '_>, mechanism: &AttestationMechanism) -> Result<()> {
+fn bind_attestation(
+    binder: &mut Binder<'_, '_>,
+    place: Place<'_>,
+    mechanism: &AttestationMechanism,
+) -> Result<()> {
     let kind = match mechanism {
         AttestationMechanism::SymmetricKey(_) => Mechanism::SymmetricKey,
         AttestationMechanism::X509Client(_) => Mechanism::X509Client,
@@ -117,10 +131,10 @@ fn bind_attestation(binder: &mut Binder<'_, '_>, mechanism: &AttestationMechanis
     binder.word(kind)?;
     match mechanism {
         AttestationMechanism::SymmetricKey(keys) => {
-            binder.keys(Some(keys))?;
+            binder.keys(place, Some(keys))?;
             return binder.put(None::<String>);
         }
-        _ => binder.keys(None)?,
+        _ => binder.keys(place, None)?,
     }
     match mechanism {
         AttestationMechanism::SymmetricKey(_) => Ok(()),
@@ -137,9 +151,12 @@ fn bind_attestation(binder: &mut Binder<'_, '_>, mechanism: &AttestationMechanis
     }
 }
 
-fn read_attestation(columns: &mut Columns<'_, '_>) -> Result<AttestationMechanism> {
+fn read_attestation(
+    columns: &mut Columns<'_, '_>,
+    place: Place<'_>,
+) -> Result<AttestationMechanism> {
     let kind = columns.word()?;
-    let keys = columns.keys()?;
+    let keys = columns.keys(place)?;
     let certificates = |columns: &mut Columns<'_, '_>| {
         let slots: SlotsRow<CertificateRow> = columns.document()?;
         slots.into_model().map_err(|why| columns.unreadable(why))

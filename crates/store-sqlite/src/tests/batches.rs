@@ -4,11 +4,11 @@ use model::{Change, ChangeSet, Expect};
 use rusqlite::Connection;
 use store::{
     CommitError,
-    suite::scene::{individual, registration_id},
+    suite::scene::{audit_entry, individual, registration_id},
 };
 use tokio::sync::oneshot;
 
-use super::Folder;
+use super::{Folder, master_key};
 use crate::{
     checkpoint::Checkpoints,
     open,
@@ -25,7 +25,7 @@ impl Scene {
     fn new() -> Self {
         let folder = Folder::new();
         let path = folder.database();
-        let mut connection = open::open_writer(&path).expect("it opens");
+        let (mut connection, vault) = open::open_writer(&path, &master_key()).expect("it opens");
         connection
             .execute_batch(
                 "CREATE TABLE parents (id INTEGER PRIMARY KEY);
@@ -41,7 +41,7 @@ impl Scene {
         let second = open::open_checkpointer(&path).expect("it opens");
         let (checkpoints, _thread) =
             Checkpoints::start(&mut connection, second, open::BUSY_TIMEOUT).expect("started");
-        let writer = Writer::new(connection, checkpoints, 64).expect("a writer");
+        let writer = Writer::new(connection, vault.into(), checkpoints, 64).expect("a writer");
         Self { folder, writer }
     }
 
@@ -140,6 +140,26 @@ fn a_commit_that_fails_is_a_fault_for_all_and_nothing_is_written() {
     scene.check(&["a", "b"]);
 }
 
+/// A line whose transaction was lost leaves no gap and no loose end.
+#[test]
+fn a_lost_transaction_leaves_the_audit_log_whole() {
+    let mut scene = Scene::new();
+    let audited = |name: &str| {
+        put(name).with(Change::Audit(Box::new(audit_entry("enrollment.create", name))))
+    };
+    assert_eq!(scene.commit(vec![audited("a"), audited("b")]), "ww");
+    assert_eq!(scene.commit(vec![audited("c"), harmful("d", "rollback")]), "ff");
+    assert_eq!(scene.commit(vec![audited("e"), harmful("f", "fail at commit")]), "ff");
+    assert_eq!(scene.commit(vec![harmful("g", "abort"), audited("h")]), "fw");
+    let raw = Connection::open(scene.folder.database()).expect("it opens");
+    let sql = "SELECT l.number = 3 AND l.target = 'h' AND h.number = 3 AND h.hash = l.hash
+         AND l.previous = (SELECT hash FROM audit_lines WHERE number = 2)
+         AND (SELECT COUNT(*) FROM audit_lines) = 3
+       FROM audit_lines l, audit_head h ORDER BY l.number DESC LIMIT 1";
+    let whole: bool = raw.query_row(sql, [], |row| row.get(0)).expect("read");
+    assert!(whole);
+}
+
 #[test]
 fn a_transaction_that_cannot_begin_is_a_fault_for_all() {
     let mut scene = Scene::new();
@@ -157,7 +177,7 @@ fn a_transaction_that_cannot_begin_is_a_fault_for_all() {
 fn the_log_does_not_grow_for_ever() {
     let folder = Folder::new();
     let path = folder.database();
-    let mut connection = open::open_writer(&path).expect("it opens");
+    let (mut connection, _vault) = open::open_writer(&path, &master_key()).expect("it opens");
     let second = open::open_checkpointer(&path).expect("it opens");
     let (mut checkpoints, _thread) =
         Checkpoints::start(&mut connection, second, open::BUSY_TIMEOUT).expect("started");

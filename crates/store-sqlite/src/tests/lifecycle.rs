@@ -12,7 +12,7 @@ use store::{
     },
 };
 
-use super::Folder;
+use super::{Folder, master_key};
 use crate::{OpenError, SqliteSettings, SqliteStore, migrations, open};
 
 fn put(name: &str) -> Change {
@@ -75,7 +75,7 @@ async fn an_empty_file_becomes_a_database() {
 fn a_commit_waits_for_the_disk() {
     let folder = Folder::new();
     for _ in 0..2 {
-        let writer = open::open_writer(&folder.database()).expect("it opens");
+        let writer = open::open_writer(&folder.database(), &master_key()).expect("it opens").0;
         let synchronous: i64 =
             writer.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("a pragma");
         assert_eq!(synchronous, 2, "FULL");
@@ -174,17 +174,19 @@ fn a_database_of_a_newer_release_is_refused_and_left_alone() {
     let error = check_refused(&folder, "newer release");
     let expected = (migrations::LATEST + 1, migrations::LATEST);
     assert!(matches!(error, OpenError::Newer { found, known, .. } if (found, known) == expected));
-    let error = SqliteStore::open_read_only(&folder.database()).err().expect("refused");
+    let error =
+        SqliteStore::open_read_only(&folder.database(), &master_key()).err().expect("refused");
     assert!(matches!(error, OpenError::Newer { .. }));
 }
 
 #[tokio::test]
 async fn a_reader_beside_a_running_server_sees_its_writes_and_makes_none() {
     let folder = Folder::new();
-    let error = SqliteStore::open_read_only(&folder.database()).err().expect("refused");
+    let error =
+        SqliteStore::open_read_only(&folder.database(), &master_key()).err().expect("refused");
     assert!(matches!(error, OpenError::Missing { .. }));
     let store = folder.open_store();
-    let reader = SqliteStore::open_read_only(&folder.database()).expect("it opens");
+    let reader = SqliteStore::open_read_only(&folder.database(), &master_key()).expect("it opens");
     write(&store, [put("press-17")]).await;
     assert!(has(&reader, "press-17").await);
     let changes = model::ChangeSet::new().with(put("press-18"));

@@ -17,37 +17,61 @@ use store::suite::{
     values,
 };
 
-use crate::{apply::apply, migrations, reads, rows};
+use super::master_key;
+use crate::{
+    apply::{Effect, Versions, apply},
+    codec::Db,
+    migrations, reads, rows,
+    vault::Vault,
+};
 
-fn database() -> Connection {
-    let mut connection = Connection::open_in_memory().expect("memory");
-    migrations::migrate(&mut connection, 0).expect("migrated");
-    connection
+struct Database {
+    connection: Connection,
+    vault: Vault,
 }
 
-fn written(change: Change) -> Connection {
-    let connection = database();
-    apply(&connection, &ChangeSet::new().with(change), 9).expect("applied");
-    connection
+impl Database {
+    fn new() -> Self {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        migrations::migrate(&mut connection, 0, &master_key()).expect("migrated");
+        let vault = Vault::unlock(&connection, &master_key()).expect("unlocked");
+        Self { connection, vault }
+    }
+
+    fn db(&self) -> Db<'_> {
+        Db { connection: &self.connection, vault: &self.vault }
+    }
+
+    /// Writes changes that are stamped with a version.
+    fn write(&self, changes: Vec<Change>, version: u64) -> Effect {
+        let versions = Versions { last: version - 1, ..Versions::default() };
+        apply(self.db(), &ChangeSet { expects: vec![], changes }, versions).expect("applied")
+    }
+}
+
+fn written(change: Change) -> Database {
+    let database = Database::new();
+    database.write(vec![change], 9);
+    database
 }
 
 proptest! {
     #[test]
     fn individual_enrollments_read_back(mut value in values::individuals()) {
-        let connection = written(Change::PutIndividual(Box::new(value.clone())));
+        let database = written(Change::PutIndividual(Box::new(value.clone())));
         value.terms.version = 9;
-        let found = reads::find_individual(&connection, &value.registration_id).expect("read");
+        let found = reads::find_individual(database.db(), &value.registration_id).expect("read");
         prop_assert_eq!(format!("{:?}", found), format!("{:?}", Some(&value)));
         prop_assert_eq!(found, Some(value));
     }
 
     #[test]
     fn groups_read_back(mut value in values::groups()) {
-        let connection = written(Change::PutGroup(Box::new(value.clone())));
+        let database = written(Change::PutGroup(Box::new(value.clone())));
         value.terms.version = 9;
         let key = [value.group_id.key()];
         let sql = rows::enrollment::FIND_GROUP;
-        let found = reads::find(&connection, sql, key, rows::enrollment::read_group);
+        let found = reads::find(database.db(), sql, key, rows::enrollment::read_group);
         let found = found.expect("read");
         prop_assert_eq!(format!("{:?}", found), format!("{:?}", Some(&value)));
         prop_assert_eq!(found, Some(value));
@@ -55,18 +79,18 @@ proptest! {
 
     #[test]
     fn ca_certificates_read_back(mut value in values::ca_certificates()) {
-        let connection = written(Change::PutCaCertificate(Box::new(value.clone())));
+        let database = written(Change::PutCaCertificate(Box::new(value.clone())));
         value.version = 9;
         let sql = rows::certificate::FIND_CA;
-        let found = reads::find(&connection, sql, [&value.name], rows::certificate::read_ca);
+        let found = reads::find(database.db(), sql, [&value.name], rows::certificate::read_ca);
         prop_assert_eq!(found.expect("read"), Some(value));
     }
 
     #[test]
     fn records_read_back(mut value in values::records()) {
-        let connection = written(Change::PutRecord(Box::new(value.clone())));
+        let database = written(Change::PutRecord(Box::new(value.clone())));
         value.version = 9;
-        let found = reads::find_record(&connection, &value.registration_id).expect("read");
+        let found = reads::find_record(database.db(), &value.registration_id).expect("read");
         prop_assert_eq!(format!("{:?}", found), format!("{:?}", Some(&value)));
         prop_assert_eq!(found, Some(value));
     }
@@ -81,21 +105,21 @@ proptest! {
         if same_owner {
             second.enrollment = first.enrollment.clone();
         }
-        let connection = written(Change::PutRecord(Box::new(first)));
+        let database = written(Change::PutRecord(Box::new(first)));
         let replace = Change::PutRecord(Box::new(second.clone()));
-        apply(&connection, &ChangeSet::new().with(replace), 10).expect("applied");
+        database.write(vec![replace], 10);
         second.version = 10;
-        let found = reads::find_record(&connection, &second.registration_id).expect("read");
+        let found = reads::find_record(database.db(), &second.registration_id).expect("read");
         prop_assert_eq!(found, Some(second));
     }
 
     #[test]
     fn devices_read_back(hub in values::hubs(), mut value in values::devices()) {
-        let connection = written(Change::PutDevice(hub.clone(), Box::new(value.clone())));
+        let database = written(Change::PutDevice(hub.clone(), Box::new(value.clone())));
         value.identity.version = 9;
         value.twin.version = 9;
         let id = value.identity.device_id.clone();
-        let found = reads::find_device(&connection, &hub, &id).expect("read");
+        let found = reads::find_device(database.db(), &hub, &id).expect("read");
         prop_assert_eq!(found, Some(value));
     }
 
@@ -108,11 +132,10 @@ proptest! {
     ) {
         let hub = hub("hub-1.test");
         let id = value.identity.device_id.clone();
-        let connection = written(Change::PutDevice(hub.clone(), Box::new(whole)));
+        let database = written(Change::PutDevice(hub.clone(), Box::new(whole)));
         let check = |changes: Vec<Change>, expected: &model::Device| {
-            let changes = ChangeSet { expects: vec![], changes };
-            apply(&connection, &changes, 10).expect("applied");
-            let found = reads::find_device(&connection, &hub, &id).expect("read");
+            database.write(changes, 10);
+            let found = reads::find_device(database.db(), &hub, &id).expect("read");
             assert_eq!(found.as_ref(), Some(expected));
         };
         value.identity.version = 10;
@@ -128,33 +151,33 @@ proptest! {
     }
 
     #[test]
-    fn policies_read_back(value in values::policies()) {
-        let connection = written(Change::PutPolicy(Box::new(value.clone())));
+    fn policies_read_back(mut value in values::policies()) {
+        let database = written(Change::PutPolicy(Box::new(value.clone())));
+        value.version = 9;
         let key = [rows::policy::scope(&value.scope), &value.name];
-        let found = reads::find(&connection, rows::policy::FIND, key, rows::policy::read);
+        let found = reads::find(database.db(), rows::policy::FIND, key, rows::policy::read);
         prop_assert_eq!(found.expect("read"), Some(value.clone()));
         let other = PolicyScope::Hub(hub("another.test"));
         let key = [rows::policy::scope(&other)];
-        let others = reads::list(&connection, rows::policy::LIST, key, rows::policy::read);
+        let others = reads::list(database.db(), rows::policy::LIST, key, rows::policy::read);
         let expected = usize::from(value.scope == other);
         prop_assert_eq!(others.expect("read").len(), expected);
     }
 
     #[test]
     fn counters_say_what_the_rows_say(sets in vec(vec(changes(), 1..4), 1..40)) {
-        let connection = database();
+        let database = Database::new();
         for (changes, version) in sets.into_iter().zip(1..) {
-            let set = ChangeSet { expects: vec![], changes };
-            let effect = apply(&connection, &set, version).expect("applied");
-            effect.tally.write(&connection).expect("counted");
+            let effect = database.write(changes, version);
+            effect.tally.write(&database.connection).expect("counted");
         }
-        let usage = reads::usage(&connection).expect("usage");
+        let usage = reads::usage(database.db()).expect("usage");
         let count = |sql: &str| -> u64 {
-            connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted") as u64
+            database.connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted") as u64
         };
         let keys = "SELECT COUNT(*) FROM enrollment_groups WHERE attestation = 'symmetricKey'";
         let x509 = "SELECT COUNT(*) FROM enrollment_groups WHERE attestation LIKE 'x509%'";
-        let orphaned = reads::list_records(&connection, &RecordFilter::Orphaned, "", 1000);
+        let orphaned = reads::list_records(database.db(), &RecordFilter::Orphaned, "", 1000);
         prop_assert_eq!(usage, model::Usage {
             individual_enrollments: count("SELECT COUNT(*) FROM individual_enrollments"),
             x509_groups: count(x509),
@@ -162,7 +185,7 @@ proptest! {
             registrations: count("SELECT COUNT(*) FROM registration_records"),
             orphaned_registrations: orphaned.expect("listed").items.len() as u64,
         });
-        let devices = reads::device_counts(&connection, &hub("hub-1.test")).expect("counts");
+        let devices = reads::device_counts(database.db(), &hub("hub-1.test")).expect("counts");
         let total = "SELECT COUNT(*) FROM devices WHERE hub = 'hub-1.test'";
         prop_assert_eq!(devices.total, count(total));
         prop_assert_eq!(devices.disabled, count(&format!("{total} AND status = 'disabled'")));

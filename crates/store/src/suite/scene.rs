@@ -1,12 +1,14 @@
 //! Plain values for the cases, told apart by their names.
 
 use model::{
-    AccessPolicy, Assignment, AttestationKind, AttestationMechanism, AuthenticationKind,
-    CaCertificate, CaKeys, CertificateInfo, Device, DeviceAuthentication, DeviceId, DeviceIdentity,
-    DeviceStatus, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag,
-    GroupQuery, HubName, IndividualEnrollment, Json, Metadata, PolicyScope, RegisterQuery,
-    RegistrationId, RegistrationRecord, RegistrationStatus, Right, Rights, Sent, Slots, Substatus,
-    SymmetricKey, SymmetricKeys, Terms, Timestamp, Twin, TwinSection,
+    AccessPolicy, Assignment, AttestationKind, AttestationMechanism, AuditEntry,
+    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateInfo, Device,
+    DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
+    EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag, GroupQuery, HubAccess, HubName,
+    IndividualEnrollment, Json, LinkedHub, Metadata, PendingAssignment, PolicyScope, RegisterQuery,
+    RegistrationId, RegistrationRecord, RegistrationStatus, RemoteAccess, RemoteRemoval,
+    Reprovision, Right, Rights, Sent, Slots, Substatus, SymmetricKey, SymmetricKeys, Terms,
+    Timestamp, Twin, TwinSection,
 };
 
 /// A registration ID.
@@ -146,6 +148,7 @@ pub fn ca_certificate(name: &str, certificate: EnrolledCertificate) -> CaCertifi
         name: name.to_owned(),
         certificate,
         verified: true,
+        pending_code: None,
         etag: Etag::from_random([2; 16]),
         created: Timestamp::from_unix_secs(1_000_000),
         last_updated: Timestamp::from_unix_secs(1_000_001),
@@ -167,6 +170,7 @@ pub fn record(id: &str, enrollment: EnrollmentRef) -> RegistrationRecord {
             substatus: Substatus::InitialAssignment,
             initial_hub: hub("hub-1.test"),
         }),
+        pending: None,
         failure: None,
         payload: None,
         etag: Etag::from_random([3; 16]),
@@ -240,7 +244,96 @@ pub fn twin() -> Twin {
 /// A policy.
 #[must_use]
 pub fn policy(scope: PolicyScope, name: &str, rights: &[Right]) -> AccessPolicy {
-    AccessPolicy { scope, name: name.to_owned(), keys: keys(7), rights: Rights::of(rights) }
+    AccessPolicy {
+        scope,
+        name: name.to_owned(),
+        keys: keys(7),
+        rights: Rights::of(rights),
+        etag: Etag::from_random([4; 16]),
+        created: Timestamp::from_unix_secs(1_000_004),
+        last_updated: Timestamp::from_unix_secs(1_000_005),
+        version: 0,
+    }
+}
+
+/// A linked built-in hub.
+#[must_use]
+pub fn linked_hub(name: &str) -> LinkedHub {
+    LinkedHub {
+        name: hub(name),
+        access: HubAccess::BuiltIn,
+        weight: 1,
+        apply_allocation_policy: true,
+        declared: false,
+        etag: Etag::from_random([5; 16]),
+        created: Timestamp::from_unix_secs(1_000_006),
+        last_updated: Timestamp::from_unix_secs(1_000_007),
+        version: 0,
+    }
+}
+
+/// A linked remote hub.
+#[must_use]
+pub fn remote_hub(name: &str) -> LinkedHub {
+    let remote =
+        RemoteAccess { port: Some(8443), policy: "iothubowner".to_owned(), key: keys(11).primary };
+    LinkedHub { access: HubAccess::Remote(remote), ..linked_hub(name) }
+}
+
+/// A record of a group's device on its way to a remote hub.
+#[must_use]
+pub fn pending_record(id: &str, due: Timestamp) -> RegistrationRecord {
+    let mut record = record_of_group(id, "line-4");
+    record.status = RegistrationStatus::Assigning;
+    record.pending = Some(Box::new(PendingAssignment {
+        assignment: Assignment {
+            hub: hub("far.test"),
+            device_id: device_id(id),
+            substatus: Substatus::DeviceDataMigrated,
+            initial_hub: hub("hub-1.test"),
+        },
+        from: Some(hub("hub-1.test")),
+        rule: Reprovision::WithData,
+        authentication: DeviceAuthentication {
+            kind: AuthenticationKind::Sas,
+            keys: Some(keys(9)),
+            primary_thumbprint: None,
+            secondary_thumbprint: None,
+        },
+        iot_edge: false,
+        initial_twin: None,
+        n_failures: 1,
+        due,
+        last_error: Some("401".to_owned()),
+    }));
+    record
+}
+
+/// A removal from a remote hub.
+#[must_use]
+pub fn removal(from: &str, device: &str, due: Timestamp) -> RemoteRemoval {
+    RemoteRemoval {
+        hub: hub(from),
+        device_id: device_id(device),
+        n_failures: 2,
+        due,
+        last_error: Some("timed out".to_owned()),
+        version: 0,
+    }
+}
+
+/// What an operator did.
+#[must_use]
+pub fn audit_entry(action: &str, target: &str) -> AuditEntry {
+    AuditEntry {
+        at: Timestamp::from_unix_secs(1_000_008),
+        by: Caller { policy: "owner".to_owned(), address: Some([192, 0, 2, 7].into()) },
+        action: action.to_owned(),
+        target: target.to_owned(),
+        before: None,
+        after: Some(Json::Bool(true)),
+        etag: Some("1".to_owned()),
+    }
 }
 
 /// A query for the facts of a registration.

@@ -1,14 +1,14 @@
 //! Strategies for every legal value a store may be given, the odd ones included.
 
 use model::{
-    AccessPolicy, AllocationPolicy, Assignment, AttestationKind, AttestationMechanism,
-    AuthenticationKind, CaCertificate, CaKeys, CertificateInfo, CustomAllocation, Device,
+    AccessPolicy, AllocationPolicy, Assignment, AttestationKind, AttestationMechanism, AuditEntry,
+    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateInfo, CustomAllocation, Device,
     DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
-    EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag, Failure, HubName,
-    IndividualEnrollment, Json, Metadata, OperationId, OperationRef, PolicyScope,
-    ProvisioningStatus, RegistrationId, RegistrationRecord, RegistrationStatus, ReprovisionPolicy,
-    Right, Rights, Sent, Slots, Substatus, SymmetricKey, SymmetricKeys, Terms, Timestamp,
-    TpmIdentity, Twin, TwinSection,
+    EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag, Failure, HubAccess, HubName,
+    IndividualEnrollment, Json, LinkedHub, Metadata, OperationId, OperationRef, PendingAssignment,
+    PolicyScope, ProvisioningStatus, RegistrationId, RegistrationRecord, RegistrationStatus,
+    RemoteAccess, Reprovision, ReprovisionPolicy, Right, Rights, Sent, Slots, Substatus,
+    SymmetricKey, SymmetricKeys, Terms, Timestamp, TpmIdentity, Twin, TwinSection,
 };
 use proptest::{
     collection::vec,
@@ -104,11 +104,13 @@ pub fn groups() -> impl Strategy<Value = EnrollmentGroup> {
 
 /// Certificates of the CA store.
 pub fn ca_certificates() -> impl Strategy<Value = CaCertificate> {
-    (texts(), certificates(), any::<bool>(), texts(), timestamps(), timestamps()).prop_map(
-        |(name, certificate, verified, etag, created, last_updated)| CaCertificate {
+    let code = option::of(texts());
+    (texts(), certificates(), any::<bool>(), code, texts(), timestamps(), timestamps()).prop_map(
+        |(name, certificate, verified, pending_code, etag, created, last_updated)| CaCertificate {
             name,
             certificate,
             verified,
+            pending_code,
             etag: Etag::from_stored(&etag),
             created,
             last_updated,
@@ -136,8 +138,9 @@ pub fn records() -> impl Strategy<Value = RegistrationRecord> {
         (registration_ids(), timestamps(), timestamps(), status, option::of(assignments())),
         (option::of(failure), option::of(jsons()), texts(), enrollment, attestation_kinds()),
         vec(operation, 0..=model::MAX_RECENT_OPERATIONS),
+        option::of(pending().prop_map(Box::new)),
     )
-        .prop_map(|(first, second, operations)| {
+        .prop_map(|(first, second, operations, pending)| {
             let (registration_id, created, last_updated, status, assignment) = first;
             let (failure, payload, etag, enrollment, mechanism) = second;
             RegistrationRecord {
@@ -146,6 +149,7 @@ pub fn records() -> impl Strategy<Value = RegistrationRecord> {
                 last_updated,
                 status,
                 assignment,
+                pending,
                 failure,
                 payload,
                 etag: Etag::from_stored(&etag),
@@ -218,12 +222,82 @@ pub fn twins() -> impl Strategy<Value = Twin> {
 pub fn policies() -> impl Strategy<Value = AccessPolicy> {
     let scope = prop_oneof![Just(PolicyScope::Service), hubs().prop_map(PolicyScope::Hub)];
     let rights = vec(select(Right::ALL.to_vec()), 0..9).prop_map(|rights| Rights::of(&rights));
-    (scope, texts(), key_pairs(), rights).prop_map(|(scope, name, keys, rights)| AccessPolicy {
-        scope,
-        name,
-        keys,
-        rights,
-    })
+    (scope, texts(), key_pairs(), rights, texts(), timestamps(), timestamps()).prop_map(
+        |(scope, name, keys, rights, etag, created, last_updated)| AccessPolicy {
+            scope,
+            name,
+            keys,
+            rights,
+            etag: Etag::from_stored(&etag),
+            created,
+            last_updated,
+            version: 0,
+        },
+    )
+}
+
+/// Linked hubs.
+pub fn linked_hubs() -> impl Strategy<Value = LinkedHub> {
+    let remote =
+        (option::of(any::<u16>()), texts(), key_pairs()).prop_map(|(port, policy, keys)| {
+            HubAccess::Remote(RemoteAccess { port, policy, key: keys.primary })
+        });
+    let access = prop_oneof![Just(HubAccess::BuiltIn), remote];
+    let switches = (any::<bool>(), any::<bool>());
+    (hubs(), access, any::<u32>(), switches, texts(), timestamps(), timestamps()).prop_map(
+        |(name, access, weight, (apply, declared), etag, created, last_updated)| LinkedHub {
+            name,
+            access,
+            weight,
+            apply_allocation_policy: apply,
+            declared,
+            etag: Etag::from_stored(&etag),
+            created,
+            last_updated,
+            version: 0,
+        },
+    )
+}
+
+/// Lines for the audit log.
+pub fn audit_entries() -> impl Strategy<Value = AuditEntry> {
+    let by = (texts(), option::of(any::<std::net::IpAddr>()))
+        .prop_map(|(policy, address)| Caller { policy, address });
+    let change = (option::of(jsons()), option::of(jsons()), option::of(texts()));
+    (timestamps(), by, texts(), texts(), change).prop_map(
+        |(at, by, action, target, (before, after, etag))| AuditEntry {
+            at,
+            by,
+            action,
+            target,
+            before,
+            after,
+            etag,
+        },
+    )
+}
+
+fn pending() -> impl Strategy<Value = PendingAssignment> {
+    let rule =
+        select(vec![Reprovision::Never, Reprovision::WithData, Reprovision::WithInitialTwin]);
+    (
+        (assignments(), option::of(hubs()), rule, authentications(), any::<bool>()),
+        (option::of(jsons()), any::<u32>(), timestamps(), option::of(texts())),
+    )
+        .prop_map(|(first, (initial_twin, n_failures, due, last_error))| {
+            let (assignment, from, rule, authentication, iot_edge) = first;
+            PendingAssignment {
+                assignment,
+                from,
+                rule,
+                authentication,
+                iot_edge,
+                initial_twin,
+                n_failures,
+                due,
+                last_error,
+            }
+        })
 }
 
 fn terms() -> impl Strategy<Value = Terms> {

@@ -1,0 +1,130 @@
+//! What is known of the service itself: settings, hubs, work that waits, the audit log.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use model::{
+    AuditFilter, AuditLine, EnrollmentRef, HubSettings, LinkedHub, PendingFacts, RegistrationId,
+    RemoteRemoval, ServiceFacts, ServiceSettings, Timestamp, Version,
+};
+use rusqlite::{Result, ToSql};
+use store::AuditHead;
+
+use super::{
+    count, counter, find, find_individual, find_record, list, register::devices_on_any_hub,
+};
+use crate::{
+    codec::{Columns, Db},
+    readers::Reader,
+    rows::{audit, enrollment, hub, record, settings},
+};
+
+/// Settings and linked hubs; the caller holds the snapshot.
+pub(crate) fn facts(db: Db<'_>) -> Result<ServiceFacts> {
+    Ok(ServiceFacts {
+        settings: find_settings(db)?,
+        hubs: list_hubs(db)?,
+        version: counter(db, "hubs_version")?,
+    })
+}
+
+/// What allocation knows, and the version of it; the caller holds the snapshot.
+pub(crate) fn hub_settings(reader: &Reader) -> Result<(Arc<HubSettings>, Version)> {
+    let db = reader.db();
+    let version = counter(db, "hubs_version")?;
+    if let Some(hubs) = reader.cache.hubs(version) {
+        return Ok((hubs, version));
+    }
+    let allocation_policy = find_settings(db)?.allocation_policy;
+    let hubs = Arc::new(HubSettings { hubs: list_hubs(db)?, allocation_policy });
+    reader.cache.keep_hubs(version, &hubs);
+    Ok((hubs, version))
+}
+
+/// What is known when a pending assignment goes on; the caller holds the snapshot.
+pub(crate) fn pending_facts(reader: &Reader, id: &RegistrationId) -> Result<PendingFacts> {
+    let db = reader.db();
+    let record = find_record(db, id)?;
+    let group = match record.as_ref().map(|record| &record.enrollment) {
+        Some(EnrollmentRef::Group(id)) => {
+            find(db, enrollment::FIND_GROUP, [id.key()], enrollment::read_group)?
+        }
+        Some(EnrollmentRef::Individual(_)) | None => None,
+    };
+    let assigned = record.as_ref().and_then(|record| record.assignment.as_ref());
+    let pending = record.as_ref().and_then(|record| record.pending.as_deref());
+    let ids: BTreeSet<_> = assigned
+        .into_iter()
+        .chain(pending.map(|pending| &pending.assignment))
+        .map(|assignment| assignment.device_id.as_str().to_ascii_lowercase())
+        .collect();
+    let (hubs, hubs_version) = hub_settings(reader)?;
+    Ok(PendingFacts {
+        devices: devices_on_any_hub(db, &ids)?,
+        record,
+        individual: find_individual(db, id)?,
+        group,
+        groups_version: counter(db, "groups_version")?,
+        hubs,
+        hubs_version,
+    })
+}
+
+/// The registrations whose pending assignment is due.
+pub(crate) fn due_assignments(
+    db: Db<'_>,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<RegistrationId>> {
+    let read = |columns: &mut Columns<'_, '_>| columns.text(RegistrationId::parse);
+    list(db, record::DUE, (now.ticks(), at_most(limit)), read)
+}
+
+/// The removals that are due.
+pub(crate) fn due_removals(db: Db<'_>, now: Timestamp, limit: usize) -> Result<Vec<RemoteRemoval>> {
+    list(db, hub::DUE_REMOVALS, (now.ticks(), at_most(limit)), hub::read_removal)
+}
+
+/// The earliest moment at which something is due; the caller holds the snapshot.
+pub(crate) fn next_due(db: Db<'_>) -> Result<Option<Timestamp>> {
+    let earliest =
+        |sql: &str| find(db, sql, [], |columns| columns.optional_time()).map(Option::flatten);
+    let assignment = earliest("SELECT MIN(due) FROM registration_records WHERE due IS NOT NULL")?;
+    let removal = earliest("SELECT MIN(due) FROM remote_removals")?;
+    Ok(assignment.into_iter().chain(removal).min())
+}
+
+/// Lines of the audit log.
+pub(crate) fn list_audit(
+    db: Db<'_>,
+    filter: &AuditFilter,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<Vec<AuditLine>> {
+    // Without a bound, so that lines with numbers that were never given are seen as well.
+    let after = after.map_or(i64::MIN, |after| i64::try_from(after).unwrap_or(i64::MAX));
+    let limit = at_most(limit);
+    let (sql, values) = audit::query(filter, &after, &limit);
+    let values: Vec<(&str, &dyn ToSql)> =
+        values.iter().map(|(name, value)| (*name, &**value)).collect();
+    list(db, &sql, values.as_slice(), audit::read)
+}
+
+/// Where the audit log ends.
+pub(crate) fn audit_head(connection: &rusqlite::Connection) -> Result<AuditHead> {
+    connection
+        .prepare_cached(audit::HEAD)?
+        .query_row([], |row| Ok((count(row.get(0)?), row.get(1)?)))
+}
+
+fn find_settings(db: Db<'_>) -> Result<ServiceSettings> {
+    let found = find(db, settings::FIND, [], settings::read)?;
+    Ok(found.unwrap_or_else(store::first_settings))
+}
+
+fn list_hubs(db: Db<'_>) -> Result<Vec<LinkedHub>> {
+    list(db, hub::LIST, [], hub::read)
+}
+
+fn at_most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

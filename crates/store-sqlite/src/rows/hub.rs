@@ -1,0 +1,133 @@
+//! The rows of linked hubs and of removals from remote hubs.
+
+use model::{
+    DeviceId, Etag, HubAccess, HubName, LinkedHub, RemoteAccess, RemoteRemoval, SymmetricKey,
+    Version,
+};
+use rusqlite::Result;
+
+use crate::{
+    codec::{Binder, Columns, Db, words},
+    vault::Place,
+};
+
+/// The table, as its secrets are bound to it.
+const TABLE: &str = "linked_hubs";
+
+macro_rules! hub_columns {
+    () => {
+        "name, kind, port, policy, key, weight, apply_allocation_policy, declared, etag, created, \
+         last_updated, version"
+    };
+}
+
+/// Reads all linked hubs.
+pub(crate) const LIST: &str = concat!("SELECT ", hub_columns!(), " FROM linked_hubs ORDER BY name");
+
+const PUT: &str = concat!(
+    "INSERT OR REPLACE INTO linked_hubs (",
+    hub_columns!(),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+);
+
+/// Reads `?2` removals that are due at `?1`.
+pub(crate) const DUE_REMOVALS: &str = "SELECT hub, device_id, n_failures, due, last_error, version \
+     FROM remote_removals WHERE due <= ?1 ORDER BY due, hub, device_id LIMIT ?2";
+
+const PUT_REMOVAL: &str = "INSERT OR REPLACE INTO remote_removals \
+     (hub, device_id, n_failures, due, last_error, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// Where a linked hub is.
+#[derive(Clone, Copy)]
+enum Kind {
+    BuiltIn,
+    Remote,
+}
+
+words!(Kind {
+    Kind::BuiltIn => "builtIn",
+    Kind::Remote => "remote",
+});
+
+/// Inserts or replaces a linked hub.
+pub(crate) fn put(db: Db<'_>, hub: &LinkedHub, version: Version) -> Result<()> {
+    let mut statement = db.prepare_cached(PUT)?;
+    let mut binder = Binder::new(db, &mut statement);
+    binder.put(hub.name.as_str())?;
+    let remote = match &hub.access {
+        HubAccess::BuiltIn => {
+            binder.word(Kind::BuiltIn)?;
+            None
+        }
+        HubAccess::Remote(remote) => {
+            binder.word(Kind::Remote)?;
+            Some(remote)
+        }
+    };
+    binder.put(remote.and_then(|remote| remote.port))?;
+    binder.put(remote.map(|remote| &remote.policy))?;
+    let place = [hub.name.as_str()];
+    binder.secret(Place::new(TABLE, &place), "key", remote.map(|remote| remote.key.reveal()))?;
+    binder.put(hub.weight)?;
+    binder.put(hub.apply_allocation_policy)?;
+    binder.put(hub.declared)?;
+    binder.put(hub.etag.as_str())?;
+    binder.time(hub.created)?;
+    binder.time(hub.last_updated)?;
+    binder.unsigned(version)?;
+    binder.run()?;
+    Ok(())
+}
+
+/// Reads a row of linked hubs.
+pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<LinkedHub> {
+    let name = columns.text(HubName::parse)?;
+    let kind = columns.word()?;
+    let port = columns.take()?;
+    let policy: Option<String> = columns.take()?;
+    let key = columns.secret(Place::new(TABLE, &[name.as_str()]), "key", SymmetricKey::parse)?;
+    let access = match (kind, policy, key) {
+        (Kind::BuiltIn, ..) => HubAccess::BuiltIn,
+        (Kind::Remote, Some(policy), Some(key)) => {
+            HubAccess::Remote(RemoteAccess { port, policy, key })
+        }
+        (Kind::Remote, ..) => return Err(columns.unreadable("a remote hub without its key")),
+    };
+    Ok(LinkedHub {
+        name,
+        access,
+        weight: columns.take()?,
+        apply_allocation_policy: columns.take()?,
+        declared: columns.take()?,
+        etag: columns.text(|text| Ok::<_, String>(Etag::from_stored(text)))?,
+        created: columns.time()?,
+        last_updated: columns.time()?,
+        version: columns.unsigned()?,
+    })
+}
+
+/// Inserts or replaces a removal.
+pub(crate) fn put_removal(db: Db<'_>, removal: &RemoteRemoval, version: Version) -> Result<()> {
+    let mut statement = db.prepare_cached(PUT_REMOVAL)?;
+    let mut binder = Binder::new(db, &mut statement);
+    binder.put(removal.hub.as_str())?;
+    binder.put(removal.device_id.as_str())?;
+    binder.put(removal.n_failures)?;
+    binder.time(removal.due)?;
+    binder.put(&removal.last_error)?;
+    binder.unsigned(version)?;
+    binder.run()?;
+    Ok(())
+}
+
+/// Reads a row of removals.
+pub(crate) fn read_removal(columns: &mut Columns<'_, '_>) -> Result<RemoteRemoval> {
+    Ok(RemoteRemoval {
+        hub: columns.text(HubName::parse)?,
+        device_id: columns.text(DeviceId::parse)?,
+        n_failures: columns.take()?,
+        due: columns.time()?,
+        last_error: columns.take()?,
+        version: columns.unsigned()?,
+    })
+}
