@@ -2,14 +2,17 @@
 
 pub use decide::enrollment::BulkMode;
 
-use decide::enrollment;
+use decide::{enrollment, manage::audit_view, pending};
 use model::{
-    AttestationKind, Change, ChangeSet, Counted, EnrollmentGroup, EnrollmentGroupId, Expect,
-    GroupDraft, IndividualDraft, IndividualEnrollment, IndividualFacts, OperatorRefusal, Page,
-    Precondition, RegistrationId,
+    AttestationKind, AttestationMechanism, Caller, Change, ChangeSet, Counted, EnrollmentGroup,
+    EnrollmentGroupId, Expect, GroupDraft, IndividualDraft, IndividualEnrollment, IndividualFacts,
+    Json, OperatorRefusal, Page, Precondition, RegistrationId, Terms,
 };
 
-use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+use crate::{
+    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    audit::{self, Deed, put_action},
+};
 
 /// One item of a bulk call on individual enrollments.
 #[derive(Debug, Clone)]
@@ -38,27 +41,34 @@ impl App {
         &self,
         draft: IndividualDraft,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<IndividualEnrollment, No<OperatorRefusal>> {
         let id = draft.registration_id.clone();
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.individual_facts(&id).await?.enrollment;
             let usage = self.store.usage().await?;
+            let now = self.clock.now();
             let written = enrollment::put_individual(
                 existing.as_ref(),
                 draft.clone(),
                 precondition,
                 &usage,
-                &self.settings.enrollment_limits,
-                self.clock.now(),
+                &self.enrollment_limits(),
+                now,
                 &self.fresh(),
             )
             .map_err(No::Refused)?;
             let version = existing.as_ref().map_or(0, |enrollment| enrollment.terms.version);
+            let before = existing.as_ref().map(|old| (audit_view::individual(old), &old.terms));
+            let after = audit_view::individual(&written);
+            let action = put_action(existing.is_some(), "enrollment.create", "enrollment.update");
+            let deed = put_deed(action, format!("enrollments/{id}"), before, after, &written.terms);
             let mut changes = ChangeSet::new()
                 .expecting(Expect::Individual(id.clone(), version))
-                .with(Change::PutIndividual(Box::new(written.clone())));
+                .with(Change::PutIndividual(Box::new(written.clone())))
+                .with(audit::line(by, now, deed));
             if existing.is_none() {
-                let limit = self.settings.enrollment_limits.individuals;
+                let limit = self.settings.quotas.individual_enrollments;
                 changes.expects.push(Expect::Room { of: Counted::IndividualEnrollments, limit });
             }
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
@@ -92,6 +102,7 @@ impl App {
         &self,
         id: &RegistrationId,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<(), No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let facts = self.store.individual_facts(id).await?;
@@ -99,10 +110,22 @@ impl App {
             enrollment::delete(terms, precondition, OperatorRefusal::EnrollmentNotFound)
                 .map_err(No::Refused)?;
             let version = terms.map_or(0, |terms| terms.version);
-            let changes = ChangeSet::new()
+            let deed = Deed {
+                action: "enrollment.delete",
+                target: format!("enrollments/{id}"),
+                before: facts.enrollment.as_ref().map(audit_view::individual),
+                ..Deed::default()
+            };
+            let now = self.clock.now();
+            let record = facts.record.as_ref();
+            let mut changes = ChangeSet::new()
                 .expecting(Expect::Individual(id.clone(), version))
+                .expecting(Expect::Record(id.clone(), record.map_or(0, |record| record.version)))
                 .with(Change::DeleteIndividual(id.clone()))
-                .with(Change::DeleteRecord(id.clone()));
+                .with(Change::DeleteRecord(id.clone()))
+                .with(audit::line(by, now, deed));
+            let behind = record.and_then(|record| pending::left_behind(record, None, now));
+            changes.changes.extend(behind.map(|removal| Change::PutRemoval(Box::new(removal))));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(());
             }
@@ -131,17 +154,18 @@ impl App {
         &self,
         mode: BulkMode,
         items: Vec<BulkIndividual>,
+        by: &Caller,
     ) -> Result<Vec<(RegistrationId, OperatorRefusal)>, No<OperatorRefusal>> {
         let mut refused = Vec::new();
         for item in items {
             let (id, outcome) = match item {
                 BulkIndividual::Delete(id) => {
-                    let outcome = self.delete_individual(&id, &Precondition::None).await;
+                    let outcome = self.delete_individual(&id, &Precondition::None, by).await;
                     (id, outcome)
                 }
                 BulkIndividual::Write(draft) => {
                     let id = draft.registration_id.clone();
-                    (id, self.bulk_write_individual(mode, *draft).await)
+                    (id, self.bulk_write_individual(mode, *draft, by).await)
                 }
             };
             match outcome {
@@ -157,6 +181,7 @@ impl App {
         &self,
         mode: BulkMode,
         draft: IndividualDraft,
+        by: &Caller,
     ) -> Result<(), No<OperatorRefusal>> {
         let facts = self.store.individual_facts(&draft.registration_id).await?;
         let precondition = mode
@@ -166,7 +191,7 @@ impl App {
                 OperatorRefusal::EnrollmentNotFound,
             )
             .map_err(No::Refused)?;
-        self.put_individual(draft, &precondition).await.map(drop)
+        self.put_individual(draft, &precondition, by).await.map(drop)
     }
 
     /// Creates a group, or with a precondition replaces it.
@@ -177,28 +202,37 @@ impl App {
         &self,
         draft: GroupDraft,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
         let id = draft.group_id.clone();
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_group(&id).await?;
             let usage = self.store.usage().await?;
+            let now = self.clock.now();
             let written = enrollment::put_group(
                 existing.as_ref(),
                 draft.clone(),
                 precondition,
                 &usage,
-                &self.settings.enrollment_limits,
-                self.clock.now(),
+                &self.enrollment_limits(),
+                now,
                 &self.fresh(),
             )
             .map_err(No::Refused)?;
             let version = existing.as_ref().map_or(0, |group| group.terms.version);
+            let before = existing.as_ref().map(|old| (audit_view::group(old), &old.terms));
+            let after = audit_view::group(&written);
+            let (create, update) = ("enrollment-group.create", "enrollment-group.update");
+            let action = put_action(existing.is_some(), create, update);
+            let target = format!("enrollmentGroups/{id}");
+            let deed = put_deed(action, target, before, after, &written.terms);
             let mut changes = ChangeSet::new()
                 .expecting(Expect::Group(id.clone(), version))
-                .with(Change::PutGroup(Box::new(written.clone())));
+                .with(Change::PutGroup(Box::new(written.clone())))
+                .with(audit::line(by, now, deed));
             let kind = written.terms.attestation.kind();
             if existing.as_ref().map(|group| group.terms.attestation.kind()) != Some(kind) {
-                let limits = &self.settings.enrollment_limits;
+                let limits = &self.settings.quotas;
                 let (of, limit) = match kind {
                     AttestationKind::SymmetricKey => {
                         (Counted::SymmetricKeyGroups, limits.symmetric_key_groups)
@@ -235,6 +269,7 @@ impl App {
         &self,
         id: &EnrollmentGroupId,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<(), No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_group(id).await?;
@@ -242,9 +277,16 @@ impl App {
             enrollment::delete(terms, precondition, OperatorRefusal::GroupNotFound)
                 .map_err(No::Refused)?;
             let version = terms.map_or(0, |terms| terms.version);
+            let deed = Deed {
+                action: "enrollment-group.delete",
+                target: format!("enrollmentGroups/{id}"),
+                before: existing.as_ref().map(audit_view::group),
+                ..Deed::default()
+            };
             let changes = ChangeSet::new()
                 .expecting(Expect::Group(id.clone(), version))
-                .with(Change::DeleteGroup(id.clone()));
+                .with(Change::DeleteGroup(id.clone()))
+                .with(audit::line(by, self.clock.now(), deed));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(());
             }
@@ -272,17 +314,18 @@ impl App {
         &self,
         mode: BulkMode,
         items: Vec<BulkGroup>,
+        by: &Caller,
     ) -> Result<Vec<(EnrollmentGroupId, OperatorRefusal)>, No<OperatorRefusal>> {
         let mut refused = Vec::new();
         for item in items {
             let (id, outcome) = match item {
                 BulkGroup::Delete(id) => {
-                    let outcome = self.delete_group(&id, &Precondition::None).await;
+                    let outcome = self.delete_group(&id, &Precondition::None, by).await;
                     (id, outcome)
                 }
                 BulkGroup::Write(draft) => {
                     let id = draft.group_id.clone();
-                    (id, self.bulk_write_group(mode, *draft).await)
+                    (id, self.bulk_write_group(mode, *draft, by).await)
                 }
             };
             match outcome {
@@ -298,6 +341,7 @@ impl App {
         &self,
         mode: BulkMode,
         draft: GroupDraft,
+        by: &Caller,
     ) -> Result<(), No<OperatorRefusal>> {
         let existing = self.store.find_group(&draft.group_id).await?;
         let precondition = mode
@@ -307,6 +351,26 @@ impl App {
                 OperatorRefusal::GroupNotFound,
             )
             .map_err(No::Refused)?;
-        self.put_group(draft, &precondition).await.map(drop)
+        self.put_group(draft, &precondition, by).await.map(drop)
     }
+}
+
+fn put_deed(
+    action: &'static str,
+    target: String,
+    before: Option<(Json, &Terms)>,
+    after: Json,
+    written: &Terms,
+) -> Deed {
+    let keys = |terms: &Terms| match &terms.attestation {
+        AttestationMechanism::SymmetricKey(keys) => Some(keys.clone()),
+        AttestationMechanism::X509Client(_)
+        | AttestationMechanism::X509Signing(_)
+        | AttestationMechanism::X509CaReferences(_)
+        | AttestationMechanism::Tpm(_) => None,
+    };
+    let changed = before.as_ref().is_some_and(|(_, old)| keys(old) != keys(written));
+    let after = if changed { audit_view::note_new_keys(after) } else { after };
+    let etag = Some(written.etag.as_str().to_owned());
+    Deed { action, target, before: before.map(|(view, _)| view), after: Some(after), etag }
 }

@@ -5,21 +5,31 @@
 //! and status codes (`wire`), any one database (`store-*`).
 
 pub mod access;
+pub mod audit;
+pub mod ca_certificates;
 pub mod enrollments;
 pub mod first_start;
 pub mod hub;
+pub mod limits;
+pub mod linked_hubs;
+pub mod policies;
 pub mod ports;
 pub mod provisioning;
 pub mod registrations;
+pub mod remote;
+pub mod service;
 
 use std::sync::Arc;
 
 use decide::{enrollment::EnrollmentLimits, register::RegisterSettings};
-use model::Fresh;
+use model::{Fresh, Quotas};
 use store::{CommitError, Store, StoreFault};
 use thiserror::Error;
 
-use crate::ports::{AllocationHook, Clock, Entropy};
+use crate::{
+    limits::{Limits, RateSettings},
+    ports::{AllocationHook, Clock, Entropy},
+};
 
 /// How often a use case reads again when something it decided from changed meanwhile.
 const MAX_ATTEMPTS: usize = 64;
@@ -31,8 +41,10 @@ pub struct AppSettings {
     pub service_hosts: Vec<String>,
     /// For registrations.
     pub register: RegisterSettings,
-    /// For enrollments.
-    pub enrollment_limits: EnrollmentLimits,
+    /// How much there may be of what is counted.
+    pub quotas: Quotas,
+    /// How often may be asked.
+    pub rates: RateSettings,
 }
 
 /// Induct, without its doors.
@@ -42,7 +54,9 @@ pub struct App {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     allocation_hook: Arc<dyn AllocationHook>,
+    remote: Arc<remote::Remote>,
     settings: Arc<AppSettings>,
+    limits: Arc<Limits>,
 }
 
 /// A “no”: a refusal, which is an answer, or a fault, which is ours.
@@ -57,16 +71,27 @@ pub enum No<R> {
 }
 
 impl App {
-    /// Puts the ports together.
+    /// Puts the ports together. Of the number of registrations, the figure in the quotas counts.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         allocation_hook: Arc<dyn AllocationHook>,
-        settings: AppSettings,
+        mut settings: AppSettings,
     ) -> Self {
-        Self { store, clock, entropy, allocation_hook, settings: Arc::new(settings) }
+        settings.register.max_registrations = settings.quotas.registrations;
+        let limits = Arc::new(Limits::new(settings.rates));
+        let remote = Arc::default();
+        Self {
+            store,
+            clock,
+            entropy,
+            allocation_hook,
+            remote,
+            settings: Arc::new(settings),
+            limits,
+        }
     }
 
     /// What the operator configured.
@@ -95,6 +120,10 @@ impl App {
         let mut random = [0; 16];
         self.entropy.fill(&mut random);
         model::guid(random)
+    }
+
+    fn enrollment_limits(&self) -> EnrollmentLimits {
+        EnrollmentLimits::from(&self.settings.quotas)
     }
 
     fn fresh(&self) -> Fresh {

@@ -1,8 +1,11 @@
 //! Ports: what the use cases need of the outside world.
 
 use async_trait::async_trait;
-use decide::register::{Answer, Question};
-use model::{Fresh, Timestamp};
+use decide::{
+    pending::{RemoteDevice, RemoteFailure, RemoteHub, RemoteTwin},
+    register::{Answer, Question},
+};
+use model::{DeviceId, Fresh, IdentityDraft, Precondition, Timestamp, TwinDraft};
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -43,8 +46,120 @@ pub fn fresh(entropy: &dyn Entropy) -> Fresh {
     fresh
 }
 
-/// The hook of a version that calls no webhooks yet: every question fails, and the device is told
-/// why.
+/// Speaks to hubs that are not ours (H §2, §3). Every call is bounded in time by the
+/// implementation, well below [`decide::pending::LEASE_SECS`], and can be repeated.
+#[async_trait]
+pub trait RemoteHubs: Send + Sync + 'static {
+    /// A device's identity, if there is one.
+    async fn find_device(
+        &self,
+        hub: &RemoteHub,
+        id: &DeviceId,
+    ) -> Result<Option<RemoteDevice>, RemoteFailure>;
+
+    /// A device's twin, if there is one.
+    async fn find_twin(
+        &self,
+        hub: &RemoteHub,
+        id: &DeviceId,
+    ) -> Result<Option<RemoteTwin>, RemoteFailure>;
+
+    /// Creates an identity (without a precondition) or replaces it (with one).
+    async fn put_device(
+        &self,
+        hub: &RemoteHub,
+        identity: &IdentityDraft,
+        precondition: &Precondition,
+    ) -> Result<(), RemoteFailure>;
+
+    /// Replaces a twin's tags and desired properties.
+    async fn put_twin(
+        &self,
+        hub: &RemoteHub,
+        id: &DeviceId,
+        twin: &TwinDraft,
+    ) -> Result<(), RemoteFailure>;
+
+    /// Deletes an identity in any version, and its twin with it.
+    async fn delete_device(&self, hub: &RemoteHub, id: &DeviceId) -> Result<(), RemoteFailure>;
+
+    /// Finds out whether our credentials have the rights that provisioning needs, changing
+    /// nothing.
+    async fn probe(&self, hub: &RemoteHub) -> Result<(), RemoteFailure>;
+}
+
+/// Wakes whoever works off what remote hubs have to be told.
+pub trait Bell: Send + Sync + 'static {
+    /// There is something to do now.
+    fn ring(&self);
+}
+
+/// The bell of a process that works nothing off; another one looks at its due moments anyway.
+#[derive(Debug, Clone, Copy)]
+pub struct NoBell;
+
+impl Bell for NoBell {
+    fn ring(&self) {}
+}
+
+/// The port of a process that was given none: no remote hub can be reached.
+#[derive(Debug, Clone, Copy)]
+pub struct NoRemoteHubs;
+
+impl NoRemoteHubs {
+    fn unreachable<T>(hub: &RemoteHub) -> Result<T, RemoteFailure> {
+        let name = &hub.name;
+        Err(RemoteFailure::transient(format!("`{name}` cannot be reached from this process")))
+    }
+}
+
+#[async_trait]
+impl RemoteHubs for NoRemoteHubs {
+    async fn find_device(
+        &self,
+        hub: &RemoteHub,
+        _id: &DeviceId,
+    ) -> Result<Option<RemoteDevice>, RemoteFailure> {
+        Self::unreachable(hub)
+    }
+
+    async fn find_twin(
+        &self,
+        hub: &RemoteHub,
+        _id: &DeviceId,
+    ) -> Result<Option<RemoteTwin>, RemoteFailure> {
+        Self::unreachable(hub)
+    }
+
+    async fn put_device(
+        &self,
+        hub: &RemoteHub,
+        _identity: &IdentityDraft,
+        _precondition: &Precondition,
+    ) -> Result<(), RemoteFailure> {
+        Self::unreachable(hub)
+    }
+
+    async fn put_twin(
+        &self,
+        hub: &RemoteHub,
+        _id: &DeviceId,
+        _twin: &TwinDraft,
+    ) -> Result<(), RemoteFailure> {
+        Self::unreachable(hub)
+    }
+
+    async fn delete_device(&self, hub: &RemoteHub, _id: &DeviceId) -> Result<(), RemoteFailure> {
+        Self::unreachable(hub)
+    }
+
+    async fn probe(&self, hub: &RemoteHub) -> Result<(), RemoteFailure> {
+        Self::unreachable(hub)
+    }
+}
+
+/// The hook of a process that calls no webhooks, such as a test: every question fails, and the
+/// device is told why.
 #[derive(Debug, Clone, Copy)]
 pub struct NoAllocationHook;
 
@@ -52,7 +167,7 @@ pub struct NoAllocationHook;
 impl AllocationHook for NoAllocationHook {
     async fn ask(&self, _question: &Question) -> Answer {
         Answer::Failed(
-            "Custom allocation failed: this version of Induct does not call allocation webhooks. \
+            "Custom allocation failed: this process calls no allocation webhooks. \
              Choose hashed, geoLatency or static in the enrollment."
                 .to_owned(),
         )

@@ -12,7 +12,7 @@ use tracing::info;
 
 use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
 
-/// A register request that was accepted and is settled.
+/// A register request that was accepted and is settled, or goes on with a remote hub.
 #[derive(Debug, Clone)]
 pub struct Registered {
     /// The operation for the device to poll.
@@ -25,7 +25,8 @@ pub struct Registered {
 
 impl App {
     /// Registers a device. When this returns the record, the device's identity and its initial
-    /// twin are durable, or none of them is.
+    /// twin are durable, or none of them is. Where a remote hub takes part, the record is, and
+    /// says what is still to be done.
     ///
     /// # Errors
     /// [`DeviceRefusal`], or a fault of the store.
@@ -51,9 +52,13 @@ impl App {
                     webhook_said = Some(self.allocation_hook.ask(&question).await);
                 }
                 Decision::Settle(settlement) => {
+                    let wakes_worker = settlement.wakes_worker();
                     let committed = self.store.commit(settlement.changes).await;
                     if let Attempt::Done = attempted(committed)? {
                         tell_story(&settlement.record);
+                        if wakes_worker {
+                            self.remote.bell.ring();
+                        }
                         return Ok(Registered {
                             operation: settlement.operation,
                             record: settlement.record,
@@ -115,7 +120,7 @@ impl App {
     }
 }
 
-fn tell_story(record: &RegistrationRecord) {
+pub(crate) fn tell_story(record: &RegistrationRecord) {
     let id = &record.registration_id;
     match (record.status, &record.assignment, &record.failure) {
         (RegistrationStatus::Assigned, Some(assignment), _) => {

@@ -1,12 +1,15 @@
 //! An operator reads and deletes registration records.
 
-use decide::record;
+use decide::{manage::audit_view, pending, record};
 use model::{
-    Change, ChangeSet, Expect, OperatorRefusal, Page, Precondition, RecordFilter, RegistrationId,
-    RegistrationRecord, Usage,
+    Caller, Change, ChangeSet, Expect, OperatorRefusal, Page, Precondition, RecordFilter,
+    RegistrationId, RegistrationRecord, Usage,
 };
 
-use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+use crate::{
+    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    audit::{self, Deed},
+};
 
 impl App {
     /// A registration record.
@@ -42,14 +45,25 @@ impl App {
         &self,
         id: &RegistrationId,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<(), No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_record(id).await?;
             record::delete(existing.as_ref(), precondition).map_err(No::Refused)?;
-            let version = existing.map_or(0, |record| record.version);
-            let changes = ChangeSet::new()
+            let version = existing.as_ref().map_or(0, |record| record.version);
+            let deed = Deed {
+                action: "registration.delete",
+                target: format!("registrations/{id}"),
+                before: existing.as_ref().map(audit_view::record),
+                ..Deed::default()
+            };
+            let now = self.clock.now();
+            let mut changes = ChangeSet::new()
                 .expecting(Expect::Record(id.clone(), version))
-                .with(Change::DeleteRecord(id.clone()));
+                .with(Change::DeleteRecord(id.clone()))
+                .with(audit::line(by, now, deed));
+            let behind = existing.and_then(|record| pending::left_behind(&record, None, now));
+            changes.changes.extend(behind.map(|removal| Change::PutRemoval(Box::new(removal))));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(());
             }

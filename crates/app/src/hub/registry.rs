@@ -1,15 +1,21 @@
 //! Device identities.
 
-use decide::hub::{
-    bulk::{self, BulkAction, BulkError},
-    identity,
+use decide::{
+    hub::{
+        bulk::{self, BulkAction, BulkError},
+        identity,
+    },
+    manage::audit_view,
 };
 use model::{
-    BulkDevice, Change, ChangeSet, Device, DeviceCounts, DeviceId, Expect, HubName, HubRefusal,
-    IdentityDraft, Precondition,
+    BulkDevice, Caller, Change, ChangeSet, Device, DeviceCounts, DeviceId, Expect, HubName,
+    HubRefusal, IdentityDraft, Precondition,
 };
 
-use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+use crate::{
+    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    audit::{self, Deed, put_action},
+};
 
 impl App {
     /// Creates a device identity with a fresh twin, or with a precondition replaces it (H §2.6).
@@ -21,13 +27,16 @@ impl App {
         hub: &HubName,
         draft: &IdentityDraft,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<Device, No<HubRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_device(hub, &draft.device_id).await?;
             let (now, fresh) = (self.clock.now(), self.fresh());
             let device = identity::put(existing.as_ref(), draft, precondition, now, &fresh)
                 .map_err(No::Refused)?;
-            let changes = put_changes(hub, existing.as_ref(), &device);
+            let deed = put_deed(hub, existing.as_ref(), &device);
+            let changes =
+                put_changes(hub, existing.as_ref(), &device).with(audit::line(by, now, deed));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(device);
             }
@@ -55,11 +64,17 @@ impl App {
         hub: &HubName,
         id: &DeviceId,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<(), No<HubRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_device(hub, id).await?;
             identity::delete(existing.as_ref(), id, precondition).map_err(No::Refused)?;
-            let changes = delete_changes(hub, existing.as_ref(), id);
+            let deed = delete_deed(hub, existing.as_ref(), id);
+            let changes = delete_changes(hub, existing.as_ref(), id).with(audit::line(
+                by,
+                self.clock.now(),
+                deed,
+            ));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(());
             }
@@ -97,11 +112,12 @@ impl App {
         &self,
         hub: &HubName,
         elements: &[BulkDevice],
+        by: &Caller,
     ) -> Result<Vec<(usize, BulkError)>, No<HubRefusal>> {
         bulk::check_batch(elements).map_err(No::Refused)?;
         let mut refused = Vec::new();
         for (place, element) in elements.iter().enumerate() {
-            if let Err(error) = self.bulk_element(hub, element).await? {
+            if let Err(error) = self.bulk_element(hub, element, by).await? {
                 refused.push((place, error));
             }
         }
@@ -112,6 +128,7 @@ impl App {
         &self,
         hub: &HubName,
         element: &BulkDevice,
+        by: &Caller,
     ) -> Result<Result<(), BulkError>, No<HubRefusal>> {
         let id = &element.identity.device_id;
         for _ in 0..MAX_ATTEMPTS {
@@ -121,16 +138,31 @@ impl App {
                 Ok(action) => action,
                 Err(error) => return Ok(Err(error)),
             };
-            let changes = match action {
-                BulkAction::Put(device) => put_changes(hub, existing.as_ref(), &device),
-                BulkAction::Delete => delete_changes(hub, existing.as_ref(), id),
+            let (changes, deed) = match action {
+                BulkAction::Put(device) => {
+                    let deed = put_deed(hub, existing.as_ref(), &device);
+                    (put_changes(hub, existing.as_ref(), &device), deed)
+                }
+                BulkAction::Delete => {
+                    let deed = delete_deed(hub, existing.as_ref(), id);
+                    (delete_changes(hub, existing.as_ref(), id), deed)
+                }
                 BulkAction::UpdateTwin(twin) => {
                     let version = existing.as_ref().map_or(0, |device| device.twin.version);
-                    ChangeSet::new()
+                    let deed = Deed {
+                        action: "twin.update",
+                        target: target(hub, id),
+                        before: existing.as_ref().map(|old| audit_view::twin(&old.twin)),
+                        after: Some(audit_view::twin(&twin)),
+                        etag: Some(twin.etag_counter.to_string()),
+                    };
+                    let changes = ChangeSet::new()
                         .expecting(Expect::Twin(hub.clone(), id.clone(), version))
-                        .with(Change::PutTwin(hub.clone(), id.clone(), twin))
+                        .with(Change::PutTwin(hub.clone(), id.clone(), twin));
+                    (changes, deed)
                 }
             };
+            let changes = changes.with(audit::line(by, now, deed));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(Ok(()));
             }
@@ -160,4 +192,30 @@ fn delete_changes(hub: &HubName, existing: Option<&Device>, id: &DeviceId) -> Ch
     ChangeSet::new()
         .expecting(Expect::Identity(hub.clone(), id.clone(), version))
         .with(Change::DeleteDevice(hub.clone(), id.clone()))
+}
+
+fn target(hub: &HubName, id: &DeviceId) -> String {
+    format!("hubs/{hub}/devices/{id}")
+}
+
+fn put_deed(hub: &HubName, existing: Option<&Device>, device: &Device) -> Deed {
+    let keys = |device: &Device| device.identity.authentication.keys.clone();
+    let changed = existing.is_some_and(|old| keys(old) != keys(device));
+    let after = audit_view::device(device);
+    Deed {
+        action: put_action(existing.is_some(), "device.create", "device.update"),
+        target: target(hub, &device.identity.device_id),
+        before: existing.map(audit_view::device),
+        after: Some(if changed { audit_view::note_new_keys(after) } else { after }),
+        etag: Some(device.identity.etag_counter.to_string()),
+    }
+}
+
+fn delete_deed(hub: &HubName, existing: Option<&Device>, id: &DeviceId) -> Deed {
+    Deed {
+        action: "device.delete",
+        target: target(hub, id),
+        before: existing.map(audit_view::device),
+        ..Deed::default()
+    }
 }

@@ -1,11 +1,15 @@
 //! Twins, from the operator's side.
 
-use decide::hub::twin;
+use decide::{hub::twin, manage::audit_view};
 use model::{
-    Change, ChangeSet, Device, DeviceId, Expect, HubName, HubRefusal, Precondition, Twin, TwinDraft,
+    Caller, Change, ChangeSet, Device, DeviceId, Expect, HubName, HubRefusal, Precondition, Twin,
+    TwinDraft,
 };
 
-use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+use crate::{
+    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    audit::{self, Deed},
+};
 
 /// How a twin is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +31,9 @@ impl App {
         id: &DeviceId,
         draft: &TwinDraft,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<Device, No<HubRefusal>> {
-        self.write_twin(TwinWrite::Merge, hub, id, draft, precondition).await
+        self.write_twin(TwinWrite::Merge, hub, id, draft, precondition, by).await
     }
 
     /// Replaces tags and desired properties of a twin (H §3.3).
@@ -41,8 +46,9 @@ impl App {
         id: &DeviceId,
         draft: &TwinDraft,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<Device, No<HubRefusal>> {
-        self.write_twin(TwinWrite::Replace, hub, id, draft, precondition).await
+        self.write_twin(TwinWrite::Replace, hub, id, draft, precondition, by).await
     }
 
     async fn write_twin(
@@ -52,6 +58,7 @@ impl App {
         id: &DeviceId,
         draft: &TwinDraft,
         precondition: &Precondition,
+        by: &Caller,
     ) -> Result<Device, No<HubRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let device = self.get_device(hub, id).await?;
@@ -64,9 +71,20 @@ impl App {
             if written == device.twin {
                 return Ok(device);
             }
+            let deed = Deed {
+                action: match write {
+                    TwinWrite::Merge => "twin.update",
+                    TwinWrite::Replace => "twin.replace",
+                },
+                target: format!("hubs/{hub}/devices/{id}"),
+                before: Some(audit_view::twin(&device.twin)),
+                after: Some(audit_view::twin(&written)),
+                etag: Some(written.etag_counter.to_string()),
+            };
             let changes = ChangeSet::new()
                 .expecting(Expect::Twin(hub.clone(), id.clone(), device.twin.version))
-                .with(Change::PutTwin(hub.clone(), id.clone(), Box::new(written.clone())));
+                .with(Change::PutTwin(hub.clone(), id.clone(), Box::new(written.clone())))
+                .with(audit::line(by, now, deed));
             if let Attempt::Done = attempted(self.store.commit(changes).await)? {
                 return Ok(Device { identity: device.identity, twin: written });
             }

@@ -1,83 +1,29 @@
 //! What happens when two people act at once. Over the embedded store, because the promise is
 //! about what is durable.
-#![expect(clippy::unwrap_used, reason = "tests: what cannot be built is a failed test")]
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
-use decide::{
-    attestation::AttestSettings, enrollment::EnrollmentLimits, register::RegisterSettings,
-};
-use induct_app::{
-    App, AppSettings, No,
-    ports::{Clock, Entropy, NoAllocationHook},
-};
+use decide::manage::DEFAULT_QUOTAS;
+use induct_app::{App, No, limits::RateSettings};
 use model::{
-    AllocationPolicy, ApiVersion, AttestationDraft, Draft, EnrollmentGroupId, Evidence, GroupDraft,
-    HubName, HubSettings, IdScope, IdentityDraft, IndividualDraft, LinkedHub, OperatorRefusal,
-    Precondition, ProvisioningStatus, RecordFilter, RegisterRequest, RegistrationId,
-    RegistrationStatus, Sent, SymmetricKey, Timestamp,
+    ApiVersion, AttestationDraft, Draft, EnrollmentGroupId, Evidence, GroupDraft, HubName,
+    IdentityDraft, IndividualDraft, OperatorRefusal, Precondition, ProvisioningStatus,
+    RecordFilter, RegisterRequest, RegistrationId, RegistrationStatus, Sent, SymmetricKey,
 };
-use store_sqlite::{SqliteSettings, SqliteStore};
-use tempfile::TempDir;
 use testkit::{ClientStyle, DeviceToken, NOW};
 
-const SCOPE: &str = "0ne00ABCDEF";
-
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> Timestamp {
-        NOW
-    }
-}
-
-/// Counts up: every draw is different, and the same on every run.
-#[derive(Default)]
-struct CountingEntropy(AtomicU64);
-
-impl Entropy for CountingEntropy {
-    fn fill(&self, buffer: &mut [u8]) {
-        let n = self.0.fetch_add(1, Ordering::Relaxed);
-        let bytes: [u8; 64] = testkit::entropy::bytes(n, "entropy");
-        buffer.copy_from_slice(&bytes[..buffer.len()]);
-    }
-}
+use crate::instance::{Instance, SCOPE, by, hub_name, instance_with};
 
 fn hub() -> HubName {
-    HubName::parse("hub-1.example.test").unwrap()
+    hub_name("hub-1")
 }
 
-fn app() -> (App, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = SqliteSettings {
-        path: folder.path().join("induct.db"),
-        n_readers: 2,
-        max_waiting: 256,
-        max_batch: 64,
-    };
-    let store = SqliteStore::open(settings).unwrap();
-    let settings = AppSettings {
-        service_hosts: vec!["localhost".to_owned()],
-        register: RegisterSettings {
-            attest: AttestSettings {
-                id_scope: IdScope::parse(SCOPE).unwrap(),
-                clock_skew_secs: 300,
-                limits: Default::default(),
-            },
-            hubs: HubSettings {
-                hubs: vec![LinkedHub { name: hub(), weight: 1, apply_allocation_policy: true }],
-                allocation_policy: AllocationPolicy::Hashed,
-            },
-            max_registrations: 1_000_000,
-        },
-        enrollment_limits: EnrollmentLimits::default(),
-    };
-    let entropy = Arc::new(CountingEntropy::default());
-    let hook = Arc::new(NoAllocationHook);
-    (App::new(Arc::new(store), Arc::new(FixedClock), entropy, hook, settings), folder)
+async fn app() -> (App, Instance) {
+    let instance = instance_with(&["hub-1"], DEFAULT_QUOTAS, RateSettings::default()).await;
+    (instance.app.clone(), instance)
 }
 
 fn key() -> SymmetricKey {
@@ -138,8 +84,8 @@ fn derived(id: &str) -> SymmetricKey {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn once_disabling_a_group_is_acknowledged_no_registration_is_admitted() {
-    let (app, _folder) = app();
-    app.put_group(group(ProvisioningStatus::Enabled), &Precondition::None).await.unwrap();
+    let (app, _instance) = app().await;
+    app.put_group(group(ProvisioningStatus::Enabled), &Precondition::None, &by()).await.unwrap();
     let disabled = Arc::new(AtomicBool::new(false));
     let devices: Vec<_> = (0..8)
         .map(|worker| {
@@ -175,7 +121,7 @@ async fn once_disabling_a_group_is_acknowledged_no_registration_is_admitted() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), some_are_in).await.unwrap();
-    app.put_group(group(ProvisioningStatus::Disabled), &Precondition::Any).await.unwrap();
+    app.put_group(group(ProvisioningStatus::Disabled), &Precondition::Any, &by()).await.unwrap();
     disabled.store(true, Ordering::SeqCst);
     let mut admitted_before = 0;
     for device in devices {
@@ -186,9 +132,13 @@ async fn once_disabling_a_group_is_acknowledged_no_registration_is_admitted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_writers_with_one_etag_one_wins() {
-    let (app, _folder) = app();
+    let (app, _instance) = app().await;
     let made = app
-        .put_individual(individual("press-17", ProvisioningStatus::Enabled), &Precondition::None)
+        .put_individual(
+            individual("press-17", ProvisioningStatus::Enabled),
+            &Precondition::None,
+            &by(),
+        )
         .await
         .unwrap();
     let etag = Precondition::Tag(made.terms.etag.as_str().to_owned());
@@ -197,7 +147,7 @@ async fn of_two_writers_with_one_etag_one_wins() {
             let (app, etag) = (app.clone(), etag.clone());
             tokio::spawn(async move {
                 let draft = individual("press-17", ProvisioningStatus::Disabled);
-                app.put_individual(draft, &etag).await
+                app.put_individual(draft, &etag, &by()).await
             })
         })
         .collect();
@@ -214,13 +164,13 @@ async fn of_two_writers_with_one_etag_one_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_creators_of_one_enrollment_one_wins() {
-    let (app, _folder) = app();
+    let (app, _instance) = app().await;
     let creators: Vec<_> = (0..8)
         .map(|_| {
             let app = app.clone();
             tokio::spawn(async move {
                 let draft = individual("press-17", ProvisioningStatus::Enabled);
-                app.put_individual(draft, &Precondition::None).await.is_ok()
+                app.put_individual(draft, &Precondition::None, &by()).await.is_ok()
             })
         })
         .collect();
@@ -233,10 +183,14 @@ async fn of_many_creators_of_one_enrollment_one_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_device_registering_many_times_at_once_ends_with_one_record_and_one_identity() {
-    let (app, _folder) = app();
-    app.put_individual(individual("press-17", ProvisioningStatus::Enabled), &Precondition::None)
-        .await
-        .unwrap();
+    let (app, _instance) = app().await;
+    app.put_individual(
+        individual("press-17", ProvisioningStatus::Enabled),
+        &Precondition::None,
+        &by(),
+    )
+    .await
+    .unwrap();
     let knocks: Vec<_> = (0..12)
         .map(|_| {
             let app = app.clone();
@@ -253,7 +207,7 @@ async fn one_device_registering_many_times_at_once_ends_with_one_record_and_one_
 
 #[tokio::test]
 async fn a_device_of_the_operators_own_making_is_taken_over_with_its_twin() {
-    let (app, _folder) = app();
+    let (app, _instance) = app().await;
     let id = model::DeviceId::parse("press-17").unwrap();
     let by_hand = IdentityDraft {
         device_id: id.clone(),
@@ -264,10 +218,14 @@ async fn a_device_of_the_operators_own_making_is_taken_over_with_its_twin() {
         device_scope: None,
         parent_scopes: Vec::new(),
     };
-    let made = app.put_identity(&hub(), &by_hand, &Precondition::None).await.unwrap();
-    app.put_individual(individual("press-17", ProvisioningStatus::Enabled), &Precondition::None)
-        .await
-        .unwrap();
+    let made = app.put_identity(&hub(), &by_hand, &Precondition::None, &by()).await.unwrap();
+    app.put_individual(
+        individual("press-17", ProvisioningStatus::Enabled),
+        &Precondition::None,
+        &by(),
+    )
+    .await
+    .unwrap();
     app.register(SCOPE, request("press-17", &key())).await.unwrap();
     let device = app.get_device(&hub(), &id).await.unwrap();
     assert_eq!(device.identity.generation_id, made.identity.generation_id);
@@ -277,7 +235,7 @@ async fn a_device_of_the_operators_own_making_is_taken_over_with_its_twin() {
 
 #[tokio::test]
 async fn another_id_scope_is_unknown() {
-    let (app, _folder) = app();
+    let (app, _instance) = app().await;
     for scope in ["0ne00ABCDEE", "", "a/b"] {
         let outcome = app.register(scope, request("press-17", &key())).await;
         let unknown = model::DeviceRefusal::UnknownIdScope;
