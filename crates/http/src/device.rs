@@ -1,6 +1,6 @@
 //! The device endpoint: register, poll, and where a registration stands (D §1).
 
-use app::No;
+use app::{No, limits::DeviceCall};
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use model::{
     ApiVersion, AttestFailure, DeviceRefusal, Evidence, OperationId, RegisterRequest,
@@ -27,7 +27,7 @@ pub(crate) async fn answer(call: &Call<'_>, action: DeviceAction) -> Answer {
 }
 
 async fn register(call: &Call<'_>) -> Outcome {
-    let request = request(call, Body::Read)?;
+    let request = request(call, Body::Read, DeviceCall::Register).await?;
     let id = request.registration_id.clone();
     let registered = call.app.register(call.param(0), request).await?;
     // Always 202 and `assigning`: two clients take nothing else (D §0.7). The first poll tells.
@@ -38,7 +38,7 @@ async fn register(call: &Call<'_>) -> Outcome {
 
 async fn operation_status(call: &Call<'_>) -> Outcome {
     // One client sends `{}` with its GET (D §1.2).
-    let request = request(call, Body::Ignore)?;
+    let request = request(call, Body::Ignore, DeviceCall::Poll).await?;
     let version = request.api_version;
     let operation = OperationId::parse(call.param(2))
         .map_err(|_| Problem::Refused(DeviceRefusal::UnknownOperation))?;
@@ -48,7 +48,7 @@ async fn operation_status(call: &Call<'_>) -> Outcome {
 }
 
 async fn registration_status(call: &Call<'_>) -> Outcome {
-    let request = request(call, Body::Read)?;
+    let request = request(call, Body::Read, DeviceCall::LookUp).await?;
     let record = call.app.registration_status(call.param(0), request).await?;
     Ok(standing(call, &record, Answer::ok(&wire::device::registration_result(&record))))
 }
@@ -59,8 +59,12 @@ enum Body {
     Ignore,
 }
 
-/// What the device asks for and shows, from path, query, headers, body and TLS.
-fn request(call: &Call<'_>, body: Body) -> Result<RegisterRequest, Problem<DeviceRefusal>> {
+/// What the device asks for and shows, from path, query, headers, body and TLS; if it may ask.
+async fn request(
+    call: &Call<'_>,
+    body: Body,
+    asked: DeviceCall,
+) -> Result<RegisterRequest, Problem<DeviceRefusal>> {
     let api_version = api_version(call)?;
     let registration_id = RegistrationId::parse(call.param(1)).map_err(|bad| {
         DeviceRefusal::BadRequest(format!("the registration ID in the path: {bad}"))
@@ -74,6 +78,7 @@ fn request(call: &Call<'_>, body: Body) -> Result<RegisterRequest, Problem<Devic
         return Err(Problem::Refused(DeviceRefusal::BadRequest(text.to_owned())));
     }
     let evidence = evidence(call, &body)?;
+    call.app.admit_device(call.peer.address.ip(), &registration_id, asked).await?;
     Ok(RegisterRequest { registration_id, evidence, payload: body.payload, api_version })
 }
 

@@ -27,7 +27,7 @@ use crate::call::{Call, Peer};
 use crate::errors;
 use crate::routes::{self, Action, DeviceAction, Found, Route, Site};
 use crate::watchdog::{Watchdog, Watched};
-use crate::{HttpSettings, device, hub, operator};
+use crate::{HttpSettings, device, hub, manage, operator};
 
 /// The longest path and query we look at, in bytes. An id has at most 128, encoded three times as
 /// many.
@@ -135,7 +135,7 @@ impl HttpDoor {
     {
         let started = self.app.now();
         let (head, body) = request.into_parts();
-        let aim = Aim::of(&head, &self.app);
+        let aim = Aim::of(&head, &self.app).await;
         // Whom it is for comes first: what nobody will look at is not kept.
         let body = self.room.receive(body, aim.wanted_bytes(&head, &self.settings)).await;
         self.respond(&head, aim, body, peer, started).await
@@ -150,7 +150,7 @@ impl HttpDoor {
             true => Err(RequestFault::TooLarge { limit }),
             false => Ok(body),
         };
-        let aim = Aim::of(&head, &self.app);
+        let aim = Aim::of(&head, &self.app).await;
         self.respond(&head, aim, Received::of(body), peer, started).await
     }
 
@@ -179,6 +179,7 @@ impl HttpDoor {
         };
         let (template, answer) = match place {
             Place::TooLong => ("(too long)", errors::uri_too_long(&call, site)),
+            Place::Broken(fault) => ("(fault)", errors::our_fault(&call, site, &*fault)),
             Place::Illegal => {
                 ("(illegal)", errors::request_fault(&call, site, RequestFault::BadPath))
             }
@@ -212,6 +213,7 @@ impl HttpDoor {
                 (Action::Health, _) => health(call).await,
                 (Action::Device(action), _) => device::answer(call, action).await,
                 (Action::Operator(action), _) => operator::answer(call, action, route).await,
+                (Action::Manage(action), _) => manage::answer(call, action, route).await,
                 (Action::Hub(action), Some(hub)) => hub::answer(call, action, route, hub).await,
                 // `routes::find` gives a hub's endpoints on a hub's host only.
                 (Action::Hub(_), None) => errors::on_other_site(call, site),
@@ -297,24 +299,33 @@ enum Place {
     TooLong,
     /// It cannot be decoded.
     Illegal,
+    /// The storage could not say whose host it is.
+    Broken(Box<dyn Error + Send + Sync>),
     /// Perhaps an endpoint.
     Legal(Found),
 }
 
 impl<'h> Aim<'h> {
-    fn of(head: &'h Parts, app: &App) -> Self {
+    async fn of(head: &'h Parts, app: &App) -> Self {
         let host = host_of(&head.uri, &head.headers);
-        let hub = app.find_hub(host);
-        let site = if hub.is_some() { Site::Hub } else { Site::Service };
+        let found = app.find_hub(host).await;
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
-        let (segments, place) = match routes::segments(path) {
-            _ if path.len() + query.len() > MAX_URI_BYTES => (Vec::new(), Place::TooLong),
-            Err(_) => (Vec::new(), Place::Illegal),
-            Ok(segments) => {
+        let is_too_long = path.len() + query.len() > MAX_URI_BYTES;
+        let (hub, segments, place) = match (routes::segments(path), found) {
+            (_, found) if is_too_long => (found.unwrap_or_default(), Vec::new(), Place::TooLong),
+            (Err(_), found) => (found.unwrap_or_default(), Vec::new(), Place::Illegal),
+            // Our health is the same on every host, and the question is asked when things break.
+            (Ok(segments), Err(fault)) if segments != ["healthz"] => {
+                (None, segments, Place::Broken(Box::new(fault)))
+            }
+            (Ok(segments), found) => {
+                let hub = found.unwrap_or_default();
+                let site = site_of(hub.as_ref());
                 let found = routes::find(site, &head.method, &segments);
-                (segments, Place::Legal(found))
+                (hub, segments, Place::Legal(found))
             }
         };
+        let site = site_of(hub.as_ref());
         Self { host, hub, site, segments, place }
     }
 
@@ -328,17 +339,25 @@ impl<'h> Aim<'h> {
                 wire::device::MAX_BODY_BYTES + 1
             }
             // No endpoint of theirs takes a body with these.
-            Action::Operator(_) | Action::Hub(_)
+            Action::Operator(_) | Action::Manage(_) | Action::Hub(_)
                 if matches!(head.method, Method::GET | Method::DELETE) =>
             {
                 0
             }
             // Who shows no token is refused before anybody looks at the body.
-            Action::Operator(_) | Action::Hub(_) if !shows_token(&head.headers) => 0,
-            Action::Operator(_) | Action::Hub(_) => settings.max_body_bytes,
+            Action::Operator(_) | Action::Manage(_) | Action::Hub(_)
+                if !shows_token(&head.headers) =>
+            {
+                0
+            }
+            Action::Operator(_) | Action::Manage(_) | Action::Hub(_) => settings.max_body_bytes,
         };
         of_endpoint.min(settings.max_body_bytes)
     }
+}
+
+const fn site_of(hub: Option<&HubName>) -> Site {
+    if hub.is_some() { Site::Hub } else { Site::Service }
 }
 
 /// Whether there is a token, good or bad.

@@ -44,7 +44,11 @@ pub(crate) fn device(call: &Call<'_>, problem: Problem<DeviceRefusal>) -> Answer
     match problem {
         Problem::Refused(refusal) => {
             let row = wire::device::error_row(&refusal);
-            row_answer(call, &row, refusal.to_string())
+            let answer = row_answer(call, &row, refusal.to_string());
+            match refusal {
+                DeviceRefusal::Throttled(secs) => asking_again(answer, secs),
+                _ => answer,
+            }
         }
         Problem::Request(fault) => request_fault(call, Site::Service, fault),
         Problem::Fault(fault) => our_fault(call, Site::Service, &*fault),
@@ -56,7 +60,11 @@ pub(crate) fn operator(call: &Call<'_>, problem: Problem<OperatorRefusal>) -> An
     match problem {
         Problem::Refused(refusal) => {
             let row = wire::operator::error_row(&refusal);
-            row_answer(call, &row, refusal.to_string())
+            let answer = row_answer(call, &row, refusal.to_string());
+            match refusal {
+                OperatorRefusal::Throttled(secs) => asking_again(answer, secs),
+                _ => answer,
+            }
         }
         Problem::Request(fault) => request_fault(call, Site::Service, fault),
         Problem::Fault(fault) => our_fault(call, Site::Service, &*fault),
@@ -68,16 +76,29 @@ pub(crate) fn hub(call: &Call<'_>, problem: Problem<HubRefusal>) -> Answer {
     match problem {
         Problem::Refused(refusal) => {
             let row = wire::hub::error_row(&refusal);
+            let wait = match refusal {
+                HubRefusal::Throttled(secs) => Some(secs),
+                _ => None,
+            };
             let reason = match refusal {
                 // Whoever has no access is not told why; the log is.
                 HubRefusal::Unauthorized(why) => why,
                 other => other.to_string(),
             };
-            hub_answer(call, &row, reason)
+            let answer = hub_answer(call, &row, reason);
+            match wait {
+                Some(secs) => asking_again(answer, secs),
+                None => answer,
+            }
         }
         Problem::Request(fault) => request_fault(call, Site::Hub, fault),
         Problem::Fault(fault) => our_fault(call, Site::Hub, &*fault),
     }
+}
+
+/// Whoever asks too often is told when to ask again (D §6).
+fn asking_again(answer: Answer, secs: u32) -> Answer {
+    answer.with("retry-after", &secs.to_string())
 }
 
 /// A request that nobody looked at.
@@ -172,7 +193,11 @@ fn row_answer(call: &Call<'_>, row: &ErrorRow, reason: String) -> Answer {
 }
 
 /// Says what broke, with every cause, to the log, and nothing but the tracking ID to the caller.
-fn our_fault(call: &Call<'_>, site: Site, fault: &(dyn Error + Send + Sync + 'static)) -> Answer {
+pub(crate) fn our_fault(
+    call: &Call<'_>,
+    site: Site,
+    fault: &(dyn Error + Send + Sync + 'static),
+) -> Answer {
     log_fault(call, fault);
     request_fault(call, site, RequestFault::Internal)
 }

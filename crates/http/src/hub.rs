@@ -6,7 +6,7 @@ mod twins;
 
 use app::No;
 use http::header::AUTHORIZATION;
-use model::{DeviceId, HubName, HubRefusal};
+use model::{Caller, DeviceId, HubName, HubRefusal};
 use wire::RequestFault;
 
 use crate::answer::Answer;
@@ -33,20 +33,20 @@ pub(crate) async fn answer(
 }
 
 async fn perform(call: &Call<'_>, action: HubAction, route: &Route, hub: &HubName) -> Outcome {
-    authorize(call, route, hub).await?;
+    let by = authorize(call, route, hub).await?;
     match action {
         HubAction::ListDevices => identities::list(call, hub).await,
-        HubAction::BulkDevices => identities::bulk(call, hub).await,
+        HubAction::BulkDevices => identities::bulk(call, hub, &by).await,
         HubAction::Query => query::run(call, hub).await,
         HubAction::GetDevice => identities::get(call, hub).await,
-        HubAction::PutDevice => identities::put(call, hub).await,
-        HubAction::DeleteDevice => identities::delete(call, hub).await,
+        HubAction::PutDevice => identities::put(call, hub, &by).await,
+        HubAction::DeleteDevice => identities::delete(call, hub, &by).await,
         HubAction::PurgeCommands => identities::purge_commands(call, hub).await,
         HubAction::ListModules => identities::list_modules(call, hub).await,
         HubAction::MissingModule => identities::missing_module(call, hub).await,
         HubAction::GetTwin => twins::get(call, hub).await,
-        HubAction::PatchTwin => twins::patch(call, hub).await,
-        HubAction::ReplaceTwin => twins::replace(call, hub).await,
+        HubAction::PatchTwin => twins::patch(call, hub, &by).await,
+        HubAction::ReplaceTwin => twins::replace(call, hub, &by).await,
         // As the real hub says of a module's twin that is not there (H §3.1).
         HubAction::ModuleTwin => {
             Err(Problem::Refused(HubRefusal::DeviceNotFound(device_id(call)?.to_string())))
@@ -67,7 +67,10 @@ async fn authorize(
     call: &Call<'_>,
     route: &Route,
     hub: &HubName,
-) -> Result<(), Problem<HubRefusal>> {
+) -> Result<Caller, Problem<HubRefusal>> {
+    // Who is kept out or asks too often gets no further, whatever they show.
+    let address = call.peer.address.ip();
+    call.app.admit_to_hub(address).await?;
     // An endpoint of a hub without a right would be a mistake in the table; it stays shut.
     let Some(right) = route.right else {
         return Err(Problem::Request(RequestFault::UnknownRoute));
@@ -79,8 +82,7 @@ async fn authorize(
     let text =
         header.to_str().map_err(|_| refused("the Authorization header is no text".into()))?;
     let token = wire::sas::parse(text).map_err(|bad| refused(bad.to_string()))?;
-    call.app.authorize_hub(hub, &token, call.segments, right).await?;
-    Ok(())
+    Ok(call.app.authorize_hub(hub, &token, call.segments, right, address).await?)
 }
 
 /// The device the path names.

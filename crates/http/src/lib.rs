@@ -1,5 +1,5 @@
-//! The HTTPS door: device endpoint (D §1), operator API (O §1), hub registry, twins and queries
-//! (H §2, §3, §7).
+//! The HTTPS door: device endpoint (D §1), operator API (O §1), management API (O §3, [`openapi`]),
+//! hub registry, twins and queries (H §2, §3, §7).
 //!
 //! Handlers parse, call one use case, render. [`routes`] lists every endpoint with the right it
 //! needs; which endpoints a request meets depends on the host it names: a hub's, or the
@@ -10,6 +10,7 @@
 //! see [`routes`] for why. Every request leaves one line in the log, with the tracking ID that its
 //! answer carries in `x-ms-request-id`.
 
+pub mod openapi;
 pub mod routes;
 
 mod answer;
@@ -19,6 +20,7 @@ mod device;
 mod door;
 mod errors;
 mod hub;
+mod manage;
 mod operator;
 mod settings;
 mod watchdog;

@@ -7,7 +7,7 @@ mod records;
 
 use app::No;
 use http::header::AUTHORIZATION;
-use model::{ApiVersion, Json, OperatorRefusal, Page, RegistrationId};
+use model::{ApiVersion, Caller, Json, OperatorRefusal, Page, RegistrationId};
 use wire::{RequestFault, continuation::Collection};
 
 use crate::answer::Answer;
@@ -50,28 +50,35 @@ fn registration_id(call: &Call<'_>, action: OperatorAction) -> Option<Registrati
 
 async fn perform(call: &Call<'_>, action: OperatorAction, route: &Route) -> Outcome {
     // First of all: who proves nothing learns nothing, not even that a request is malformed.
-    authorize(call, route).await?;
+    let by = authorize(call, route).await?;
     check_api_version(call)?;
     match action {
         OperatorAction::QueryIndividuals => individuals::query(call).await,
-        OperatorAction::BulkIndividuals => bulk::individuals(call).await,
+        OperatorAction::BulkIndividuals => bulk::individuals(call, &by).await,
         OperatorAction::IndividualAttestation => individuals::attestation(call).await,
         OperatorAction::GetIndividual => individuals::get(call).await,
-        OperatorAction::PutIndividual => individuals::put(call).await,
-        OperatorAction::DeleteIndividual => individuals::delete(call).await,
+        OperatorAction::PutIndividual => individuals::put(call, &by).await,
+        OperatorAction::DeleteIndividual => individuals::delete(call, &by).await,
         OperatorAction::QueryGroups => groups::query(call).await,
-        OperatorAction::BulkGroups => bulk::groups(call).await,
+        OperatorAction::BulkGroups => bulk::groups(call, &by).await,
         OperatorAction::GroupAttestation => groups::attestation(call).await,
         OperatorAction::GetGroup => groups::get(call).await,
-        OperatorAction::PutGroup => groups::put(call).await,
-        OperatorAction::DeleteGroup => groups::delete(call).await,
+        OperatorAction::PutGroup => groups::put(call, &by).await,
+        OperatorAction::DeleteGroup => groups::delete(call, &by).await,
         OperatorAction::QueryRecords => records::query(call).await,
         OperatorAction::GetRecord => records::get(call).await,
-        OperatorAction::DeleteRecord => records::delete(call).await,
+        OperatorAction::DeleteRecord => records::delete(call, &by).await,
     }
 }
 
-async fn authorize(call: &Call<'_>, route: &Route) -> Result<(), Problem<OperatorRefusal>> {
+/// Lets an operator in, and says who it is.
+pub(crate) async fn authorize(
+    call: &Call<'_>,
+    route: &Route,
+) -> Result<Caller, Problem<OperatorRefusal>> {
+    // Who is kept out or asks too often gets no further, whatever they show.
+    let address = call.peer.address.ip();
+    call.app.admit_operator(address).await?;
     // An endpoint of this API without a right would be a mistake in the table; it stays shut.
     let Some(right) = route.right else {
         return Err(Problem::Request(RequestFault::UnknownRoute));
@@ -83,8 +90,7 @@ async fn authorize(call: &Call<'_>, route: &Route) -> Result<(), Problem<Operato
     let text =
         header.to_str().map_err(|_| refused("the Authorization header is no text".into()))?;
     let token = wire::sas::parse(text).map_err(|bad| refused(bad.to_string()))?;
-    call.app.authorize_service(&token, call.host, call.segments, right).await?;
-    Ok(())
+    Ok(call.app.authorize_service(&token, call.host, call.segments, right, address).await?)
 }
 
 fn check_api_version(call: &Call<'_>) -> Result<(), RequestFault> {
@@ -98,7 +104,7 @@ fn check_api_version(call: &Call<'_>) -> Result<(), RequestFault> {
 }
 
 /// Where a query goes on, by its `x-ms-continuation`.
-fn after(
+pub(crate) fn after(
     call: &Call<'_>,
     collection: Collection,
 ) -> Result<Option<String>, Problem<OperatorRefusal>> {

@@ -17,6 +17,8 @@ pub enum Area {
     Device,
     /// Operators of the provisioning service (O §1).
     Operator,
+    /// Operators who configure the service: the management API, which is our own (O §3).
+    Manage,
     /// Operators of a hub, on the hub's host name (H §2, §3, §7).
     Hub,
 }
@@ -41,6 +43,7 @@ pub(crate) enum Action {
     Health,
     Device(DeviceAction),
     Operator(OperatorAction),
+    Manage(ManageAction),
     Hub(HubAction),
 }
 
@@ -68,6 +71,34 @@ pub(crate) enum OperatorAction {
     QueryRecords,
     GetRecord,
     DeleteRecord,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ManageAction {
+    GetService,
+    PatchService,
+    GetIpRules,
+    PutIpRules,
+    ListHubs,
+    GetHub,
+    PutHub,
+    DeleteHub,
+    ProbeHub,
+    ListCertificates,
+    GetCertificate,
+    PutCertificate,
+    DeleteCertificate,
+    GenerateVerificationCode,
+    VerifyCertificate,
+    ListPolicies,
+    GetPolicy,
+    PutPolicy,
+    DeletePolicy,
+    ListKeys,
+    RotateKey,
+    Usage,
+    ListAudit,
+    VerifyAudit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +142,13 @@ const fn operator(
     Route { method, template, area: Area::Operator, right: Some(right), action }
 }
 
+/// Whoever configures the service may change what everything else rests on, so there is one right
+/// for all of it.
+const fn manage(method: Method, template: &'static str, action: ManageAction) -> Route {
+    let action = Action::Manage(action);
+    Route { method, template, area: Area::Manage, right: Some(Right::ServiceConfig), action }
+}
+
 const fn hub(method: Method, template: &'static str, right: Right, action: HubAction) -> Route {
     let action = Action::Hub(action);
     Route { method, template, area: Area::Hub, right: Some(right), action }
@@ -128,7 +166,7 @@ const DIGITAL_TWINS: HubAction = HubAction::NotBuilt("digital twins");
 /// Rights: O §1.2 (`attestationmechanism` shows keys and so needs the right to write, O §1.5) and
 /// H §2.2 (purging the queue of messages to a device is `ServiceConnect`, as sending one is).
 pub static ROUTES: &[Route] = {
-    use self::{HubAction as H, OperatorAction as O};
+    use self::{HubAction as H, ManageAction as M, OperatorAction as O};
     use DeviceAction::{OperationStatus, Register, RegistrationStatus};
     use Right::{
         EnrollmentRead, EnrollmentWrite, RegistrationStatusRead, RegistrationStatusWrite,
@@ -166,6 +204,34 @@ pub static ROUTES: &[Route] = {
         operator(POST, "/registrations/{id}/query", RegistrationStatusRead, O::QueryRecords),
         operator(GET, "/registrations/{id}", RegistrationStatusRead, O::GetRecord),
         operator(DELETE, "/registrations/{id}", RegistrationStatusWrite, O::DeleteRecord),
+        manage(GET, "/induct/v1/service", M::GetService),
+        manage(PATCH, "/induct/v1/service", M::PatchService),
+        manage(GET, "/induct/v1/ip-rules", M::GetIpRules),
+        manage(PUT, "/induct/v1/ip-rules", M::PutIpRules),
+        manage(GET, "/induct/v1/linked-hubs", M::ListHubs),
+        manage(GET, "/induct/v1/linked-hubs/{name}", M::GetHub),
+        manage(PUT, "/induct/v1/linked-hubs/{name}", M::PutHub),
+        manage(DELETE, "/induct/v1/linked-hubs/{name}", M::DeleteHub),
+        manage(POST, "/induct/v1/linked-hubs/{name}/probe", M::ProbeHub),
+        manage(GET, "/induct/v1/certificates", M::ListCertificates),
+        manage(GET, "/induct/v1/certificates/{name}", M::GetCertificate),
+        manage(PUT, "/induct/v1/certificates/{name}", M::PutCertificate),
+        manage(DELETE, "/induct/v1/certificates/{name}", M::DeleteCertificate),
+        manage(
+            POST,
+            "/induct/v1/certificates/{name}/generateVerificationCode",
+            M::GenerateVerificationCode,
+        ),
+        manage(POST, "/induct/v1/certificates/{name}/verify", M::VerifyCertificate),
+        manage(GET, "/induct/v1/policies", M::ListPolicies),
+        manage(GET, "/induct/v1/policies/{name}", M::GetPolicy),
+        manage(PUT, "/induct/v1/policies/{name}", M::PutPolicy),
+        manage(DELETE, "/induct/v1/policies/{name}", M::DeletePolicy),
+        manage(POST, "/induct/v1/policies/{name}/listkeys", M::ListKeys),
+        manage(POST, "/induct/v1/policies/{name}/rotate", M::RotateKey),
+        manage(GET, "/induct/v1/usage", M::Usage),
+        manage(GET, "/induct/v1/audit", M::ListAudit),
+        manage(GET, "/induct/v1/audit/verify", M::VerifyAudit),
         device(PUT, "/{scope}/registrations/{id}/register", Register),
         device(GET, "/{scope}/registrations/{id}/operations/{operation}", OperationStatus),
         device(POST, "/{scope}/registrations/{id}", RegistrationStatus),
@@ -224,7 +290,7 @@ impl Site {
     fn answers(self, area: Area) -> bool {
         match area {
             Area::Health => true,
-            Area::Device | Area::Operator => self == Self::Service,
+            Area::Device | Area::Operator | Area::Manage => self == Self::Service,
             Area::Hub => self == Self::Hub,
         }
     }

@@ -1,6 +1,7 @@
 //! The door over a real store, with a fixed clock: a request goes in, an answer comes out.
 
 mod access;
+mod audit_log;
 mod bad_input;
 mod bulk;
 mod connection;
@@ -10,6 +11,12 @@ mod faults;
 mod hub_identities;
 mod hub_queries;
 mod hub_twins;
+mod limits;
+mod manage_certificates;
+mod manage_hubs;
+mod manage_policies;
+mod manage_service;
+mod openapi;
 mod paging;
 mod scene;
 mod tls;

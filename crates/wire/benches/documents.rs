@@ -43,6 +43,7 @@ fn render_assigned(bencher: divan::Bencher<'_, '_>) {
             substatus: Substatus::InitialAssignment,
             initial_hub: hub,
         }),
+        pending: None,
         failure: None,
         payload: None,
         etag: Etag::from_random([7; 16]),

@@ -12,6 +12,9 @@ const HOST_NAME: &str = "HostName";
 const KEY_NAME: &str = "SharedAccessKeyName";
 const KEY: &str = "SharedAccessKey";
 
+/// What stands for a key that is not shown.
+pub const MASK: &str = "****";
+
 /// Where a shared access policy opens, its name and one of its keys.
 ///
 /// `Debug` prints no key; [`ConnectionString::reveal`] prints all.
@@ -67,25 +70,12 @@ impl ConnectionString {
     /// # Errors
     /// [`BadConnectionString`], in the words of the vendor's CLI where it has some (O §4.3).
     pub fn parse(text: &str, target: Target) -> Result<Self, BadConnectionString> {
-        if text.len() > MAX_TEXT_BYTES {
-            return Err(BadConnectionString::TooLong(target));
-        }
-        let part = |wanted: &'static str| {
-            let mut found = text.split(';').filter_map(|part| {
-                let (name, value) = part.split_once('=')?;
-                name.trim().eq_ignore_ascii_case(wanted).then_some(value.trim())
-            });
-            match (found.next().filter(|value| !value.is_empty()), found.next()) {
-                (None, _) => Err(BadConnectionString::Missing(target, wanted)),
-                (Some(_), Some(_)) => Err(BadConnectionString::Repeated(target, wanted)),
-                (Some(value), None) => Ok(value),
-            }
-        };
+        let parsed = Masked::parse(text, target)?;
+        let key = part(text, KEY, target)?;
         Ok(Self {
-            host_name: part(HOST_NAME)?.to_owned(),
-            key_name: part(KEY_NAME)?.to_owned(),
-            key: SymmetricKey::parse(part(KEY)?)
-                .map_err(|bad| BadConnectionString::Key(target, bad))?,
+            host_name: parsed.host_name,
+            key_name: parsed.key_name,
+            key: parse_key(key, target)?,
         })
     }
 
@@ -95,6 +85,71 @@ impl ConnectionString {
         let Self { host_name, key_name, key } = self;
         format!("{HOST_NAME}={host_name};{KEY_NAME}={key_name};{KEY}={}", key.reveal())
     }
+}
+
+/// A connection string whose key may be left out or masked, as answers show it (O §0.17).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Masked {
+    /// The host, with a port if one was given.
+    pub host_name: String,
+    /// The policy's name.
+    pub key_name: String,
+    /// The policy's key, unless it is masked or not there.
+    pub key: Option<SymmetricKey>,
+}
+
+impl Masked {
+    /// Parses a connection string as [`ConnectionString::parse`] does, but takes one without a
+    /// key, or with [`MASK`] for one.
+    ///
+    /// # Errors
+    /// [`BadConnectionString`]
+    pub fn parse_maskable(text: &str, target: Target) -> Result<Self, BadConnectionString> {
+        let parsed = Self::parse(text, target)?;
+        match part(text, KEY, target) {
+            Ok(MASK) | Err(BadConnectionString::Missing(..)) => Ok(parsed),
+            Ok(key) => Ok(Self { key: Some(parse_key(key, target)?), ..parsed }),
+            Err(bad) => Err(bad),
+        }
+    }
+
+    fn parse(text: &str, target: Target) -> Result<Self, BadConnectionString> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(BadConnectionString::TooLong(target));
+        }
+        Ok(Self {
+            host_name: part(text, HOST_NAME, target)?.to_owned(),
+            key_name: part(text, KEY_NAME, target)?.to_owned(),
+            key: None,
+        })
+    }
+}
+
+/// The connection string with [`MASK`] for its key.
+#[must_use]
+pub fn masked(host_name: &str, key_name: &str) -> String {
+    format!("{HOST_NAME}={host_name};{KEY_NAME}={key_name};{KEY}={MASK}")
+}
+
+/// The value of a part, which must be there once.
+fn part<'a>(
+    text: &'a str,
+    wanted: &'static str,
+    target: Target,
+) -> Result<&'a str, BadConnectionString> {
+    let mut found = text.split(';').filter_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case(wanted).then_some(value.trim())
+    });
+    match (found.next().filter(|value| !value.is_empty()), found.next()) {
+        (None, _) => Err(BadConnectionString::Missing(target, wanted)),
+        (Some(_), Some(_)) => Err(BadConnectionString::Repeated(target, wanted)),
+        (Some(value), None) => Ok(value),
+    }
+}
+
+fn parse_key(text: &str, target: Target) -> Result<SymmetricKey, BadConnectionString> {
+    SymmetricKey::parse(text).map_err(|bad| BadConnectionString::Key(target, bad))
 }
 
 #[cfg(test)]
@@ -118,6 +173,21 @@ mod tests {
             format!("HostName=localhost:8443;SharedAccessKeyName=owner;SharedAccessKey={KEY_TEXT}")
         );
         assert_eq!(parse(&parsed.reveal()), Ok(parsed));
+    }
+
+    #[test]
+    fn a_masked_or_missing_key_is_none_and_any_other_must_be_one() {
+        let parse = |text: &str| Masked::parse_maskable(text, Target::Hub);
+        let shown = masked("hub.example.test:8443", "owner");
+        let parsed = parse(&shown).expect("legal");
+        assert_eq!(parsed.host_name, "hub.example.test:8443");
+        assert_eq!((parsed.key_name.as_str(), parsed.key), ("owner", None));
+        assert_eq!(parse("HostName=h;SharedAccessKeyName=o").expect("legal").key, None);
+        let whole = format!("HostName=h;SharedAccessKeyName=o;SharedAccessKey={KEY_TEXT}");
+        assert!(parse(&whole).expect("legal").key.is_some());
+        assert!(parse("HostName=h;SharedAccessKeyName=o;SharedAccessKey=***").is_err());
+        assert!(parse("SharedAccessKeyName=o").is_err());
+        assert!(ConnectionString::parse(&shown, Target::Hub).is_err());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Collection {
     Registrations,
     /// Devices a hub query found.
     Devices,
+    /// Lines of the audit log.
+    AuditLines,
 }
 
 impl Collection {
@@ -30,6 +32,7 @@ impl Collection {
             Self::EnrollmentGroups => b'g',
             Self::Registrations => b'r',
             Self::Devices => b'd',
+            Self::AuditLines => b'a',
         }
     }
 }

@@ -17,6 +17,7 @@ use model::{HubRefusal, Json, query::Select};
 
 pub use bulk::{BulkFailure, bulk_answer, mode_name, parse_bulk};
 pub use identity::{Answer, identity, parse_identity};
+pub(crate) use identity::{kind_name, read_identity, status_name};
 pub use refusal::{
     BULK_ERROR_HEADER, BULK_FAILURE, ERROR_CODE_HEADER, HubErrorRow, envelope_a, envelope_b,
     error_row, fault_row,

@@ -13,12 +13,15 @@ pub mod device;
 pub mod error;
 pub mod headers;
 pub mod hub;
+pub mod manage;
 pub mod operator;
 pub mod pem;
 pub mod percent;
 mod read;
+pub mod remote;
 pub mod sas;
 pub mod time;
+pub mod webhook;
 mod write;
 
 pub use error::{ErrorRow, RequestFault, error_body};

@@ -12,6 +12,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use attestation::certificate_info;
 pub use attestation::mechanism as attestation_mechanism;
 pub use bulk::{
     Bulk, MAX_BULK_ITEMS, bulk_answer_groups, bulk_answer_individuals, parse_bulk_groups,
@@ -19,6 +20,7 @@ pub use bulk::{
 };
 pub use enrollment::{Show, group, individual, registration_state};
 pub use refusal::error_row;
+pub(crate) use request::{ALLOCATION_POLICIES, MAX_ECHO_CHARS, parse_body};
 pub use request::{check_query, group_id, parse_group, parse_individual, registration_id};
 
 /// `x-ms-item-type` of individual enrollments. Clients compare these words exactly (O §0.11).

@@ -1,13 +1,13 @@
 //! Device identities, one by one and many at once (H §2.4 to §2.9).
 
-use model::{Device, HubName, HubRefusal, Json, Precondition};
+use model::{Caller, Device, HubName, HubRefusal, Json, Precondition};
 use wire::hub::{self as api, BULK_FAILURE, BulkFailure};
 
 use super::{Outcome, device_id};
 use crate::answer::Answer;
 use crate::call::Call;
 
-pub(super) async fn put(call: &Call<'_>, hub: &HubName) -> Outcome {
+pub(super) async fn put(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome {
     let id = device_id(call)?;
     let precondition = call.precondition()?;
     let draft = api::parse_identity(call.body()?)?;
@@ -15,7 +15,7 @@ pub(super) async fn put(call: &Call<'_>, hub: &HubName) -> Outcome {
         let text = "deviceId: is not the one of the path (letter case matters)";
         return Err(HubRefusal::ArgumentInvalid(text.to_owned()).into());
     }
-    let device = call.app.put_identity(hub, &draft, &precondition).await?;
+    let device = call.app.put_identity(hub, &draft, &precondition, by).await?;
     // Without a precondition a PUT only creates (H §2.6).
     let shown = match precondition {
         Precondition::None => api::Answer::Created,
@@ -35,9 +35,9 @@ fn identity(device: &Device, shown: api::Answer) -> Answer {
     Answer::ok(&api::identity(&device.identity, shown)).with("etag", &format!("\"{etag}\""))
 }
 
-pub(super) async fn delete(call: &Call<'_>, hub: &HubName) -> Outcome {
+pub(super) async fn delete(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome {
     let id = device_id(call)?;
-    call.app.delete_device(hub, &id, &call.precondition()?).await?;
+    call.app.delete_device(hub, &id, &call.precondition()?, by).await?;
     Ok(Answer::no_content())
 }
 
@@ -49,9 +49,9 @@ pub(super) async fn list(call: &Call<'_>, hub: &HubName) -> Outcome {
 }
 
 /// 200 when everything was done, 400 with the same shape when anything was not (H §2.7).
-pub(super) async fn bulk(call: &Call<'_>, hub: &HubName) -> Outcome {
+pub(super) async fn bulk(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome {
     let elements = api::parse_bulk(call.body()?)?;
-    let refused = call.app.bulk_devices(hub, &elements).await?;
+    let refused = call.app.bulk_devices(hub, &elements, by).await?;
     let failures: Vec<BulkFailure> = refused
         .into_iter()
         .filter_map(|(place, error)| {

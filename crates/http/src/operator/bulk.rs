@@ -1,23 +1,24 @@
 //! Bulk calls (O §1.10). 200 even when items were refused: the answer lists them.
 
 use app::enrollments::{BulkGroup, BulkIndividual, BulkMode};
+use model::Caller;
 use wire::operator::{self as api, Bulk};
 
 use super::Outcome;
 use crate::answer::Answer;
 use crate::call::Call;
 
-pub(super) async fn individuals(call: &Call<'_>) -> Outcome {
+pub(super) async fn individuals(call: &Call<'_>, by: &Caller) -> Outcome {
     let bulk = api::parse_bulk_individuals(call.body()?)?;
     let (mode, items) = items(bulk, |d| BulkIndividual::Write(d.into()), BulkIndividual::Delete);
-    let refused = call.app.bulk_individuals(mode, items).await?;
+    let refused = call.app.bulk_individuals(mode, items, by).await?;
     Ok(Answer::ok(&api::bulk_answer_individuals(&refused)))
 }
 
-pub(super) async fn groups(call: &Call<'_>) -> Outcome {
+pub(super) async fn groups(call: &Call<'_>, by: &Caller) -> Outcome {
     let bulk = api::parse_bulk_groups(call.body()?)?;
     let (mode, items) = items(bulk, |d| BulkGroup::Write(d.into()), BulkGroup::Delete);
-    let refused = call.app.bulk_groups(mode, items).await?;
+    let refused = call.app.bulk_groups(mode, items, by).await?;
     Ok(Answer::ok(&api::bulk_answer_groups(&refused)))
 }
 

@@ -1,5 +1,6 @@
 //! Enrollment groups.
 
+use model::Caller;
 use wire::continuation::Collection;
 use wire::operator::{self as api, Show};
 
@@ -7,12 +8,12 @@ use super::{Outcome, after, page, same_id};
 use crate::answer::Answer;
 use crate::call::Call;
 
-pub(super) async fn put(call: &Call<'_>) -> Outcome {
+pub(super) async fn put(call: &Call<'_>, by: &Caller) -> Outcome {
     let id = api::group_id(call.param(0))?;
     let precondition = call.precondition()?;
     let draft = api::parse_group(call.body()?)?;
     same_id(&draft.group_id, &id, "enrollmentGroupId")?;
-    let written = call.app.put_group(draft, &precondition).await?;
+    let written = call.app.put_group(draft, &precondition, by).await?;
     Ok(Answer::ok(&api::group(&written, Show::PutAnswer)))
 }
 
@@ -28,9 +29,9 @@ pub(super) async fn attestation(call: &Call<'_>) -> Outcome {
     Ok(Answer::ok(&api::attestation_mechanism(&group.terms.attestation)))
 }
 
-pub(super) async fn delete(call: &Call<'_>) -> Outcome {
+pub(super) async fn delete(call: &Call<'_>, by: &Caller) -> Outcome {
     let id = api::group_id(call.param(0))?;
-    call.app.delete_group(&id, &call.precondition()?).await?;
+    call.app.delete_group(&id, &call.precondition()?, by).await?;
     Ok(Answer::no_content())
 }
 

@@ -1,6 +1,6 @@
 //! Individual enrollments.
 
-use model::OperatorRefusal;
+use model::{Caller, OperatorRefusal};
 use wire::continuation::Collection;
 use wire::operator::{self as api, Show};
 
@@ -8,12 +8,12 @@ use super::{Outcome, after, page, same_id};
 use crate::answer::Answer;
 use crate::call::Call;
 
-pub(super) async fn put(call: &Call<'_>) -> Outcome {
+pub(super) async fn put(call: &Call<'_>, by: &Caller) -> Outcome {
     let id = api::registration_id(call.param(0))?;
     let precondition = call.precondition()?;
     let draft = api::parse_individual(call.body()?)?;
     same_id(&draft.registration_id, &id, "registrationId")?;
-    let written = call.app.put_individual(draft, &precondition).await?;
+    let written = call.app.put_individual(draft, &precondition, by).await?;
     Ok(Answer::ok(&api::individual(&written, Show::PutAnswer)))
 }
 
@@ -31,9 +31,9 @@ pub(super) async fn attestation(call: &Call<'_>) -> Outcome {
     Ok(Answer::ok(&api::attestation_mechanism(&enrollment.terms.attestation)))
 }
 
-pub(super) async fn delete(call: &Call<'_>) -> Outcome {
+pub(super) async fn delete(call: &Call<'_>, by: &Caller) -> Outcome {
     let id = api::registration_id(call.param(0))?;
-    call.app.delete_individual(&id, &call.precondition()?).await?;
+    call.app.delete_individual(&id, &call.precondition()?, by).await?;
     Ok(Answer::no_content())
 }
 

@@ -1,7 +1,7 @@
 //! Registration records. The path names a registration, or for a query the group whose devices
 //! are wanted, whether that group still exists or not (O §1.2, §1.11).
 
-use model::RecordFilter;
+use model::{Caller, RecordFilter};
 use wire::continuation::Collection;
 use wire::operator as api;
 
@@ -15,9 +15,9 @@ pub(super) async fn get(call: &Call<'_>) -> Outcome {
     Ok(Answer::ok(&api::registration_state(&record)))
 }
 
-pub(super) async fn delete(call: &Call<'_>) -> Outcome {
+pub(super) async fn delete(call: &Call<'_>, by: &Caller) -> Outcome {
     let id = api::registration_id(call.param(0))?;
-    call.app.delete_record(&id, &call.precondition()?).await?;
+    call.app.delete_record(&id, &call.precondition()?, by).await?;
     Ok(Answer::no_content())
 }
 

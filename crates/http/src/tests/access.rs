@@ -41,7 +41,7 @@ fn scope(route: &Route) -> PolicyScope {
 fn token(scene: &Scene, route: &Route, policy: &str) -> String {
     match route.area {
         Area::Hub => scene.hub_token(policy),
-        Area::Health | Area::Device | Area::Operator => scene.service_token(policy),
+        Area::Health | Area::Device | Area::Operator | Area::Manage => scene.service_token(policy),
     }
 }
 
@@ -79,6 +79,30 @@ DELETE /enrollmentGroups/{id} EnrollmentWrite
 POST /registrations/{id}/query RegistrationStatusRead
 GET /registrations/{id} RegistrationStatusRead
 DELETE /registrations/{id} RegistrationStatusWrite
+GET /induct/v1/service ServiceConfig
+PATCH /induct/v1/service ServiceConfig
+GET /induct/v1/ip-rules ServiceConfig
+PUT /induct/v1/ip-rules ServiceConfig
+GET /induct/v1/linked-hubs ServiceConfig
+GET /induct/v1/linked-hubs/{name} ServiceConfig
+PUT /induct/v1/linked-hubs/{name} ServiceConfig
+DELETE /induct/v1/linked-hubs/{name} ServiceConfig
+POST /induct/v1/linked-hubs/{name}/probe ServiceConfig
+GET /induct/v1/certificates ServiceConfig
+GET /induct/v1/certificates/{name} ServiceConfig
+PUT /induct/v1/certificates/{name} ServiceConfig
+DELETE /induct/v1/certificates/{name} ServiceConfig
+POST /induct/v1/certificates/{name}/generateVerificationCode ServiceConfig
+POST /induct/v1/certificates/{name}/verify ServiceConfig
+GET /induct/v1/policies ServiceConfig
+GET /induct/v1/policies/{name} ServiceConfig
+PUT /induct/v1/policies/{name} ServiceConfig
+DELETE /induct/v1/policies/{name} ServiceConfig
+POST /induct/v1/policies/{name}/listkeys ServiceConfig
+POST /induct/v1/policies/{name}/rotate ServiceConfig
+GET /induct/v1/usage ServiceConfig
+GET /induct/v1/audit ServiceConfig
+GET /induct/v1/audit/verify ServiceConfig
 GET /devices RegistryRead
 POST /devices RegistryWrite
 POST /devices/query ServiceConnect
@@ -120,7 +144,9 @@ async fn every_operator_endpoint_refuses_without_credentials() {
         assert_eq!(reply.status, 401, "{what}: {reply:?}");
         match route.area {
             Area::Hub => drop(reply.with_name(401, "IotHubUnauthorizedAccess")),
-            Area::Health | Area::Device | Area::Operator => drop(reply.with_code(401_002)),
+            Area::Health | Area::Device | Area::Operator | Area::Manage => {
+                drop(reply.with_code(401_002))
+            }
         }
         let stranger = SymmetricKey::parse(KEY).expect("key");
         let garbage = ["", "Bearer abc", "SharedAccessSignature sr=x", "\u{ff}"];

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::faults::settled;
 use super::scene::{peer, scene};
 use crate::HttpDoor;
 
@@ -21,7 +22,7 @@ struct Line {
 }
 
 async fn connect() -> Line {
-    connect_to(scene().await.door)
+    connect_to(settled().await.door)
 }
 
 fn connect_to(door: HttpDoor) -> Line {

@@ -1,23 +1,26 @@
 //! Faults of ours and the log: who is told what.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use model::{
-    AccessPolicy, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId, EnrollmentGroup,
-    EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page, PolicyScope,
-    RecordFilter, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, Usage,
+    AccessPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId,
+    EnrollmentGroup, EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page,
+    PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery, RegistrationId,
+    RegistrationRecord, RemoteRemoval, ServiceFacts, Timestamp, Usage,
 };
-use store::{CommitError, Store, StoreFault};
+use store::{AuditHead, CommitError, Store, StoreFault};
 use tracing::subscriber::DefaultGuard;
 
 use super::scene::{Ask, HUB, KEY, OTHER_KEY, Scene, scene, scene_on};
 
-/// A store that finds policies and nothing else.
+/// A store that finds policies and how the service is configured, and nothing else.
 struct Broken {
     store: Arc<dyn Store>,
     panics: bool,
+    /// Told again without asking the store, as soon as it was asked once.
+    configured: OnceLock<ServiceFacts>,
 }
 
 impl Broken {
@@ -96,6 +99,46 @@ impl Store for Broken {
     async fn list_policies(&self, _: &PolicyScope) -> Result<Vec<AccessPolicy>, StoreFault> {
         Err(self.fault())
     }
+    async fn service_facts(&self) -> Result<ServiceFacts, StoreFault> {
+        if let Some(facts) = self.configured.get() {
+            return Ok(facts.clone());
+        }
+        let facts = self.store.service_facts().await?;
+        Ok(self.configured.get_or_init(|| facts).clone())
+    }
+    async fn list_ca_certificates(&self) -> Result<Vec<CaCertificate>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn groups_referring_to(&self, _: &str) -> Result<Vec<EnrollmentGroup>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn pending_facts(&self, _: &RegistrationId) -> Result<PendingFacts, StoreFault> {
+        Err(self.fault())
+    }
+    async fn due_assignments(
+        &self,
+        _: Timestamp,
+        _: usize,
+    ) -> Result<Vec<RegistrationId>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn due_removals(&self, _: Timestamp, _: usize) -> Result<Vec<RemoteRemoval>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_audit(
+        &self,
+        _: &AuditFilter,
+        _: Option<u64>,
+        _: usize,
+    ) -> Result<Vec<AuditLine>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn audit_head(&self) -> Result<AuditHead, StoreFault> {
+        Err(self.fault())
+    }
     async fn usage(&self) -> Result<Usage, StoreFault> {
         Err(self.fault())
     }
@@ -108,7 +151,16 @@ impl Store for Broken {
 }
 
 async fn broken(panics: bool) -> Scene {
-    scene_on(|store| Arc::new(Broken { store, panics })).await
+    scene_on(|store| Arc::new(Broken { store, panics, configured: OnceLock::new() })).await
+}
+
+/// An instance that never waits for its store, whose threads know nothing of tokio's time: it
+/// knows how it is configured, and fails at everything else.
+pub(super) async fn settled() -> Scene {
+    let (settings, hubs) = (store::first_settings(), Vec::new());
+    let facts = ServiceFacts { settings, hubs, version: 0 };
+    let broken = |store| Broken { store, panics: false, configured: OnceLock::from(facts.clone()) };
+    scene_on(|store| Arc::new(broken(store))).await
 }
 
 /// What was logged, while the guard lives.

@@ -1,22 +1,24 @@
 //! A door with one instance behind it, and how requests to it are written.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use app::first_start::{self, Declared, DeclaredHub};
+use app::limits::RateSettings;
 use app::ports::{Clock, Entropy, NoAllocationHook};
-use app::{App, AppSettings, first_start};
+use app::{App, AppSettings};
 use bytes::Bytes;
 use decide::{attestation::AttestSettings, register::RegisterSettings};
 use http::Request;
 use http_body_util::BodyExt;
 use model::{
-    AccessPolicy, AllocationPolicy, CertificateDer, Change, ChangeSet, HubName, HubSettings,
-    IdScope, LinkedHub, PolicyScope, Right, Rights, SymmetricKey, SymmetricKeys, Timestamp,
+    AccessPolicy, AllocationPolicy, CertificateDer, Change, ChangeSet, Etag, HubName, IdScope,
+    PolicyScope, Quotas, Right, Rights, SymmetricKey, SymmetricKeys, Timestamp,
 };
 use serde_json::Value;
 use store::Store;
-use store_sqlite::{SqliteSettings, SqliteStore};
+use store_sqlite::{MasterKey, SqliteSettings, SqliteStore};
 use tempfile::TempDir;
 use testkit::{ClientStyle, DeviceToken, ServiceToken, entropy, sas::derive_device_key};
 
@@ -76,18 +78,42 @@ pub(super) async fn scene() -> Scene {
     scene_on(|store| store).await
 }
 
+/// A fresh instance that limits how often may be asked.
+pub(super) async fn scene_at(rates: RateSettings) -> Scene {
+    build(rates, |store| store).await
+}
+
 /// A fresh instance whose door stands on what becomes of its store.
 pub(super) async fn scene_on(become_of: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Scene {
+    build(RateSettings::default(), become_of).await
+}
+
+async fn build(
+    rates: RateSettings,
+    become_of: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> Scene {
     // What a failing test shows; the first scene of a process sets it up.
     let _ = tracing_subscriber::fmt().with_test_writer().with_ansi(false).try_init();
     let folder = TempDir::new().expect("folder");
     let path = folder.path().join("induct.db");
-    let opened = SqliteSettings { path, n_readers: 1, max_waiting: 64, max_batch: 64 };
+    let opened = SqliteSettings {
+        path,
+        n_readers: 1,
+        max_waiting: 64,
+        max_batch: 64,
+        master_key: MasterKey::generate([42; 32]),
+    };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(opened).expect("store"));
     let dice = Arc::new(Counted::default());
     let hubs = [HUB, "hub-2.example.test"].map(|name| HubName::parse(name).expect("legal"));
-    let started = first_start::prepare(&*store, &*dice, &hubs).await.expect("prepared");
-    let link = |name| LinkedHub { name, weight: 1, apply_allocation_policy: true };
+    let clock = Arc::new(HandClock(AtomicI64::new(NOW.ticks())));
+    let declare = |name| DeclaredHub { name, weight: 1, apply_allocation_policy: true };
+    let declared = Declared {
+        hubs: hubs.clone().map(declare).into(),
+        allocation_policy: AllocationPolicy::Hashed,
+    };
+    let started = first_start::prepare(&*store, &*dice, &*clock, &declared).await;
+    let started = started.expect("prepared");
     let app_settings = AppSettings {
         service_hosts: vec![SERVICE.to_owned()],
         register: RegisterSettings {
@@ -96,20 +122,16 @@ pub(super) async fn scene_on(become_of: impl FnOnce(Arc<dyn Store>) -> Arc<dyn S
                 clock_skew_secs: 300,
                 limits: attest::chain::Limits::default(),
             },
-            hubs: HubSettings {
-                hubs: hubs.clone().map(link).into(),
-                allocation_policy: AllocationPolicy::Hashed,
-            },
             max_registrations: MAX_REGISTRATIONS,
         },
-        enrollment_limits: decide::enrollment::EnrollmentLimits::default(),
+        quotas: Quotas { registrations: MAX_REGISTRATIONS, ..decide::manage::DEFAULT_QUOTAS },
+        rates,
     };
     let keys_of = async |scope: PolicyScope, name: &str| {
         store.find_policy(&scope, name).await.expect("store").expect("policy").keys
     };
     let service_owner = keys_of(PolicyScope::Service, first_start::SERVICE_OWNER).await;
     let hub_owner = keys_of(PolicyScope::Hub(hubs[0].clone()), first_start::HUB_OWNER).await;
-    let clock = Arc::new(HandClock(AtomicI64::new(NOW.ticks())));
     let hook = Arc::new(NoAllocationHook);
     let under = become_of(Arc::clone(&store));
     let app = App::new(under, Arc::clone(&clock) as _, dice, hook, app_settings);
@@ -133,6 +155,7 @@ pub(super) struct Ask {
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
     chain: Vec<CertificateDer>,
+    address: IpAddr,
 }
 
 impl Ask {
@@ -145,7 +168,14 @@ impl Ask {
             headers: Vec::new(),
             body: Vec::new(),
             chain: Vec::new(),
+            address: Ipv4Addr::LOCALHOST.into(),
         }
+    }
+
+    /// From this address instead of the loopback one.
+    pub(super) fn from(mut self, address: &str) -> Self {
+        self.address = address.parse().expect("an address");
+        self
     }
 
     pub(super) fn host(mut self, host: &str) -> Self {
@@ -249,7 +279,9 @@ impl Scene {
             request = request.header(name.as_str(), value.as_slice());
         }
         let request = request.body(Bytes::from(ask.body)).expect("legal request");
-        let response = self.door.handle(request, &peer(ask.chain)).await;
+        let address = SocketAddr::new(ask.address, 50_000);
+        let peer = Peer { address, ..peer(ask.chain) };
+        let response = self.door.handle(request, &peer).await;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.expect("whole").to_bytes();
         Reply {
@@ -303,7 +335,16 @@ impl Scene {
             PolicyScope::Hub(_) => self.hub_owner.clone(),
         };
         let rights = Rights::of(rights);
-        let policy = AccessPolicy { scope, name: name.to_owned(), keys, rights };
+        let policy = AccessPolicy {
+            scope,
+            name: name.to_owned(),
+            keys,
+            rights,
+            etag: Etag::from_random([9; 16]),
+            created: NOW,
+            last_updated: NOW,
+            version: 0,
+        };
         let change = Change::PutPolicy(Box::new(policy));
         self.store.commit(ChangeSet::new().with(change)).await.expect("committed");
     }

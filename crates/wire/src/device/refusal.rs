@@ -22,6 +22,11 @@ pub fn error_row(refusal: &DeviceRefusal) -> ErrorRow {
         DeviceRefusal::TooManyRegistrations(_) => {
             row(429_002, "The service holds as many registrations as it may.")
         }
+        // Who is kept out is told no more than who is not enrolled (O §3.6).
+        DeviceRefusal::AddressRefused(_) => row(401_002, UNAUTHORIZED),
+        DeviceRefusal::Throttled(secs) => {
+            ErrorRow::new(429_001, format!("Too many requests; wait {secs} seconds."))
+        }
         DeviceRefusal::BadRequest(text) => row(400_004, text.as_str()),
     }
 }

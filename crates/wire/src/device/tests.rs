@@ -21,6 +21,7 @@ fn record(status: RegistrationStatus) -> RegistrationRecord {
             substatus: Substatus::InitialAssignment,
             initial_hub: hub,
         }),
+        pending: None,
         failure: Some(Failure {
             code: 400_207,
             message: "Custom allocation failed with status code: 404".to_owned(),
@@ -188,6 +189,8 @@ fn table() -> Vec<(DeviceRefusal, u32, &'static str)> {
             429_002,
             "The service holds as many registrations as it may.",
         ),
+        (DeviceRefusal::AddressRefused("10.0.0.1".to_owned()), 401_002, "Unauthorized"),
+        (DeviceRefusal::Throttled(7), 429_001, "Too many requests; wait 7 seconds."),
         (DeviceRefusal::BadRequest("why".to_owned()), 400_004, "why"),
         (attest(AttestFailure::NoEvidence), 401_002, "Unauthorized"),
         (attest(AttestFailure::WrongKind), 401_002, "Unauthorized"),

@@ -43,7 +43,7 @@ pub fn parse_identity(body: &[u8]) -> Result<IdentityDraft, HubRefusal> {
 }
 
 /// Reads the identity part of an object whose device ID is called `id_name`.
-pub(super) fn read_identity(body: &Members<'_>, id_name: &str) -> Result<IdentityDraft, Malformed> {
+pub(crate) fn read_identity(body: &Members<'_>, id_name: &str) -> Result<IdentityDraft, Malformed> {
     let device_id = DeviceId::parse(body.required_string(id_name)?)
         .map_err(|bad| body.wrong(id_name, bad.to_string()))?;
     let authentication =
@@ -150,14 +150,14 @@ pub(super) const fn connection_state(connected: bool) -> &'static str {
     if connected { "Connected" } else { "Disconnected" }
 }
 
-pub(super) const fn status_name(status: DeviceStatus) -> &'static str {
+pub(crate) const fn status_name(status: DeviceStatus) -> &'static str {
     match status {
         DeviceStatus::Enabled => "enabled",
         DeviceStatus::Disabled => "disabled",
     }
 }
 
-pub(super) const fn kind_name(kind: AuthenticationKind) -> &'static str {
+pub(crate) const fn kind_name(kind: AuthenticationKind) -> &'static str {
     match kind {
         AuthenticationKind::Sas => "sas",
         AuthenticationKind::SelfSigned => "selfSigned",

@@ -37,23 +37,26 @@ impl HubErrorRow {
 /// The row of a refusal in the hub's table.
 #[must_use]
 pub fn error_row(refusal: &HubRefusal) -> HubErrorRow {
-    let (number, name) = match refusal {
-        HubRefusal::Unauthorized(_) => (401_002, "IotHubUnauthorizedAccess"),
-        HubRefusal::HubNotFound(_) => (404_000, "IotHubNotFound"),
-        HubRefusal::ArgumentInvalid(_) => (400_004, ARGUMENT_INVALID),
-        HubRefusal::Format(_) => (400_006, "IotHubFormatError"),
-        HubRefusal::DeviceNotFound(_) => (404_001, "DeviceNotFound"),
-        HubRefusal::ModuleNotFound(_) => (404_010, "ModuleNotFound"),
-        HubRefusal::DeviceExists(_) => (409_001, "DeviceAlreadyExists"),
+    let number = match refusal {
+        HubRefusal::Unauthorized(_) | HubRefusal::AddressRefused(_) => {
+            return HubErrorRow::new(401_002, refusal.name(), "Unauthorized");
+        }
+        HubRefusal::HubNotFound(_) => 404_000,
+        HubRefusal::ArgumentInvalid(_) => 400_004,
+        HubRefusal::Format(_) => 400_006,
+        HubRefusal::DeviceNotFound(_) => 404_001,
+        HubRefusal::ModuleNotFound(_) => 404_010,
+        HubRefusal::DeviceExists(_) => 409_001,
         HubRefusal::IdentityEtag { .. }
         | HubRefusal::EtagMissing
         | HubRefusal::TwinEtag(_)
-        | HubRefusal::Conflict(_) => (412_001, "PreconditionFailed"),
-        HubRefusal::TooManyDevices(_) => (413_002, "TooManyDevices"),
-        HubRefusal::DeviceDefinedMultipleTimes(_) => (400_011, "DeviceDefinedMultipleTimes"),
-        HubRefusal::NotImplemented(_) => (400_003, "InvalidOperation"),
+        | HubRefusal::Conflict(_) => 412_001,
+        HubRefusal::TooManyDevices(_) => 413_002,
+        HubRefusal::DeviceDefinedMultipleTimes(_) => 400_011,
+        HubRefusal::Throttled(_) => 429_001,
+        HubRefusal::NotImplemented(_) => 400_003,
     };
-    HubErrorRow::new(number, name, refusal.to_string())
+    HubErrorRow::new(number, refusal.name(), refusal.to_string())
 }
 
 const ARGUMENT_INVALID: &str = "ArgumentInvalid";

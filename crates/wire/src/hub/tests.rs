@@ -400,6 +400,18 @@ fn table() -> Vec<(HubRefusal, u32, &'static str, &'static str)> {
             "DeviceDefinedMultipleTimes",
             "device 'd' is there more than once",
         ),
+        (
+            HubRefusal::AddressRefused(text("10.0.0.1")),
+            401_002,
+            "IotHubUnauthorizedAccess",
+            "Unauthorized",
+        ),
+        (
+            HubRefusal::Throttled(7),
+            429_001,
+            "ThrottlingException",
+            "too many requests; wait 7 seconds",
+        ),
         (HubRefusal::NotImplemented(text("why")), 400_003, "InvalidOperation", "why"),
     ]
 }

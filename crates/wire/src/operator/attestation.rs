@@ -156,7 +156,7 @@ fn show_certificate(certificate: &EnrolledCertificate) -> Json {
 }
 
 /// All eight members, which some clients insist on (O §1.6).
-fn certificate_info(info: &CertificateInfo) -> Json {
+pub(crate) fn certificate_info(info: &CertificateInfo) -> Json {
     Object::new()
         .with("subjectName", info.subject_name.as_str())
         .with("sha1Thumbprint", info.sha1_thumbprint.as_str())

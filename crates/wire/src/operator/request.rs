@@ -12,7 +12,7 @@ use model::{
 use super::attestation;
 use crate::read::{Malformed, Members};
 
-pub(super) const ALLOCATION_POLICIES: &[(&str, AllocationPolicy)] = &[
+pub(crate) const ALLOCATION_POLICIES: &[(&str, AllocationPolicy)] = &[
     ("hashed", AllocationPolicy::Hashed),
     ("geoLatency", AllocationPolicy::GeoLatency),
     ("static", AllocationPolicy::Static),
@@ -23,7 +23,7 @@ pub(super) const PROVISIONING_STATUSES: &[(&str, ProvisioningStatus)] =
     &[("enabled", ProvisioningStatus::Enabled), ("disabled", ProvisioningStatus::Disabled)];
 
 /// How much of an illegal id a refusal repeats, in characters.
-const MAX_ECHO_CHARS: usize = 160;
+pub(crate) const MAX_ECHO_CHARS: usize = 160;
 
 /// Parses the body of a `PUT` of an individual enrollment.
 ///
@@ -79,7 +79,7 @@ pub fn check_query(body: &[u8]) -> Result<(), OperatorRefusal> {
     }
 }
 
-pub(super) fn parse_body(body: &[u8]) -> Result<Json, OperatorRefusal> {
+pub(crate) fn parse_body(body: &[u8]) -> Result<Json, OperatorRefusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(OperatorRefusal::BadRequest("the request has no body".to_owned()));
     }

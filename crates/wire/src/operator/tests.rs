@@ -79,6 +79,7 @@ fn record() -> RegistrationRecord {
             substatus: Substatus::DeviceDataMigrated,
             initial_hub: hub,
         }),
+        pending: None,
         failure: None,
         payload: None,
         etag: Etag::from_stored("Ingi"),

@@ -1,0 +1,211 @@
+//! The OpenAPI document of the management API: made from [`ROUTES`] and from the documents that
+//! `wire` describes, checked in as `docs/openapi-v1.json`, and compared in a test.
+
+use model::Json;
+use wire::manage::schema::{DOCUMENTS, Shape};
+
+use crate::routes::{Action, ManageAction, ROUTES, Route};
+
+/// What the document says of an endpoint besides method, path and right.
+struct Operation {
+    id: &'static str,
+    summary: &'static str,
+    /// What the body of the request is.
+    request: Option<Shape>,
+    /// What 200 answers; nothing means 204.
+    answer: Option<Shape>,
+    parameters: &'static [Parameter],
+}
+
+/// A query parameter or a header.
+#[derive(Clone, Copy)]
+struct Parameter {
+    name: &'static str,
+    place: &'static str,
+    about: &'static str,
+    shape: Shape,
+}
+
+const fn query(name: &'static str, about: &'static str, shape: Shape) -> Parameter {
+    Parameter { name, place: "query", about, shape }
+}
+
+const fn header(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, place: "header", about, shape: Shape::Text }
+}
+
+const IF_MATCH: Parameter = header(
+    "If-Match",
+    "The etag of what is to be changed, or *. Without it a PUT creates, and other calls change \
+     whatever is there.",
+);
+const FORCE: Parameter =
+    query("force", "Does what would otherwise be refused for its effect.", Shape::Flag);
+const HUB: Parameter = query(
+    "hub",
+    "The built-in hub whose policies are meant; without it, the service's.",
+    Shape::Text,
+);
+const CONTINUATION: Parameter =
+    header("x-ms-continuation", "Where to go on: the header of this name in the last answer.");
+
+const AUDIT: &[Parameter] = &[
+    query("policy", "Only changes by this policy.", Shape::Text),
+    query("action", "Only changes whose action begins so.", Shape::Text),
+    query("target", "Only changes of this.", Shape::Text),
+    query("since", "Only changes at or after this moment.", Shape::Moment),
+    query("until", "Only changes before this moment.", Shape::Moment),
+    query("top", "How many lines a page has.", Shape::Count),
+    CONTINUATION,
+];
+
+use Shape::{Document, List};
+
+/// A `match` without `_`, so that a new endpoint asks for its description. A table, so one line
+/// each.
+#[rustfmt::skip]
+fn operation(action: ManageAction) -> Operation {
+    use ManageAction as M;
+    let op = |id, summary, request, answer, parameters| {
+        Operation { id, summary, request, answer, parameters }
+    };
+    const LINKED_HUBS: Option<Shape> = Some(List(&Document("LinkedHub")));
+    const LINKED_HUB: Option<Shape> = Some(Document("LinkedHub"));
+    const CERTIFICATES: Option<Shape> = Some(List(&Document("Certificate")));
+    const CERTIFICATE: Option<Shape> = Some(Document("Certificate"));
+    const POLICIES: Option<Shape> = Some(List(&Document("Policy")));
+    const POLICY: Option<Shape> = Some(Document("Policy"));
+    const RULES: Option<Shape> = Some(List(&Document("IpRule")));
+    const SERVICE: Option<Shape> = Some(Document("Service"));
+    let body = |name| Some(Document(name));
+    match action {
+        M::GetService => op("getService", "The service's settings", None, SERVICE, &[]),
+        M::PatchService => op("updateService", "Changes settings; what would keep the caller out needs force", body("ServiceChange"), SERVICE, &[IF_MATCH, FORCE]),
+        M::GetIpRules => op("getIpRules", "The IP rules; the etag, which is the service's, is in the ETag header", None, RULES, &[]),
+        M::PutIpRules => op("putIpRules", "Replaces all IP rules; what would keep the caller out needs force", RULES, RULES, &[IF_MATCH, FORCE]),
+        M::ListHubs => op("listLinkedHubs", "The linked hubs", None, LINKED_HUBS, &[]),
+        M::GetHub => op("getLinkedHub", "A linked hub", None, LINKED_HUB, &[]),
+        M::PutHub => op("putLinkedHub", "Links a hub or changes it", body("LinkedHubDraft"), LINKED_HUB, &[IF_MATCH]),
+        M::DeleteHub => op("deleteLinkedHub", "Unlinks a hub; a built-in one that has devices needs force", None, body("LinkedHubRemoved"), &[IF_MATCH, FORCE]),
+        M::ProbeHub => op("probeLinkedHub", "Finds out whether a hub answers and lets us in", None, body("LinkedHubProbe"), &[]),
+        M::ListCertificates => op("listCertificates", "The CA certificates", None, CERTIFICATES, &[]),
+        M::GetCertificate => op("getCertificate", "A CA certificate", None, CERTIFICATE, &[]),
+        M::PutCertificate => op("putCertificate", "Uploads a CA certificate or replaces it", body("CertificateDraft"), CERTIFICATE, &[IF_MATCH]),
+        M::DeleteCertificate => op("deleteCertificate", "Deletes a CA certificate", None, body("CertificateRemoved"), &[IF_MATCH]),
+        M::GenerateVerificationCode => op("generateVerificationCode", "Makes a new verification code", None, CERTIFICATE, &[IF_MATCH]),
+        M::VerifyCertificate => op("verifyCertificate", "Proves possession of a CA's key", body("CertificateProof"), CERTIFICATE, &[IF_MATCH]),
+        M::ListPolicies => op("listPolicies", "The shared access policies, without keys", None, POLICIES, &[HUB]),
+        M::GetPolicy => op("getPolicy", "A shared access policy, without keys", None, POLICY, &[HUB]),
+        M::PutPolicy => op("putPolicy", "Creates a policy or replaces it", body("PolicyDraft"), POLICY, &[HUB, IF_MATCH]),
+        M::DeletePolicy => op("deletePolicy", "Deletes a policy; the last that can manage the service stays", None, None, &[HUB, IF_MATCH]),
+        M::ListKeys => op("listPolicyKeys", "A policy with its keys", None, body("PolicyWithKeys"), &[HUB]),
+        M::RotateKey => op("rotatePolicyKey", "Makes one key anew; the other goes on working", body("PolicyRotation"), POLICY, &[HUB, IF_MATCH]),
+        M::Usage => op("getUsage", "How full the service is", None, body("UsageReport"), &[]),
+        M::ListAudit => op("listAudit", "Changes by operators, the oldest first", None, Some(List(&Document("AuditLine"))), AUDIT),
+        M::VerifyAudit => op("verifyAudit", "Whether the audit log is as it was written", None, body("AuditCheck"), &[]),
+    }
+}
+
+/// The document, OpenAPI 3.1.
+#[must_use]
+pub fn document() -> Json {
+    let mut paths: Vec<(String, Json)> = Vec::new();
+    for route in ROUTES {
+        let Action::Manage(action) = route.action else { continue };
+        let method = route.method.as_str().to_ascii_lowercase();
+        let described = describe(route, &operation(action));
+        match paths.iter_mut().find(|(path, _)| path == route.template) {
+            Some((_, methods)) => methods.set(&method, described),
+            None => {
+                let methods = Json::Object(vec![(method, described)]);
+                paths.push((route.template.to_owned(), methods));
+            }
+        }
+    }
+    let schemas = DOCUMENTS.iter().map(|one| (one.name.to_owned(), one.json_schema())).collect();
+    let key = object([
+        ("type", "apiKey".into()),
+        ("in", "header".into()),
+        ("name", "Authorization".into()),
+        ("description", "A SharedAccessSignature of a policy of the service.".into()),
+    ]);
+    object([
+        ("openapi", "3.1.0".into()),
+        (
+            "info",
+            object([
+                ("title", "Induct management API".into()),
+                ("version", "v1".into()),
+                (
+                    "description",
+                    "What an operator configures while the service runs. Every call needs a \
+                     policy with the right ServiceConfig."
+                        .into(),
+                ),
+            ]),
+        ),
+        ("security", Json::Array(vec![object([("sharedAccess", Json::Array(Vec::new()))])])),
+        ("paths", Json::Object(paths)),
+        (
+            "components",
+            object([
+                ("securitySchemes", object([("sharedAccess", key)])),
+                ("schemas", Json::Object(schemas)),
+            ]),
+        ),
+    ])
+}
+
+fn describe(route: &Route, operation: &Operation) -> Json {
+    let named = route.template.split('/').filter_map(|part| {
+        let name = part.strip_prefix('{')?.strip_suffix('}')?;
+        Some(object([
+            ("name", name.into()),
+            ("in", "path".into()),
+            ("required", true.into()),
+            ("schema", Shape::Text.json_schema()),
+        ]))
+    });
+    let others = operation.parameters.iter().map(|parameter| {
+        object([
+            ("name", parameter.name.into()),
+            ("in", parameter.place.into()),
+            ("description", parameter.about.into()),
+            ("schema", parameter.shape.json_schema()),
+        ])
+    });
+    let parameters: Vec<Json> = named.chain(others).collect();
+    let good = match &operation.answer {
+        Some(shape) => ("200", response("The answer.", Some(shape))),
+        None => ("204", response("Done.", None)),
+    };
+    let no = response("A refusal or a fault.", Some(&Document("Error")));
+    let mut members =
+        vec![("operationId", operation.id.into()), ("summary", operation.summary.into())];
+    if let Some(right) = route.right {
+        members.push(("x-right", right.name().into()));
+    }
+    if !parameters.is_empty() {
+        members.push(("parameters", Json::Array(parameters)));
+    }
+    if let Some(shape) = &operation.request {
+        let body = object([("required", true.into()), ("content", content(shape))]);
+        members.push(("requestBody", body));
+    }
+    members.push(("responses", object([good, ("default", no)])));
+    object(members)
+}
+
+fn response(about: &str, shape: Option<&Shape>) -> Json {
+    let mut members = vec![("description", about.into())];
+    members.extend(shape.map(|shape| ("content", content(shape))));
+    object(members)
+}
+
+fn content(shape: &Shape) -> Json {
+    object([("application/json", object([("schema", shape.json_schema())]))])
+}
+
+fn object<'a>(members: impl IntoIterator<Item = (&'a str, Json)>) -> Json {
+    Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}

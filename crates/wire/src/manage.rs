@@ -1,0 +1,92 @@
+//! The management API of Induct itself, under `/induct/v1/` (O §3): the service's settings, IP
+//! rules, linked hubs, CA certificates, shared access policies, usage and the audit log, as
+//! requests and answers.
+//!
+//! The members are called as in the vendor's management plane where that has a name for them. The
+//! API is ours, so unknown members are refused: a misspelt one would otherwise be taken for one
+//! that was left out. [`schema`] says the shapes once more, for the OpenAPI document.
+
+mod audit;
+mod certificates;
+mod hubs;
+mod networking;
+mod policies;
+pub mod schema;
+mod service;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use audit::{AuditCheck, audit_check, audit_line, audit_moment, audit_number};
+pub use certificates::{
+    CertificateBody, ShowCode, certificate, certificate_deleted, parse_certificate, parse_proof,
+};
+pub use hubs::{
+    AccessBody, HubBody, HubProbe, HubUnlinked, hub_name, hub_probe, hub_unlinked, linked_hub,
+    parse_linked_hub,
+};
+pub use networking::{ip_rules, parse_ip_rules};
+pub use policies::{
+    PolicyBody, RotatedKey, parse_policy, parse_rotation, policy, policy_with_keys, rights_text,
+};
+pub use service::{ServiceBody, parse_service, service};
+pub use usage::{Counted, usage};
+
+use model::{Json, OperatorRefusal, Timestamp};
+
+use crate::{
+    operator::parse_body,
+    read::{Malformed, Members},
+    time,
+    write::Object,
+};
+
+/// How much of an unknown member's name a refusal repeats, in characters.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Parses a body that must be an object of these members, and reads it.
+fn read_object<T>(
+    body: &[u8],
+    known: &[&str],
+    read: impl FnOnce(&Members<'_>) -> Result<T, Malformed>,
+) -> Result<T, OperatorRefusal> {
+    let body = parse_body(body)?;
+    Ok(read(&members(&body, "", known)?)?)
+}
+
+/// The members of a value that must be an object of these members and no others.
+fn members<'a>(
+    value: &'a Json,
+    path: impl Into<String>,
+    known: &[&str],
+) -> Result<Members<'a>, Malformed> {
+    let path = path.into();
+    let members = Members::of(value, path.as_str())?;
+    let mut names = value.as_object().unwrap_or_default().iter().map(|(name, _)| name.as_str());
+    match names.find(|name| !known.contains(name)) {
+        None => Ok(members),
+        Some(unknown) => {
+            let unknown: String = unknown.chars().take(MAX_NAME_CHARS).collect();
+            let known = known.join(", ");
+            Err(Malformed::new(path, format!("{unknown:?} is none of its members, {known}")))
+        }
+    }
+}
+
+/// What every answer about one thing ends with.
+fn stamped(object: Object, etag: &str, created: Timestamp, updated: Timestamp) -> Object {
+    object
+        .with("etag", etag)
+        .with("created", time::wire(created).as_str())
+        .with("updated", time::wire(updated).as_str())
+}
+
+/// A list of texts.
+fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> Json {
+    Json::Array(texts.map(Json::from).collect())
+}
+
+/// Upper-case hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}

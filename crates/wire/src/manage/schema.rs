@@ -1,0 +1,326 @@
+//! The shapes of the management API's documents, for its OpenAPI document. The tests compare them
+//! with what is really parsed and rendered.
+
+use model::Json;
+
+use crate::write::Object;
+
+/// The shape of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A text.
+    Text,
+    /// A moment, RFC 3339.
+    Moment,
+    /// True or false.
+    Flag,
+    /// A whole number from 0.
+    Count,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// One of the named [`DOCUMENTS`].
+    Document(&'static str),
+    /// A list.
+    List(&'static Shape),
+    /// Several shapes are accepted.
+    Either(&'static [Shape]),
+    /// Any object.
+    Anything,
+}
+
+/// A member of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Shape,
+    /// Whether it is always there in answers, or must be in requests.
+    pub required: bool,
+}
+
+/// A document: an object of these members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Document {
+    /// Its name in the OpenAPI document.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Its members, in their order.
+    pub members: &'static [Member],
+}
+
+const fn always(name: &'static str, shape: Shape) -> Member {
+    Member { name, shape, required: true }
+}
+
+const fn maybe(name: &'static str, shape: Shape) -> Member {
+    Member { name, shape, required: false }
+}
+
+use Shape::{Anything, Count, Either, Flag, List, Moment, Text, Word};
+
+const POLICIES: Shape = Word(&["hashed", "geoLatency", "static"]);
+const ACTION: Shape = Word(&["Accept", "Reject"]);
+const TARGET: Shape = Word(&["all", "serviceApi", "deviceApi"]);
+const KEY: Shape = Word(&["primary", "secondary"]);
+const PROBED: Shape = Word(&["builtIn", "healthy", "unauthorized", "unreachable"]);
+const USED: Shape = Shape::Document("Usage");
+
+/// Every document of the management API.
+pub const DOCUMENTS: &[Document] = &[
+    Document {
+        name: "Service",
+        about: "The service's settings.",
+        members: &[
+            always("allocationPolicy", POLICIES),
+            always("operatorApiOnLoopbackOnly", Flag),
+            always("idScope", Text),
+            always("hosts", List(&Text)),
+            always("etag", Text),
+            always("updated", Moment),
+        ],
+    },
+    Document {
+        name: "ServiceChange",
+        about: "What changes of the service's settings; what is absent stays.",
+        members: &[maybe("allocationPolicy", POLICIES), maybe("operatorApiOnLoopbackOnly", Flag)],
+    },
+    Document {
+        name: "IpRule",
+        about: "Who may come in; the first rule that fits decides, and without one everyone may.",
+        members: &[
+            always("filterName", Text),
+            always("action", ACTION),
+            always("ipMask", Text),
+            always("target", TARGET),
+        ],
+    },
+    Document {
+        name: "LinkedHub",
+        about: "A linked hub. A remote hub's key is masked in its connectionString.",
+        members: &[
+            always("name", Text),
+            always("builtIn", Flag),
+            maybe("connectionString", Text),
+            always("allocationWeight", Count),
+            always("applyAllocationPolicy", Flag),
+            always("declared", Flag),
+            always("etag", Text),
+            always("created", Moment),
+            always("updated", Moment),
+        ],
+    },
+    Document {
+        name: "LinkedHubDraft",
+        about: "A hub to link or change. A connectionString whose key is masked or absent keeps \
+                the key; without connectionString and builtIn a new hub is built in.",
+        members: &[
+            maybe("builtIn", Flag),
+            maybe("connectionString", Text),
+            maybe("allocationWeight", Count),
+            maybe("applyAllocationPolicy", Flag),
+        ],
+    },
+    Document {
+        name: "LinkedHubRemoved",
+        about: "Who misses a hub that was unlinked.",
+        members: &[
+            always("name", Text),
+            always("devices", Count),
+            always("individualEnrollments", Count),
+            always("enrollmentGroups", Count),
+            always("lookedAtAll", Flag),
+        ],
+    },
+    Document {
+        name: "LinkedHubProbe",
+        about: "How a linked hub is doing.",
+        members: &[always("name", Text), always("status", PROBED), maybe("message", Text)],
+    },
+    Document {
+        name: "Certificate",
+        about: "A CA certificate. The verificationCode is in the answer of the call that made it.",
+        members: &[
+            always("name", Text),
+            always("subject", Text),
+            always("issuer", Text),
+            always("thumbprint", Text),
+            always("sha256Thumbprint", Text),
+            always("notBefore", Moment),
+            always("expiry", Moment),
+            always("isVerified", Flag),
+            maybe("verificationCode", Text),
+            always("usedBy", List(&Text)),
+            always("etag", Text),
+            always("created", Moment),
+            always("updated", Moment),
+        ],
+    },
+    Document {
+        name: "CertificateDraft",
+        about: "A CA certificate to upload: PEM, or base64 of a PEM or DER file.",
+        members: &[always("certificate", Text), maybe("isVerified", Flag)],
+    },
+    Document {
+        name: "CertificateProof",
+        about: "A certificate called like the verification code, signed by the CA.",
+        members: &[always("certificate", Text)],
+    },
+    Document {
+        name: "CertificateRemoved",
+        about: "The groups that referred to the certificate, and stop attesting by it.",
+        members: &[always("name", Text), always("usedBy", List(&Text))],
+    },
+    Document {
+        name: "Policy",
+        about: "A shared access policy, without its keys.",
+        members: &[
+            always("keyName", Text),
+            always("rights", Text),
+            always("etag", Text),
+            always("created", Moment),
+            always("updated", Moment),
+        ],
+    },
+    Document {
+        name: "PolicyWithKeys",
+        about: "A shared access policy with its keys.",
+        members: &[
+            always("keyName", Text),
+            always("primaryKey", Text),
+            always("secondaryKey", Text),
+            always("rights", Text),
+            always("etag", Text),
+            always("created", Moment),
+            always("updated", Moment),
+        ],
+    },
+    Document {
+        name: "PolicyDraft",
+        about: "A policy to create or replace. Absent keys are generated or kept.",
+        members: &[
+            always("rights", Either(&[Text, List(&Text)])),
+            maybe("primaryKey", Text),
+            maybe("secondaryKey", Text),
+        ],
+    },
+    Document {
+        name: "PolicyRotation",
+        about: "Which key is made anew; with value it becomes that.",
+        members: &[always("key", KEY), maybe("value", Text)],
+    },
+    Document {
+        name: "Usage",
+        about: "How much there is, and how much there may be.",
+        members: &[always("current", Count), maybe("limit", Count)],
+    },
+    Document {
+        name: "UsageReport",
+        about: "How full the service is.",
+        members: &[
+            always("registrations", USED),
+            always("orphanedRegistrations", USED),
+            always("individualEnrollments", USED),
+            always("x509Groups", USED),
+            always("symmetricKeyGroups", USED),
+            always("caCertificates", USED),
+            always("linkedHubs", USED),
+        ],
+    },
+    Document {
+        name: "AuditLine",
+        about: "A change by an operator. The hash covers the line and the hash before it.",
+        members: &[
+            always("number", Count),
+            always("time", Moment),
+            always("policy", Text),
+            maybe("address", Text),
+            always("action", Text),
+            always("target", Text),
+            maybe("before", Anything),
+            maybe("after", Anything),
+            maybe("etag", Text),
+            always("previousHash", Text),
+            always("hash", Text),
+        ],
+    },
+    Document {
+        name: "AuditHead",
+        about: "Number and hash of a line, worth noting elsewhere.",
+        members: &[always("number", Count), always("hash", Text)],
+    },
+    Document {
+        name: "AuditBreak",
+        about: "The first line that is not as it was written.",
+        members: &[always("number", Count), always("reason", Text)],
+    },
+    Document {
+        name: "AuditCheck",
+        about: "Whether the audit log is as it was written.",
+        members: &[
+            always("isWhole", Flag),
+            always("lines", Count),
+            always("last", Shape::Document("AuditHead")),
+            maybe("broken", Shape::Document("AuditBreak")),
+        ],
+    },
+    Document {
+        name: "Error",
+        about: "A refusal or a fault. The HTTP status is the first three digits of errorCode.",
+        members: &[
+            always("errorCode", Count),
+            always("trackingId", Text),
+            always("message", Text),
+            always("timestampUtc", Moment),
+        ],
+    },
+];
+
+impl Document {
+    /// As JSON Schema.
+    #[must_use]
+    pub fn json_schema(&self) -> Json {
+        let members =
+            self.members.iter().map(|member| (member.name.to_owned(), member.shape.json_schema()));
+        let required = self.members.iter().filter(|member| member.required);
+        let required: Vec<Json> = required.map(|member| member.name.into()).collect();
+        Object::new()
+            .with("type", "object")
+            .with("description", self.about)
+            .with("properties", Json::Object(members.collect()))
+            .with_some(
+                "required",
+                Some(Json::Array(required)).filter(|list| *list != Json::Array(Vec::new())),
+            )
+            .build()
+    }
+}
+
+impl Shape {
+    /// As JSON Schema.
+    #[must_use]
+    pub fn json_schema(&self) -> Json {
+        let of_type = |name: &str| Object::new().with("type", name);
+        match self {
+            Self::Text => of_type("string").build(),
+            Self::Moment => of_type("string").with("format", "date-time").build(),
+            Self::Flag => of_type("boolean").build(),
+            Self::Count => of_type("integer").with("minimum", 0_u64).build(),
+            Self::Word(words) => {
+                let words = words.iter().map(|word| Json::from(*word)).collect();
+                of_type("string").with("enum", Json::Array(words)).build()
+            }
+            Self::Document(name) => {
+                let place = format!("#/components/schemas/{name}");
+                Object::new().with("$ref", place.as_str()).build()
+            }
+            Self::List(shape) => of_type("array").with("items", shape.json_schema()).build(),
+            Self::Either(shapes) => {
+                let shapes = shapes.iter().map(Self::json_schema).collect();
+                Object::new().with("oneOf", Json::Array(shapes)).build()
+            }
+            Self::Anything => of_type("object").build(),
+        }
+    }
+}
