@@ -10,7 +10,7 @@ use std::{
 };
 
 use listen::{ListenError, ServerCertificate, authority};
-use model::Timestamp;
+use model::{HubName, Timestamp};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -70,13 +70,14 @@ pub enum CertificatesError {
 }
 
 impl Certificates {
-    /// Finds or makes the certificate that this configuration wants.
+    /// Finds or makes the certificate that this configuration and these built-in hubs want.
     ///
     /// # Errors
     /// [`CertificatesError`], whose text says what to do.
     pub fn prepare(
         config: &Config,
         data: &DataFolder,
+        hubs: &[HubName],
         now: Timestamp,
     ) -> Result<Self, CertificatesError> {
         match &config.tls.files {
@@ -87,12 +88,13 @@ impl Certificates {
                 made_ca: false,
             }),
             None => {
-                let own = Own { folder: data.tls(), names: names(config) };
-                let made_ca = own.make_if_missing(now)?;
+                let own = Own { folder: data.tls(), names: names_without_hubs(config) };
+                let names = own.names_with(hubs);
+                let made_ca = own.make_if_missing(&names, now)?;
                 if !made_ca {
-                    own.renew_if_due(now)?;
+                    own.renew_if_due(&names, now)?;
                 }
-                let certificate = own.load_or_renew(now)?;
+                let certificate = own.load_or_renew(&names, now)?;
                 Ok(Self { certificate, ca: Some(data.ca()), own: Some(own), made_ca })
             }
         }
@@ -104,11 +106,11 @@ impl Certificates {
         self.certificate.clone()
     }
 
-    /// The chore: issues anew what nears its end and takes changed files into use. Blocks for as
-    /// long as it reads files.
-    pub fn run_once(&self, now: Timestamp) {
+    /// The chore: issues anew what nears its end or lacks the name of one of these built-in hubs,
+    /// and takes changed files into use. Blocks for as long as it reads files.
+    pub fn run_once(&self, hubs: &[HubName], now: Timestamp) {
         if let Some(own) = &self.own
-            && let Err(error) = own.renew_if_due(now)
+            && let Err(error) = own.renew_if_due(&own.names_with(hubs), now)
         {
             warn!(
                 error = &error as &dyn std::error::Error,
@@ -128,23 +130,26 @@ impl Certificates {
 #[derive(Debug, Clone)]
 struct Own {
     folder: PathBuf,
+    /// What the configuration says, without hubs.
     names: Vec<String>,
 }
 
 impl Own {
+    /// Every name a client may call.
+    fn names_with(&self, hubs: &[HubName]) -> Vec<String> {
+        let hubs = hubs.iter().map(|hub| hub.as_str().to_owned());
+        without_repeats(self.names.iter().cloned().chain(hubs))
+    }
+
     /// Makes CA and certificates if there is no `tls` folder; says whether it did. All files
     /// appear at once, so a crash leaves no half of a CA behind.
-    fn make_if_missing(&self, now: Timestamp) -> Result<bool, CertificatesError> {
+    fn make_if_missing(&self, names: &[String], now: Timestamp) -> Result<bool, CertificatesError> {
         if self.file("ca.pem").exists() || self.file("ca.key").exists() {
             return Ok(false);
         }
-        let made = authority::create(&self.names, now.unix_secs())?;
-        let (rsa_chain, rsa_key) = authority::issue_server_rsa(
-            &made.ca_pem,
-            &made.ca_key_pem,
-            &self.names,
-            now.unix_secs(),
-        )?;
+        let made = authority::create(names, now.unix_secs())?;
+        let (rsa_chain, rsa_key) =
+            authority::issue_server_rsa(&made.ca_pem, &made.ca_key_pem, names, now.unix_secs())?;
         let files = [
             ("ca.key", &made.ca_key_pem),
             ("server.key", &made.key_pem),
@@ -175,7 +180,7 @@ impl Own {
     }
 
     /// Issues the certificates anew that do not serve for all names or not for long.
-    fn renew_if_due(&self, now: Timestamp) -> Result<(), CertificatesError> {
+    fn renew_if_due(&self, names: &[String], now: Timestamp) -> Result<(), CertificatesError> {
         for kind in [Kind::P256, Kind::Rsa] {
             let path = self.file(kind.chain());
             let chain = match fs::read_to_string(&path) {
@@ -187,8 +192,8 @@ impl Own {
                 // Whatever stands there is no certificate.
                 Err(_) => String::new(),
             };
-            if !authority::covers(&chain, &self.names, now.unix_secs()) {
-                self.issue(kind, now)?;
+            if !authority::covers(&chain, names, now.unix_secs()) {
+                self.issue(kind, names, now)?;
             }
         }
         Ok(())
@@ -196,7 +201,11 @@ impl Own {
 
     /// Loads both certificates. A pair that does not belong together is what a crash between two
     /// files leaves behind, and is issued anew.
-    fn load_or_renew(&self, now: Timestamp) -> Result<ServerCertificate, CertificatesError> {
+    fn load_or_renew(
+        &self,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<ServerCertificate, CertificatesError> {
         let load = |kind: Kind| {
             ServerCertificate::from_files(&self.file(kind.chain()), &self.file(kind.key()))
         };
@@ -204,23 +213,23 @@ impl Own {
             Ok(certificate) => Ok(certificate),
             Err(error) => {
                 warn!("issuing a new server certificate, because the old one is unusable: {error}");
-                self.issue(kind, now)?;
+                self.issue(kind, names, now)?;
                 Ok::<_, CertificatesError>(load(kind)?)
             }
         };
         Ok(load_or_renew(Kind::P256)?.with_rsa(load_or_renew(Kind::Rsa)?)?)
     }
 
-    fn issue(&self, kind: Kind, now: Timestamp) -> Result<(), CertificatesError> {
+    fn issue(&self, kind: Kind, names: &[String], now: Timestamp) -> Result<(), CertificatesError> {
         let ca = self.read("ca.pem")?;
         let ca_key = self.read("ca.key")?;
         let (chain, key) = match kind {
-            Kind::P256 => authority::issue_server(&ca, &ca_key, &self.names, now.unix_secs()),
-            Kind::Rsa => authority::issue_server_rsa(&ca, &ca_key, &self.names, now.unix_secs()),
+            Kind::P256 => authority::issue_server(&ca, &ca_key, names, now.unix_secs()),
+            Kind::Rsa => authority::issue_server_rsa(&ca, &ca_key, names, now.unix_secs()),
         }?;
         self.write(kind.key(), &key)?;
         self.write(kind.chain(), &chain)?;
-        info!("issued {} for {}", self.file(kind.chain()).display(), self.names.join(", "));
+        info!("issued {} for {}", self.file(kind.chain()).display(), names.join(", "));
         Ok(())
     }
 
@@ -273,19 +282,17 @@ fn load(files: &TlsFiles) -> Result<ServerCertificate, CertificatesError> {
     })
 }
 
-/// Every name a client may call: those of the service and of the hubs, this machine's own, and
+/// The names a client may call besides those of the hubs: the service's, this machine's own, and
 /// the addresses listened on.
-fn names(config: &Config) -> Vec<String> {
+fn names_without_hubs(config: &Config) -> Vec<String> {
     let addresses = config.listen.https.iter().map(|address| address.ip());
     let addresses = addresses.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string());
-    let all = config
-        .service
-        .host_names
-        .iter()
-        .cloned()
-        .chain(config.hubs.iter().map(|hub| hub.host.as_str().to_owned()))
-        .chain(["localhost", "127.0.0.1", "::1"].map(str::to_owned))
-        .chain(addresses);
+    let of_service = config.service.host_names.iter().cloned();
+    let own = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    without_repeats(of_service.chain(own).chain(addresses))
+}
+
+fn without_repeats(all: impl Iterator<Item = String>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in all {
         if !names.contains(&name) {

@@ -5,7 +5,9 @@
 
 pub(crate) mod answer;
 pub(crate) mod api;
+mod audit;
 mod backup;
+mod certificate;
 pub(crate) mod complaint;
 mod completions;
 mod config;
@@ -17,9 +19,14 @@ mod enrollment_group;
 mod failure;
 mod hub;
 mod input;
+mod ip_rule;
+mod linked_hub;
 mod output;
+mod policy;
 mod registration;
+mod rekey;
 mod serve;
+mod service;
 mod target;
 mod words;
 
@@ -56,6 +63,9 @@ use crate::{
   induct enrollment create --eid press-17 --at symmetricKey
   induct enrollment-group create --gid line-4 --cp intermediate.pem
   induct hub device-identity list -o table
+  induct linked-hub create --connection-string @plant.txt
+  induct policy create --pn ci --rights EnrollmentRead
+  induct audit list -o table
   induct backup /backups/induct-monday.db       Copy the database while the server runs.
 
 The words `iot` and `dps` may stand in front of a command, as in the vendor's tutorials:
@@ -121,11 +131,30 @@ pub enum Command {
     EnrollmentGroup(enrollment_group::EnrollmentGroup),
     /// Manage the devices of a hub: identities, twins, queries.
     Hub(hub::Hub),
+    /// Show the service's settings.
+    Show(service::Show),
+    /// Change the service's settings; what you do not name stays as it is.
+    Update(service::Update),
+    /// Manage linked hubs: where devices can be assigned.
+    LinkedHub(linked_hub::LinkedHub),
+    /// Manage CA certificates: the authorities that groups refer to by name.
+    Certificate(certificate::Certificate),
+    /// Manage shared access policies: who may manage the service, and what they may do.
+    #[command(visible_alias = "access-policy")]
+    Policy(policy::Policy),
+    /// Manage IP rules: from which addresses the service can be used.
+    IpRule(ip_rule::IpRule),
+    /// Show how much there is of what is limited.
+    Usage(service::Usage),
+    /// Look at what operators changed, and check that nobody changed the log.
+    Audit(audit::Audit),
     /// Print connection strings of the provisioning service or of a hub.
     #[command(subcommand)]
     ConnectionString(connection_string::ConnectionString),
     /// Copy the database into a file, also while a server uses it.
     Backup(backup::Backup),
+    /// Seal all secrets in the database anew, under another master key. No server may run.
+    Rekey(rekey::Rekey),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -157,6 +186,12 @@ impl Context<'_> {
             // Nobody may be listening, and the answer does not depend on it.
             let _ = writeln!(self.err, "{text}");
         }
+    }
+
+    /// Whether answers are printed as tables.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
+        self.global.output == Some(Output::Table)
     }
 
     /// Whether progress may be drawn.
@@ -214,8 +249,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Command::Enrollment(command) => command.run(&mut context),
         Command::EnrollmentGroup(command) => command.run(&mut context),
         Command::Hub(command) => command.run(&mut context),
+        Command::Show(command) => command.run(&mut context),
+        Command::Update(command) => command.run(&mut context),
+        Command::LinkedHub(command) => command.run(&mut context),
+        Command::Certificate(command) => command.run(&mut context),
+        Command::Policy(command) => command.run(&mut context),
+        Command::IpRule(command) => command.run(&mut context),
+        Command::Usage(command) => command.run(&mut context),
+        Command::Audit(command) => command.run(&mut context),
         Command::ConnectionString(command) => command.run(&mut context),
         Command::Backup(command) => command.run(&mut context),
+        Command::Rekey(command) => command.run(&mut context),
         Command::Config(command) => command.run(&mut context),
         Command::Completions(command) => command.run(&mut context),
     };

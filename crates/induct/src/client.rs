@@ -15,12 +15,17 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
-use tokio::{net::TcpStream, sync::Mutex, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Mutex,
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 
 pub use tls::TlsVersions;
 
-/// The largest answer we read, in bytes.
+/// The largest answer we read unless told otherwise, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 /// Whom to call, whom to trust, who to be.
@@ -42,6 +47,10 @@ pub struct ClientSettings {
     pub connect_timeout: Duration,
     /// How long an answer may take.
     pub request_timeout: Duration,
+    /// The largest answer to read, in bytes.
+    pub max_answer_bytes: usize,
+    /// Whether to speak without TLS. For loopback addresses only.
+    pub plain: bool,
 }
 
 /// A client certificate with its private key.
@@ -66,6 +75,8 @@ impl ClientSettings {
             versions: TlsVersions::Both,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
+            max_answer_bytes: MAX_ANSWER_BYTES,
+            plain: false,
         }
     }
 
@@ -93,7 +104,7 @@ impl ClientSettings {
 pub struct Client {
     settings: ClientSettings,
     name: ServerName<'static>,
-    connector: TlsConnector,
+    connector: Option<TlsConnector>,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
@@ -233,8 +244,10 @@ impl Client {
         let bare = settings.host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(bare)
             .map_err(|_| ClientError::BadName { host: settings.host.clone() })?;
-        let config = tls::config(&settings)?;
-        let connector = TlsConnector::from(Arc::new(config));
+        let connector = match settings.plain {
+            true => None,
+            false => Some(TlsConnector::from(Arc::new(tls::config(&settings)?))),
+        };
         Ok(Self { settings, name, connector, connection: Mutex::new(None) })
     }
 
@@ -315,7 +328,7 @@ impl Client {
             let response =
                 sender.send_request(request).await.map_err(|error| self.broken(error))?;
             let (parts, body) = response.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
+            let body = Limited::new(body, self.settings.max_answer_bytes).collect().await;
             let body = body.map_err(|error| self.broken(error))?.to_bytes();
             Ok(Response { status: parts.status, headers: parts.headers, body })
         };
@@ -331,13 +344,21 @@ impl Client {
                 .connect_tcp()
                 .await
                 .map_err(|source| ClientError::Connect { server: self.server(), source })?;
-            let stream = self.connector.connect(self.name.clone(), tcp).await;
-            let stream = stream.map_err(|source| self.handshake_failed(source))?;
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))
+            let Some(connector) = &self.connector else { return self.speak(tcp).await };
+            let stream = connector.connect(self.name.clone(), tcp).await;
+            self.speak(stream.map_err(|source| self.handshake_failed(source))?).await
         });
-        let (sender, connection) = connected.await.unwrap_or_else(|_| {
+        connected.await.unwrap_or_else(|_| {
             Err(ClientError::Slow { server: self.server(), what: "accept a connection", limit })
-        })?;
+        })
+    }
+
+    async fn speak<S>(&self, stream: S) -> Result<SendRequest<Full<Bytes>>, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let spoken = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = spoken.map_err(|error| self.broken(error))?;
         // Ends with the sender; its errors reach whoever waits for an answer.
         tokio::spawn(connection);
         Ok(sender)

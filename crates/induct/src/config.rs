@@ -15,7 +15,9 @@ use std::{
     time::Duration,
 };
 
+use app::limits::RateSettings;
 use model::{AllocationPolicy, HubName};
+use store_sqlite::MasterKey;
 
 pub use problem::{Problem, Problems};
 pub use reader::{Origin, Setting};
@@ -39,6 +41,14 @@ pub struct Config {
     pub attestation: Attestation,
     /// `[limits]`
     pub limits: Limits,
+    /// `[rates]`
+    pub rates: RateSettings,
+    /// `[secrets]`
+    pub master_key: MasterKeySource,
+    /// `[webhook]`
+    pub webhook: Webhook,
+    /// `[remote_hubs]`
+    pub remote_hubs: RemoteHubs,
     /// `[log]`
     pub log: Log,
     /// `[store]`
@@ -145,6 +155,49 @@ pub struct Limits {
     pub x509_groups: u64,
     /// Groups with symmetric keys.
     pub symmetric_key_groups: u64,
+    /// CA certificates.
+    pub ca_certificates: u64,
+    /// Linked hubs.
+    pub linked_hubs: u64,
+}
+
+/// `[secrets]`: where the master key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MasterKeySource {
+    /// `master.key` in the data folder, made at the first start.
+    DataFolder,
+    /// A file of the operator's, which must be there.
+    File(PathBuf),
+    /// What a command prints, run by the shell.
+    Command(String),
+    /// The environment variable `INDUCT_MASTER_KEY`.
+    Environment(MasterKey),
+}
+
+/// `[webhook]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Whether `http:` is allowed for webhooks on this machine itself.
+    pub allow_http_on_loopback: bool,
+    /// How long an answer may take, a second attempt not included.
+    pub timeout: Duration,
+    /// CAs to trust besides the usual ones, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[remote_hubs]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteHubs {
+    /// CAs to trust besides the usual ones, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// How long connecting, TLS included, may take.
+    pub connect_timeout: Duration,
+    /// How long an answer may take.
+    pub request_timeout: Duration,
+    /// For how long after a register request a hub that cannot be reached is tried, in seconds.
+    pub deadline_secs: i64,
+    /// How many devices are worked on at a time.
+    pub max_at_once: usize,
 }
 
 /// `[log]`

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! induct.db          the database (and SQLite's files beside it)
+//! master.key         the master key, unless the operator keeps it elsewhere
 //! tls/               Induct's own CA and the server's certificates
 //! run/listen.json    where the running server listens; gone when it has stopped
 //! run/serve.lock     held by the running server
@@ -153,6 +154,12 @@ impl DataFolder {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join("induct.db")
+    }
+
+    /// The master key, unless the operator keeps it elsewhere.
+    #[must_use]
+    pub fn master_key(&self) -> PathBuf {
+        self.path.join("master.key")
     }
 
     /// Where certificates are.

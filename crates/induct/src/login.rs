@@ -10,7 +10,7 @@ use app::{
 use bytes::Bytes;
 use clap::Args;
 use http::Method;
-use model::{AccessPolicy, HubName, PolicyScope, SymmetricKey, Timestamp};
+use model::{AccessPolicy, HubName, PolicyScope, Right, SymmetricKey, Timestamp};
 use store::Store;
 use store_sqlite::SqliteStore;
 use wire::connection_string::{ConnectionString, Target};
@@ -20,6 +20,7 @@ use crate::{
     client::{self, Client, ClientError, ClientSettings, Response},
     config::{self, Config},
     data_folder::{DataFolder, Listening},
+    master_key,
     ports::{Environment, SystemClock},
 };
 
@@ -196,16 +197,14 @@ pub fn sas_token(
     wire::sas::token_text(&resource, &signature, expiry, policy)
 }
 
-/// Reads the policies of a scope from a data folder, beside a server that may be running.
+/// Opens the store of a data folder for reading, beside a server that may be running.
 ///
 /// # Errors
-/// There is no data, or it cannot be read.
-pub async fn read_policies(
-    data: &DataFolder,
-    scope: &PolicyScope,
-) -> Result<Vec<AccessPolicy>, Failure> {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open_read_only(&data.database())?);
-    Ok(store.list_policies(scope).await?)
+/// There is no data, it cannot be read, or its master key is not to be had.
+pub fn open_read_only(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    let data = DataFolder::new(&config.data_folder);
+    let key = master_key::find(config, &data)?;
+    Ok(Arc::new(SqliteStore::open_read_only(&data.database(), &key)?))
 }
 
 /// Picks a hub's host name by its short name or host name; the only one if none is named.
@@ -242,15 +241,14 @@ pub fn pick_hub<'a>(
 
 /// The server that runs on a data folder of this machine.
 struct Local {
-    data: DataFolder,
+    config: Config,
     listening: Listening,
 }
 
 impl Local {
     fn find(arguments: &LoginArgs, environment: &Environment) -> Result<Self, Failure> {
-        let Config { data_folder, .. } =
-            config::load(&arguments.place.given(), environment)?.config;
-        let data = DataFolder::new(data_folder);
+        let config = config::load(&arguments.place.given(), environment)?.config;
+        let data = DataFolder::new(&config.data_folder);
         let listening = data.running().ok_or_else(|| {
             Failure::new(format!(
                 "No server is running on the data folder {}. Start one with `induct serve`, name \
@@ -258,7 +256,7 @@ impl Local {
                 data.path().display()
             ))
         })?;
-        Ok(Self { data, listening })
+        Ok(Self { config, listening })
     }
 
     async fn login(
@@ -268,12 +266,21 @@ impl Local {
         arguments: &LoginArgs,
         environment: &Environment,
     ) -> Result<Login, Failure> {
-        let name = match &scope {
-            PolicyScope::Service => SERVICE_OWNER,
-            PolicyScope::Hub(_) => HUB_OWNER,
+        let (name, rights) = match &scope {
+            PolicyScope::Service => {
+                (SERVICE_OWNER, [Right::ServiceConfig, Right::EnrollmentWrite].as_slice())
+            }
+            PolicyScope::Hub(_) => {
+                (HUB_OWNER, [Right::RegistryWrite, Right::ServiceConnect].as_slice())
+            }
         };
-        let policies = read_policies(&self.data, &scope).await?;
-        let policy = policies.into_iter().find(|policy| policy.name == name).ok_or_else(|| {
+        let mut policies = open_read_only(&self.config)?.list_policies(&scope).await?;
+        // An operator may have another owner instead of the one that the first start made.
+        let owner = policies.iter().position(|policy| policy.name == name).or_else(|| {
+            let may_all = |policy: &AccessPolicy| rights.iter().all(|r| policy.rights.allow(*r));
+            policies.iter().position(may_all)
+        });
+        let policy = owner.map(|at| policies.swap_remove(at)).ok_or_else(|| {
             Failure::NotFound(format!("{host} has no policy `{name}`; pass `--login`."))
         })?;
         let ca = ca_file(arguments, environment).or_else(|| self.listening.ca.clone());

@@ -1,6 +1,7 @@
 //! A whole server, from a checked configuration to a clean stop.
 
 mod announce;
+mod chores;
 mod descriptors;
 mod signals;
 
@@ -10,23 +11,27 @@ use app::{
     first_start::{self, Started},
     ports::Clock,
 };
+use futures_util::future::BoxFuture;
 use http_door::HttpDoor;
 use listen::{ListenError, Listener};
-use store::StoreFault;
+use store::{Store, StoreFault};
 use store_sqlite::{OpenError, SqliteStore};
 use thiserror::Error;
 use tokio::{
     sync::watch,
     task::{JoinError, JoinHandle, spawn_blocking},
-    time::{MissedTickBehavior, interval},
 };
 use tracing::{error, info, warn};
 
+use self::chores::Chores;
 use crate::{
     certificates::{Certificates, CertificatesError},
+    client::ClientError,
     config::Config,
-    data_folder::{DataFolder, DataFolderError, Listening, ListeningHub, ServeLock},
+    data_folder::{DataFolder, DataFolderError, Listening, ServeLock},
+    master_key::{self, MasterKeyError},
     ports::{SystemClock, SystemEntropy},
+    remote_hub::{WorkerBell, work},
     wiring,
 };
 
@@ -50,10 +55,13 @@ pub struct Server {
     pub started: Started,
     /// Whether Induct's own CA was made by this start.
     pub made_ca: bool,
+    /// The file of the master key, if it was made by this start.
+    pub made_master_key: Option<PathBuf>,
     data: DataFolder,
     stop: watch::Sender<bool>,
     /// Gone once it is known how they ended.
     doors: Option<JoinHandle<()>>,
+    worker: JoinHandle<()>,
     chores: JoinHandle<()>,
     store: StoreHandle,
     _lock: ServeLock,
@@ -74,6 +82,9 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     DataFolder(#[from] DataFolderError),
+    /// There is no master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -83,6 +94,9 @@ pub enum StartError {
     /// There is no certificate to serve with.
     #[error(transparent)]
     Certificates(#[from] CertificatesError),
+    /// A file of CAs for webhooks or remote hubs cannot be used.
+    #[error(transparent)]
+    Trust(#[from] ClientError),
     /// An address cannot be listened on.
     #[error(
         "cannot listen on {address}: {}; free the address, or choose another with `listen.https` \
@@ -161,13 +175,23 @@ impl Server {
             );
         }
 
-        let store = SqliteStore::open(wiring::store_settings(config, &data))?;
-        let hubs = wiring::hub_names(config);
-        let started = first_start::prepare(&store, &SystemEntropy, &hubs).await?;
-        let certificates = Certificates::prepare(config, &data, SystemClock.now())?;
+        let master_key = master_key::find_or_make(config, &data)?;
+        let store = SqliteStore::open(wiring::store_settings(config, &data, master_key.key))?;
+        let declared = wiring::declared(config);
+        let started = first_start::prepare(&store, &SystemEntropy, &SystemClock, &declared).await?;
+        let facts = store.service_facts().await?;
+        let hubs = chores::names(&facts.hubs);
+        let certificates = Certificates::prepare(config, &data, &hubs, SystemClock.now())?;
 
-        let app = wiring::app(config, started.id_scope.clone(), Arc::new(store.clone()));
-        let door = HttpDoor::new(app, wiring::http_settings(config));
+        let bell = WorkerBell::default();
+        let shared: Arc<dyn Store> = Arc::new(store.clone());
+        let app = wiring::app(
+            config,
+            started.id_scope.clone(),
+            Arc::clone(&shared),
+            Arc::new(bell.clone()),
+        )?;
+        let door = HttpDoor::new(app.clone(), wiring::http_settings(config));
         let settings = descriptors::fit(wiring::listen_settings(config), config);
         let listener = Listener::bind(settings, certificates.server()).await?;
         let listening = Listening {
@@ -175,14 +199,7 @@ impl Server {
             https: listener.local_addresses(),
             id_scope: started.id_scope.as_str().to_owned(),
             service_hosts: config.service.host_names.clone(),
-            hubs: config
-                .hubs
-                .iter()
-                .map(|hub| ListeningHub {
-                    name: hub.name.clone(),
-                    host: hub.host.as_str().to_owned(),
-                })
-                .collect(),
+            hubs: wiring::built_in_hubs(config, &facts.hubs),
             ca: certificates.ca.clone(),
         };
         let made_ca = certificates.made_ca;
@@ -191,23 +208,38 @@ impl Server {
             let of_connections = stopping.clone();
             let serve = move |connection| {
                 let (door, stopping) = (door.clone(), of_connections.clone());
-                async move { door.serve(connection, stopping).await }
+                // Boxed, because the compiler cannot see that so deep a future may move between
+                // threads.
+                let served: BoxFuture<'static, ()> =
+                    Box::pin(async move { door.serve(connection, stopping).await });
+                served
             };
             tokio::spawn(listener.run(serve, stopping.clone()))
         };
-        let chores = tokio::spawn(run_chores(certificates, config.tls.reload, stopping));
+        data.publish(&listening)?;
+        let worker = tokio::spawn(work(app, bell, stopping.clone()));
+        let chores = Chores {
+            config: config.clone(),
+            store: shared,
+            certificates,
+            data: data.clone(),
+            listening: listening.clone(),
+            hubs_version: facts.version,
+        };
+        let chores = tokio::spawn(chores.run(config.tls.reload, stopping));
         let server = Self {
             listening,
             started,
             made_ca,
+            made_master_key: master_key.made,
             data,
             stop,
             doors: Some(doors),
+            worker,
             chores,
             store: StoreHandle(store),
             _lock: lock,
         };
-        server.data.publish(&server.listening)?;
         info!(
             id_scope = %server.started.id_scope,
             addresses = ?server.listening.https,
@@ -251,8 +283,11 @@ impl Server {
         {
             error!(error = %broken, "the doors did not stop cleanly: {broken}");
         }
-        // The chores watch the same signal.
+        // Worker and chores watch the same signal. What a remote hub has not been told yet is in
+        // the store, and goes on after the next start.
+        let _ = self.worker.await;
         let _ = self.chores.await;
+        self.data.retract();
         let StoreHandle(store) = self.store;
         if let Err(broken) = spawn_blocking(move || store.close()).await {
             error!(error = %broken, "the store did not close cleanly: {broken}");
@@ -269,28 +304,4 @@ async fn take_lock(data: &DataFolder) -> Result<ServeLock, DataFolderError> {
         }
     }
     data.lock()
-}
-
-/// Runs the chores on a timer until the server stops.
-async fn run_chores(
-    certificates: Certificates,
-    every: Duration,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let mut timer = interval(every);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick comes at once, and everything has just been read.
-    timer.tick().await;
-    loop {
-        tokio::select! {
-            // An error means that the sender is gone, which is a stop as well.
-            _ = stopping.wait_for(|stop| *stop) => return,
-            _ = timer.tick() => {}
-        }
-        let certificates = certificates.clone();
-        let now = SystemClock.now();
-        if let Err(broken) = spawn_blocking(move || certificates.run_once(now)).await {
-            error!(error = %broken, "a chore failed: {broken}");
-        }
-    }
 }

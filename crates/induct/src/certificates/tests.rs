@@ -21,7 +21,20 @@ fn read(data: &Path, name: &str) -> String {
 }
 
 fn prepare(data: &Path, text: &str, now: Timestamp) -> Result<Certificates, CertificatesError> {
-    Certificates::prepare(&config(data, text), &DataFolder::new(data), now)
+    prepare_with(data, text, &["hub-1.localhost"], now)
+}
+
+fn prepare_with(
+    data: &Path,
+    text: &str,
+    built_in: &[&str],
+    now: Timestamp,
+) -> Result<Certificates, CertificatesError> {
+    Certificates::prepare(&config(data, text), &DataFolder::new(data), &hubs(built_in), now)
+}
+
+fn hubs(names: &[&str]) -> Vec<HubName> {
+    names.iter().map(|name| HubName::parse(name).expect("legal")).collect()
 }
 
 #[test]
@@ -74,10 +87,23 @@ fn the_chore_renews_what_nears_its_end_and_takes_it_into_use() {
     let certificates = prepare(data, "", NOW).expect("made");
     let chain = || certificates.server().chain_der();
     let before = chain();
-    certificates.run_once(NOW.plus_secs(300 * DAY_SECS));
+    certificates.run_once(&hubs(&["hub-1.localhost"]), NOW.plus_secs(300 * DAY_SECS));
     assert_eq!(chain(), before);
-    certificates.run_once(NOW.plus_secs(390 * DAY_SECS));
+    certificates.run_once(&hubs(&["hub-1.localhost"]), NOW.plus_secs(390 * DAY_SECS));
     assert_ne!(chain(), before);
+}
+
+#[test]
+fn a_hub_that_is_linked_while_the_server_runs_gets_into_the_certificate() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path();
+    let certificates = prepare(data, "", NOW).expect("made");
+    let before = certificates.server().chain_der();
+    certificates.run_once(&hubs(&["hub-1.localhost", "hub-9.example.com"]), NOW);
+    assert_ne!(certificates.server().chain_der(), before);
+    let names = ["hub-1.localhost", "hub-9.example.com"].map(str::to_owned);
+    assert!(authority::covers(&read(data, "server.pem"), &names, NOW.unix_secs()));
+    assert!(authority::covers(&read(data, "server-rsa.pem"), &names, NOW.unix_secs()));
 }
 
 #[test]
@@ -126,7 +152,7 @@ fn the_operators_files_are_used_and_reloaded() {
     assert!(!file("data").exists(), "no CA of our own is made");
     let before = certificates.server().chain_der();
     write(&["new.example.com"]);
-    certificates.run_once(NOW);
+    certificates.run_once(&hubs(&["hub-1.localhost"]), NOW);
     assert_ne!(certificates.server().chain_der(), before);
 
     fs::write(file("key.pem"), "no key").expect("written");

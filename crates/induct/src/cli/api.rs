@@ -24,6 +24,9 @@ const SERVICE_API: &str = "2021-10-01";
 /// The api-version of the hub's API that the vendor's CLI uses (O §4.4).
 const HUB_API: &str = "2024-03-31";
 
+/// Where Induct's own API begins: its version is in its paths.
+const OWN_API: &str = "/induct/v1/";
+
 /// How many items of a list to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(crate) struct Top {
@@ -54,6 +57,24 @@ pub(crate) struct Api {
 #[must_use]
 pub(crate) fn path<'a>(segments: impl IntoIterator<Item = &'a str>) -> String {
     segments.into_iter().map(|segment| format!("/{}", wire::percent::encode(segment))).collect()
+}
+
+/// A path in Induct's own API.
+#[must_use]
+pub(crate) fn own_path<'a>(segments: impl IntoIterator<Item = &'a str>) -> String {
+    path(["induct", "v1"].into_iter().chain(segments))
+}
+
+/// A path with those of these options that were given.
+#[must_use]
+pub(crate) fn with_options(path: &str, options: &[(&str, Option<&str>)]) -> String {
+    let given = options.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+    let mut text = path.to_owned();
+    for (i, (name, value)) in given.enumerate() {
+        text.push(if i == 0 { '?' } else { '&' });
+        text.push_str(&format!("{name}={}", wire::percent::encode(value)));
+    }
+    text
 }
 
 impl Api {
@@ -150,6 +171,53 @@ impl Api {
         self.ask(Method::DELETE, path, &headers, None).await.map(|_| ())
     }
 
+    /// As [`post`](Self::post), on what is as `if_match` says.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn post_to(
+        &self,
+        path: &str,
+        if_match: &str,
+        document: Option<&Json>,
+    ) -> Result<Json, Complaint> {
+        json_of(&self.ask(Method::POST, path, &[("if-match", if_match)], document).await?)
+    }
+
+    /// As [`delete`](Self::delete), where the server has something to say about what that means.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn delete_and_hear(
+        &self,
+        path: &str,
+        if_match: &str,
+    ) -> Result<Option<Json>, Complaint> {
+        let response = self.ask(Method::DELETE, path, &[("if-match", if_match)], None).await?;
+        if response.body.is_empty() { Ok(None) } else { json_of(&response).map(Some) }
+    }
+
+    /// Something worth saying beside the answer.
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        self.notes.borrow_mut().push(text.into());
+    }
+
+    /// As [`list`](Self::list), for what is read with GET and these options.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub(crate) async fn list_with(
+        &self,
+        path: &str,
+        options: &[(&str, Option<&str>)],
+        top: Top,
+    ) -> Result<Json, Complaint> {
+        let mut items = Vec::new();
+        let path = with_options(path, options);
+        self.pages(Method::GET, &path, None, top.limit(), &mut items).await?;
+        Ok(Json::Array(items))
+    }
+
     /// Lists page by page, all of it or as many as `top` says.
     ///
     /// # Errors
@@ -161,7 +229,7 @@ impl Api {
         top: Top,
     ) -> Result<Json, Complaint> {
         let mut items = Vec::new();
-        self.list_pages(path, query, top.limit(), &mut items).await?;
+        self.pages(Method::POST, path, query, top.limit(), &mut items).await?;
         Ok(Json::Array(items))
     }
 
@@ -177,8 +245,8 @@ impl Api {
         top: Top,
     ) -> Result<Json, Complaint> {
         let mut items = Vec::new();
-        if self.list_pages(path, Some(query), top.limit(), &mut items).await? {
-            self.notes.borrow_mut().push(format!(
+        if self.pages(Method::POST, path, Some(query), top.limit(), &mut items).await? {
+            self.note(format!(
                 "WARNING: These are the first {}; there are more. Use --top -1 to see all.",
                 items.len()
             ));
@@ -187,8 +255,9 @@ impl Api {
     }
 
     /// Fetches pages; says whether there is more than was asked for.
-    async fn list_pages(
+    async fn pages(
         &self,
+        method: Method,
         path: &str,
         query: Option<&Json>,
         limit: Option<u64>,
@@ -205,7 +274,7 @@ impl Api {
             let mut headers = vec![("cache-control", "no-cache, must-revalidate")];
             headers.extend(size.as_deref().map(|size| ("x-ms-max-item-count", size)));
             headers.extend(continuation.as_deref().map(|token| ("x-ms-continuation", token)));
-            let response = self.ask(Method::POST, path, &headers, query).await?;
+            let response = self.ask(method.clone(), path, &headers, query).await?;
             let Json::Array(page) = json_of(&response)? else {
                 return Err(Complaint::new(
                     "The server answered a query with something else than a list.",
@@ -248,13 +317,17 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<&Json>,
     ) -> Result<Response, Complaint> {
-        let target = format!("{path}?api-version={}", self.api_version);
+        let target = match path.starts_with(OWN_API) {
+            true => path.to_owned(),
+            false => format!("{path}?api-version={}", self.api_version),
+        };
         let body = body.map(Json::to_string).unwrap_or_default();
         let sent = self.session.request(method.clone(), &target, headers, body).await;
         let response = sent.map_err(|error| unreachable_server(&error))?;
         if response.status.is_success() {
             Ok(response)
         } else {
+            let path = path.split('?').next().unwrap_or(path);
             let request = format!("{method} {path}");
             Err(Complaint::of_answer(response.status.as_u16(), &response.body, &request))
         }
@@ -285,5 +358,16 @@ mod tests {
     #[test]
     fn every_segment_of_a_path_is_encoded_once() {
         assert_eq!(path(["enrollments", "a:b/c%20"]), "/enrollments/a%3Ab%2Fc%2520");
+        assert_eq!(own_path(["policies", "a/b"]), "/induct/v1/policies/a%2Fb");
+    }
+
+    #[test]
+    fn options_that_were_not_given_are_not_sent() {
+        let check = |options: &[(&str, Option<&str>)], expected: &str| {
+            assert_eq!(with_options("/p", options), expected);
+        };
+        check(&[], "/p");
+        check(&[("force", None)], "/p");
+        check(&[("a", None), ("b", Some("x&y")), ("c", Some("1"))], "/p?b=x%26y&c=1");
     }
 }

@@ -16,11 +16,14 @@ use crate::data_folder::DataFolder;
   induct backup /backups/induct-monday.db
   induct backup --data /var/lib/induct /backups/induct-monday.db
 
-The copy holds everything that was committed when it began, keys included: keep it safe. It does
-not hold Induct's own CA; copy the data folder's `tls` once, after the first start.
+The copy holds everything that was committed when it began; its secrets are sealed and can be read
+with the master key only, which it does not hold. Keep a copy of the master key elsewhere: with
+both anybody has every secret, without the key nobody has. It does not hold Induct's own CA either;
+copy the data folder's `tls` once, after the first start.
 
 To restore: stop the server, put the copy in the place of `induct.db` in the data folder, remove
-`induct.db-wal` and `induct.db-shm` beside it, and start the server.")]
+`induct.db-wal` and `induct.db-shm` beside it, see that the master key of that time is in its
+place, and start the server.")]
 pub struct Backup {
     #[command(flatten)]
     place: Place,

@@ -59,7 +59,7 @@ impl Complaint {
         };
         // Of these two the message itself says where the path is answered.
         let is_other_server = matches!(said.code.as_deref(), Some("404000" | "GenericNotFound"));
-        let remedy = remedy(status).filter(|_| !is_other_server);
+        let remedy = remedy(status, &message).filter(|_| !is_other_server).map(str::to_owned);
         let mut facts = Vec::new();
         match said.code {
             Some(code) => facts.push(format!("HTTP {status}, code {code}, {request}")),
@@ -69,7 +69,7 @@ impl Complaint {
             facts.push(format!("tracking ID {tracking}"));
         }
         let kind = if status == 404 { Kind::NotFound } else { Kind::Failed };
-        Self { message, facts, remedy: remedy.map(str::to_owned), kind }
+        Self { message, facts, remedy, kind }
     }
 }
 
@@ -95,13 +95,18 @@ impl From<Complaint> for Failure {
     }
 }
 
-fn remedy(status: u16) -> Option<&'static str> {
+/// What to do; `message` tells apart what one status stands for.
+fn remedy(status: u16, message: &str) -> Option<&'static str> {
     Some(match status {
+        401 if message.contains("may not use this API") => {
+            "`induct ip-rule list` and `induct show` on the server's machine say what keeps it out."
+        }
         401 => {
             "The key does not fit, or its policy lacks the right for this. \
              `induct connection-string show` prints the owner's; a hub has its own: `--hub NAME`."
         }
         404 => "Check the name; the matching `list` command shows what is there.",
+        409 if !message.contains("already") => return None,
         409 => "It exists already. Use `update` to change it, or `delete` it first.",
         412 => {
             "It changed since its etag was read. Read it again with `show`, or leave --etag out to \
@@ -227,5 +232,18 @@ mod tests {
     fn a_message_within_a_message_within_a_message_ends() {
         let body = r#"{"Message":"{\"Message\":\"{}\"}"}"#;
         check(400, body, Kind::Failed, "{\"Message\":\"{}\"}\n");
+    }
+
+    #[test]
+    fn what_to_do_fits_what_happened() {
+        let remedy = |status, body: &str| {
+            Complaint::of_answer(status, body.as_bytes(), "PUT /x").remedy.unwrap_or_default()
+        };
+        let exists = r#"{"message":"Access policy ci already exists."}"#;
+        assert!(remedy(409, exists).starts_with("It exists already."));
+        assert_eq!(remedy(409, r#"{"message":"`ci` is the last"}"#), "");
+        let kept_out = r#"{"message":"the address 192.0.2.1 may not use this API"}"#;
+        assert!(remedy(401, kept_out).starts_with("`induct ip-rule list`"));
+        assert!(remedy(401, "{}").starts_with("The key does not fit"));
     }
 }

@@ -10,8 +10,9 @@ use super::{Context, Failure, Output, Place};
 use crate::{
     client::authority,
     config::Config,
-    data_folder::DataFolder,
-    login::{pick_hub, read_policies},
+    data_folder::{DataFolder, ListeningHub},
+    login::{open_read_only, pick_hub},
+    wiring::built_in_hubs,
 };
 
 /// Print connection strings of the provisioning service or of a hub.
@@ -93,22 +94,26 @@ impl Show {
         names: &Names,
         for_people: bool,
     ) -> Result<Value, Failure> {
-        let data = DataFolder::new(&config.data_folder);
         let port = names.port;
+        let store = open_read_only(config)?;
         let (host, scope, default_policy) = match &self.hub {
             None => {
                 let host = names.service_hosts.first().cloned().unwrap_or_default();
                 (host, PolicyScope::Service, SERVICE_OWNER)
             }
             Some(wanted) => {
-                let hubs = names.hubs.iter().map(|(name, host)| (name.as_str(), host.as_str()));
-                let host = pick_hub(hubs, Some(wanted))?;
+                let hubs = match &names.hubs {
+                    Some(hubs) => hubs.clone(),
+                    None => built_in_hubs(config, &store.service_facts().await?.hubs),
+                };
+                let names = hubs.iter().map(|hub| (hub.name.as_str(), hub.host.as_str()));
+                let host = pick_hub(names, Some(wanted))?;
                 let scope = PolicyScope::Hub(HubName::parse(&host)?);
                 (host, scope, HUB_OWNER)
             }
         };
         let host_name = authority(&host, port);
-        let policies = read_policies(&data, &scope).await?;
+        let policies = store.list_policies(&scope).await?;
         if self.show_all {
             let all: Vec<String> =
                 policies.into_iter().map(|policy| self.text(&host_name, policy)).collect();
@@ -150,23 +155,17 @@ impl Show {
 struct Names {
     port: u16,
     service_hosts: Vec<String>,
-    /// Short names and host names.
-    hubs: Vec<(String, String)>,
+    /// The built-in hubs, as far as a running server says.
+    hubs: Option<Vec<ListeningHub>>,
 }
 
 impl Names {
     fn find(config: &Config, data: &DataFolder) -> Result<Self, Failure> {
         let (address, service_hosts, hubs) = match data.running() {
-            Some(listening) => (
-                listening.https.first().copied(),
-                listening.service_hosts,
-                listening.hubs.into_iter().map(|hub| (hub.name, hub.host)).collect(),
-            ),
-            None => (
-                config.listen.https.first().copied(),
-                config.service.host_names.clone(),
-                config.hubs.iter().map(|hub| (hub.name.clone(), hub.host.to_string())).collect(),
-            ),
+            Some(listening) => {
+                (listening.https.first().copied(), listening.service_hosts, Some(listening.hubs))
+            }
+            None => (config.listen.https.first().copied(), config.service.host_names.clone(), None),
         };
         match address.map(|address| address.port()) {
             Some(0) | None => Err(Failure::new(

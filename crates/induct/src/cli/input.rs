@@ -13,6 +13,9 @@ use super::complaint::Complaint;
 /// The largest file a command reads, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
+/// What stands in every PEM file with a private key.
+const PRIVATE_KEY: &[u8] = b"PRIVATE KEY";
+
 /// A value of a switch that may stand alone: `--ee` is `--ee true`.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -28,30 +31,47 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
 /// # Errors
 /// Says which option it was and what is wrong with it.
 pub(crate) fn object(option: &str, given: &str) -> Result<Option<Json>, Complaint> {
+    let Some((json, from)) = any_json(option, given)? else { return Ok(None) };
+    match json {
+        Json::Object(_) => Ok(Some(json)),
+        _ => Err(Complaint::new(format!("{option} must be a JSON object, and {from} holds none."))),
+    }
+}
+
+/// A JSON list, given as [`object`] is.
+///
+/// # Errors
+/// Says which option it was and what is wrong with it.
+pub(crate) fn list(option: &str, given: &str) -> Result<Json, Complaint> {
+    match any_json(option, given)? {
+        Some((json @ Json::Array(_), _)) => Ok(json),
+        None => Err(Complaint::new(format!("{option} is empty; an empty list is []."))),
+        Some((_, from)) => {
+            Err(Complaint::new(format!("{option} must be a JSON list, and {from} holds none.")))
+        }
+    }
+}
+
+/// JSON and where it came from, in words.
+fn any_json(option: &str, given: &str) -> Result<Option<(Json, String)>, Complaint> {
     let text = given.trim();
     if text.is_empty() {
         return Ok(None);
     }
-    let (json, from) = if let Some(path) = text.strip_prefix('@') {
-        (read_json(option, Path::new(path))?, format!("the file {path}"))
+    if let Some(path) = text.strip_prefix('@') {
+        Ok(Some((read_json(option, Path::new(path))?, format!("the file {path}"))))
     } else if text.starts_with(['{', '[', '"']) {
         let json = json::parse(text).map_err(|bad| {
             Complaint::new(format!("{option} is not valid JSON: {bad}.")).with_remedy(
                 "In a shell, put the JSON in single quotes; or write it into a file and pass @FILE.",
             )
         })?;
-        (json, "the text".to_owned())
+        Ok(Some((json, "the text".to_owned())))
     } else if Path::new(text).exists() {
-        (read_json(option, Path::new(text))?, format!("the file {text}"))
+        Ok(Some((read_json(option, Path::new(text))?, format!("the file {text}"))))
     } else {
-        return Err(Complaint::new(format!(
-            "{option} is neither JSON nor a file that exists: {text}"
-        ))
-        .with_remedy("Pass a JSON object such as '{\"key\": \"value\"}', a path, or @PATH."));
-    };
-    match json {
-        Json::Object(_) => Ok(Some(json)),
-        _ => Err(Complaint::new(format!("{option} must be a JSON object, and {from} holds none."))),
+        Err(Complaint::new(format!("{option} is neither JSON nor a file that exists: {text}"))
+            .with_remedy("Pass JSON such as '{\"key\": \"value\"}', a path, or @PATH."))
     }
 }
 
@@ -69,17 +89,31 @@ fn read_json(option: &str, path: &Path) -> Result<Json, Complaint> {
 /// # Errors
 /// The file cannot be read, or holds a private key: that must never leave this machine.
 pub(crate) fn certificate(option: &str, path: &Path) -> Result<Json, Complaint> {
-    let bytes = read_file(option, path)?;
-    match String::from_utf8(bytes) {
-        Ok(text) if text.contains("PRIVATE KEY") => {
-            Err(Complaint::new(format!("{option}: {} holds a private key.", path.display()))
-                .with_remedy(
-                    "Pass a file with the certificate only; a private key stays with its owner.",
-                ))
-        }
+    match String::from_utf8(certificate_file(option, path)?) {
         Ok(text) => Ok(Json::String(text.trim_end().to_owned())),
         Err(error) => Ok(Json::String(STANDARD.encode(error.as_bytes()))),
     }
+}
+
+/// A short text from a file, without white space around it.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn text(option: &str, path: &Path) -> Result<String, Complaint> {
+    let text = String::from_utf8(read_file(option, path)?);
+    let not_text = |_| Complaint::new(format!("{option}: {} is no text.", path.display()));
+    Ok(text.map_err(not_text)?.trim().to_owned())
+}
+
+fn certificate_file(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
+    let bytes = read_file(option, path)?;
+    if bytes.windows(PRIVATE_KEY.len()).any(|text| text == PRIVATE_KEY) {
+        let message = format!("{option}: {} holds a private key.", path.display());
+        return Err(Complaint::new(message).with_remedy(
+            "Pass a file with the certificate only; a private key stays with its owner.",
+        ));
+    }
+    Ok(bytes)
 }
 
 fn read_file(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {

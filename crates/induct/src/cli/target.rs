@@ -9,6 +9,10 @@ use crate::login::{Login, LoginArgs};
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceTarget(ServiceOptions);
 
+/// A provisioning service, for commands where `-n` is the name of something else.
+#[derive(Debug, Clone)]
+pub(crate) struct LongServiceTarget(LongServiceOptions);
+
 /// A hub.
 #[derive(Debug, Clone)]
 pub(crate) struct HubTarget(HubOptions);
@@ -21,6 +25,19 @@ struct ServiceOptions {
     /// Accepted as in the vendor's tutorials and not needed: --login or --data says which service
     /// is meant.
     #[arg(short = 'n', long, value_name = "NAME")]
+    dps_name: Option<String>,
+    #[command(flatten)]
+    vendor: VendorOptions,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Reaching the server")]
+struct LongServiceOptions {
+    #[command(flatten)]
+    login: LoginArgs,
+    /// Accepted as in the vendor's tutorials and not needed: --login or --data says which service
+    /// is meant.
+    #[arg(long, value_name = "NAME")]
     dps_name: Option<String>,
     #[command(flatten)]
     vendor: VendorOptions,
@@ -75,6 +92,21 @@ impl ServiceTarget {
     /// Standard output is gone.
     pub(super) fn offline(self, context: &mut Context<'_>, answer: Answer) -> Result<(), Failure> {
         print(context, Some(answer), &[])
+    }
+}
+
+impl LongServiceTarget {
+    /// As [`ServiceTarget::run`].
+    ///
+    /// # Errors
+    /// There is no server, or it refused.
+    pub(super) fn run(
+        self,
+        context: &mut Context<'_>,
+        work: impl AsyncFnOnce(&Api) -> Result<Option<Answer>, Complaint>,
+    ) -> Result<(), Failure> {
+        let Self(LongServiceOptions { login, dps_name, vendor }) = self;
+        ServiceTarget(ServiceOptions { login, dps_name, vendor }).run(context, work)
     }
 }
 
@@ -147,4 +179,5 @@ macro_rules! global_options {
 }
 
 global_options!(ServiceTarget, ServiceOptions);
+global_options!(LongServiceTarget, LongServiceOptions);
 global_options!(HubTarget, HubOptions);

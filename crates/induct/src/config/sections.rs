@@ -1,11 +1,15 @@
 //! The settings, one function a section: names, defaults, bounds. `induct.example.toml` explains
 //! each in the same order.
 
+mod outside;
+
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
+use app::limits::{Rate, RateSettings};
 use model::{AllocationPolicy, HubName};
 use toml::Value;
 
+use self::outside::{remote_hubs, secrets, webhook};
 use super::{
     Attestation, Config, Given, Hub, Limits, Listen, Log, LogFormat, LogLevel, Origin, Service,
     Store, Tls, TlsFiles, lookup,
@@ -25,9 +29,27 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
     let data_folder = data_folder(reader, given, environment);
     let attestation = reader.section("attestation", attestation);
     let limits = reader.section("limits", limits);
+    let rates = reader.section("rates", rates);
+    let master_key = secrets(reader, environment);
+    let webhook = reader.section("webhook", webhook);
+    let remote_hubs = reader.section("remote_hubs", remote_hubs);
     let log = reader.section("log", log);
     let store = reader.section("store", store);
-    Config { service, listen, tls, hubs, data_folder, attestation, limits, log, store }
+    Config {
+        service,
+        listen,
+        tls,
+        hubs,
+        data_folder,
+        attestation,
+        limits,
+        rates,
+        master_key,
+        webhook,
+        remote_hubs,
+        log,
+        store,
+    }
 }
 
 fn service(section: &mut Section<'_>) -> Service {
@@ -286,6 +308,25 @@ fn limits(section: &mut Section<'_>) -> Limits {
         individual_enrollments: limit("individual_enrollments", 1_000_000),
         x509_groups: limit("x509_groups", 100),
         symmetric_key_groups: limit("symmetric_key_groups", 100),
+        ca_certificates: limit("ca_certificates", 25),
+        linked_hubs: limit("linked_hubs", 50),
+    }
+}
+
+/// Rates are off unless someone wants them (D §6).
+fn rates(section: &mut Section<'_>) -> RateSettings {
+    let mut rate = |key, per_secs| {
+        let n = u32::try_from(section.integer(key, 0, 0..=1_000_000)).unwrap_or_default();
+        (n > 0).then_some(Rate { n, per_secs })
+    };
+    RateSettings {
+        registrations: rate("registrations_per_minute", 60),
+        operator_calls: rate("operator_calls_per_minute", 60),
+        device_registrations: rate("device_registrations_per_minute", 60),
+        device_polls: rate("device_polls_per_10_secs", 10),
+        device_calls_per_address: rate("device_calls_per_address_per_minute", 60),
+        operator_calls_per_address: rate("operator_calls_per_address_per_minute", 60),
+        max_remembered: section.count("max_remembered", 100_000, 100..=10_000_000),
     }
 }
 

@@ -103,7 +103,7 @@ fn all_problems_are_reported_together_by_path() {
   hubs[0].weight: is a whole number, not string
   hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
   log.level: is a text in quotes, not integer
-  hubs2: is not a section; there are service, listen, tls, data, attestation, limits, log, store, hubs
+  hubs2: is not a section; there are service, listen, tls, data, attestation, limits, rates, secrets, webhook, remote_hubs, log, store, hubs
 environment: 2 problems
   INDUCT_LIMITS__REGISTRATIONS: `many` is not a whole number
   INDUCT_STORE__SPEED: is not a setting; `induct config show` lists all of them, and INDUCT_LISTEN__HTTPS stands for listen.https",
@@ -259,4 +259,43 @@ fn the_file_is_found_in_the_data_folder_and_one_that_was_named_must_exist() {
             missing.display()
         )
     );
+}
+
+#[test]
+fn the_master_key_comes_from_one_place() {
+    let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let given = MasterKey::parse(key).expect("a key");
+    let source = |config: Config| config.master_key;
+    check("", &[], source, MasterKeySource::DataFolder);
+    let text = "[secrets]\nmaster_key_file = 'k'\n";
+    check(text, &[], source, MasterKeySource::File(PathBuf::from("/etc/induct/k")));
+    let command = MasterKeySource::Command("op read key".to_owned());
+    check("[secrets]\nmaster_key_command = 'op read key'\n", &[], source, command);
+    check("", &[("INDUCT_MASTER_KEY", key)], source, MasterKeySource::Environment(given));
+    check_problems(
+        "[secrets]\nmaster_key_file = 'k'\nmaster_key_command = 'c'\n",
+        &[("INDUCT_MASTER_KEY", "secret")],
+        "/etc/induct/induct.toml: 1 problem
+  secrets.master_key_command: stands beside master_key_file; keep the one that holds the master key
+environment: 2 problems
+  INDUCT_MASTER_KEY: stands beside a setting in [secrets]; keep the one that holds the master key
+  INDUCT_MASTER_KEY: a master key must be 32 bytes, written as 64 hex digits or as base64",
+    );
+}
+
+#[test]
+fn the_master_key_is_never_shown() {
+    let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let loaded = load_text("", &[("INDUCT_MASTER_KEY", key)]).expect("legal");
+    assert!(!to_toml(&loaded.settings).contains(key));
+    assert!(!format!("{:?}", loaded.config).contains(key));
+}
+
+#[test]
+fn a_rate_of_zero_is_no_rate() {
+    let rates = |config: Config| (config.rates.registrations, config.rates.device_polls);
+    check("", &[], rates, (None, None));
+    let text = "[rates]\nregistrations_per_minute = 1000\ndevice_polls_per_10_secs = 5\n";
+    let rate = |n, per_secs| Some(app::limits::Rate { n, per_secs });
+    check(text, &[], rates, (rate(1000, 60), rate(5, 10)));
 }

@@ -26,7 +26,13 @@ pub fn announce_first_start(server: &Server, out: &mut dyn Write) -> io::Result<
         for (hub, names) in hubs {
             writeln!(out, "New hub {} ({}), with the policies {names}.", hub.name, hub.host)?;
         }
-        return Ok(());
+        for hub in &started.unlinked {
+            writeln!(
+                out,
+                "Unlinked {hub}, which the configuration names no more; its registry is kept."
+            )?;
+        }
+        return announce_master_key(server, out);
     }
     writeln!(out, "This is the first start in {folder}. Made, and kept there:")?;
     writeln!(out, "  ID scope      {}, which devices ask for", started.id_scope)?;
@@ -38,10 +44,27 @@ pub fn announce_first_start(server: &Server, out: &mut dyn Write) -> io::Result<
     for (hub, names) in hubs {
         writeln!(out, "  hub {:<9} {}, with the policies {names}", hub.name, hub.host)?;
     }
+    if let Some(path) = &server.made_master_key {
+        writeln!(
+            out,
+            "  master key    {}, which opens every secret in the database",
+            path.display()
+        )?;
+    }
+    announce_master_key(server, out)?;
     writeln!(out)?;
     writeln!(out, "Print a connection string, with its key:")?;
     writeln!(out, "  induct connection-string show --data {}", quoted(&folder.to_string()))?;
     writeln!(out)
+}
+
+/// Says what losing the master key would mean, while it can still be copied.
+fn announce_master_key(server: &Server, out: &mut dyn Write) -> io::Result<()> {
+    let Some(path) = &server.made_master_key else { return Ok(()) };
+    writeln!(out)?;
+    writeln!(out, "Copy the master key {} now, and keep the copy apart from", path.display())?;
+    writeln!(out, "backups of the database. Without it nobody can read the keys of enrollments,")?;
+    writeln!(out, "policies and hubs again, and the server does not start; with both, anybody can.")
 }
 
 /// Says where the server listens, one line per address.

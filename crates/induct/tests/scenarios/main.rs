@@ -15,6 +15,7 @@ mod world;
 
 mod allocation;
 mod bad_input;
+mod ca_references;
 mod certificate_rolling;
 mod disenroll_group;
 mod disenroll_individual;

@@ -60,6 +60,8 @@ async fn a_backup_under_load_is_whole_and_holds_all_that_came_before_it() {
     let restored = Home::new();
     fs::create_dir(restored.data()).expect("a folder");
     fs::copy(&copy, restored.data().join("induct.db")).expect("copied");
+    let master_key = home.data().join("master.key");
+    fs::copy(master_key, restored.data().join("master.key")).expect("copied");
     let server = restored.start();
     let records = listed_records(&Api::service(&restored, &server), GROUP).await;
     let devices = listed_devices(&Api::hub(&restored, &server, "hub-1")).await;

@@ -17,5 +17,6 @@ mod first_start;
 mod harness;
 mod kill;
 mod limits;
+mod manage;
 mod readme;
 mod start_and_stop;

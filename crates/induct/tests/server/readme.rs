@@ -22,8 +22,9 @@ fn the_commands_of_the_readme_work_as_written() {
     let binary = Path::new(env!("CARGO_BIN_EXE_induct")).parent().expect("a folder");
     #[expect(clippy::disallowed_methods, reason = "the shell finds openssl by it")]
     let path = env::var("PATH").expect("a path");
-    let commands = block(&readme, "induct enrollment create");
-    assert!(commands.len() > 10, "{commands:?}");
+    let mut commands = block(&readme, "induct enrollment create");
+    commands.extend(block(&readme, "induct linked-hub create"));
+    assert!(commands.len() > 18, "{commands:?}");
     for command in commands {
         let mut shell = Command::new("sh");
         shell

@@ -20,6 +20,16 @@ pub(crate) enum Sheet {
     Identities,
     /// Twins, as lists of devices show them.
     Twins,
+    /// Shared access policies.
+    Policies,
+    /// Linked hubs.
+    LinkedHubs,
+    /// CA certificates.
+    Certificates,
+    /// What is counted.
+    Usage,
+    /// Lines of the audit log.
+    Audit,
     /// Whatever members there are.
     Plain,
 }
@@ -93,6 +103,41 @@ impl Sheet {
                 ("ConnectionState", |t| at(t, "connectionState")),
                 ("Version", |t| at(t, "version")),
                 ("Tags", |t| at(t, "tags")),
+            ],
+            Self::Policies => &[
+                ("KeyName", |p| at(p, "keyName")),
+                ("Rights", |p| at(p, "rights")),
+                ("PrimaryKey", |p| at(p, "primaryKey")),
+                ("SecondaryKey", |p| at(p, "secondaryKey")),
+                ("Updated", |p| at(p, "updated")),
+            ],
+            Self::LinkedHubs => &[
+                ("Name", |h| at(h, "name")),
+                ("BuiltIn", |h| at(h, "builtIn")),
+                ("Weight", |h| at(h, "allocationWeight")),
+                ("ApplyAllocationPolicy", |h| at(h, "applyAllocationPolicy")),
+                ("Declared", |h| at(h, "declared")),
+            ],
+            Self::Certificates => &[
+                ("Name", |c| at(c, "name")),
+                ("Subject", |c| at(c, "subject")),
+                ("Verified", |c| at(c, "isVerified")),
+                ("Expiry", |c| at(c, "expiry")),
+                ("UsedBy", |c| at(c, "usedBy")),
+                ("VerificationCode", |c| at(c, "verificationCode")),
+            ],
+            Self::Usage => &[
+                ("What", |u| at(u, "what")),
+                ("Current", |u| at(u, "current")),
+                ("Limit", |u| at(u, "limit")),
+            ],
+            Self::Audit => &[
+                ("Number", |l| at(l, "number")),
+                ("Time", |l| at(l, "time")),
+                ("Policy", |l| at(l, "policy")),
+                ("Address", |l| at(l, "address")),
+                ("Action", |l| at(l, "action")),
+                ("Target", |l| at(l, "target")),
             ],
             Self::Plain => &[],
         }
