@@ -19,4 +19,5 @@ mod manage_service;
 mod openapi;
 mod paging;
 mod scene;
+mod secrets;
 mod tls;

@@ -164,7 +164,7 @@ pub(super) async fn settled() -> Scene {
 }
 
 /// What was logged, while the guard lives.
-fn listen_to_the_log() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
+pub(super) fn listen_to_the_log() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
     #[derive(Clone)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
     impl Write for Lines {
@@ -186,7 +186,7 @@ fn listen_to_the_log() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
     (lines, tracing::subscriber::set_default(subscriber))
 }
 
-fn text(lines: &Mutex<Vec<u8>>) -> String {
+pub(super) fn text(lines: &Mutex<Vec<u8>>) -> String {
     String::from_utf8(lines.lock().expect("log").clone()).expect("UTF-8")
 }
 

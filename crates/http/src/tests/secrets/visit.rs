@@ -1,0 +1,351 @@
+//! Every endpoint, asked with credentials: rightly, with wrong etags, and with bodies and headers
+//! that are wrong and hold secrets.
+
+use http::Method;
+use model::SymmetricKey;
+use serde_json::{Value, json};
+use testkit::{Ca, ClientStyle, sas::derive_device_key};
+
+use super::super::scene::{Ask, HUB, Reply, Scene};
+use super::{Keys, Kind, Plan, Secrets};
+use crate::routes::{Area, ROUTES, Route};
+
+/// An answer, and where it came from.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) route: String,
+    pub(super) status: u16,
+    /// Headers and body.
+    pub(super) text: String,
+    /// The request's path.
+    #[expect(dead_code, reason = "shown when a test fails")]
+    path: String,
+}
+
+/// An endpoint as the tests name it.
+pub(super) fn name(route: &Route) -> String {
+    format!("{} {}", route.method, route.template)
+}
+
+/// First what is there is made, then it is read and changed, then it goes.
+const ROUNDS: &[&[Method]] = &[
+    &[Method::PUT],
+    &[Method::GET, Method::POST, Method::PATCH],
+    &[Method::DELETE],
+    &[Method::GET],
+];
+
+/// What every endpoint answers. Adds the secrets there were meanwhile.
+pub(super) async fn visit(scene: &Scene, plan: &Plan, secrets: &mut Secrets) -> Vec<Heard> {
+    let things = Things::of(plan);
+    let foreign: Vec<_> = things.foreign_key.lines().filter(|line| !line.contains("--")).collect();
+    foreign.iter().for_each(|line| secrets.add(Kind::Foreign, line));
+    secrets.gather(scene).await;
+    let mut heard = Vec::new();
+    for methods in ROUNDS {
+        for route in ROUTES.iter().filter(|route| methods.contains(&route.method)) {
+            for (path, body) in things.targets(scene, route) {
+                for ask in asks(scene, route, &path, &body, secrets).await {
+                    let reply = scene.send(ask).await;
+                    assert_ne!(reply.status, 500, "{} {path}: {reply:?}", name(route));
+                    if reply.status < 300 && route.method != Method::GET {
+                        secrets.gather(scene).await;
+                    }
+                    heard.push(hear(route, &path, &reply));
+                }
+            }
+        }
+    }
+    heard
+}
+
+fn hear(route: &Route, path: &str, reply: &Reply) -> Heard {
+    let (route, path, status) = (name(route), path.to_owned(), reply.status);
+    Heard { route, status, path, text: format!("{:?}\n{}", reply.headers, reply.text) }
+}
+
+/// What there is to name and to write.
+struct Things {
+    individuals: Vec<(String, Value)>,
+    groups: Vec<(String, Value)>,
+    hubs: Vec<(String, Value)>,
+    policies: Vec<(String, Value)>,
+    hub_policies: Vec<(String, Value)>,
+    devices: Vec<(String, Value)>,
+    ca: Ca,
+    foreign_key: String,
+}
+
+/// The `n`-th enrollment: the first asks a webhook.
+fn enrollment(id_name: &str, id: &str, n: usize, keys: &Keys, code: &str) -> Value {
+    let mut body = json!({
+        id_name: id,
+        "attestation": {"type": "symmetricKey", "symmetricKey": symmetric(keys)},
+        "provisioningStatus": "enabled",
+    });
+    if n == 0 {
+        body["allocationPolicy"] = "custom".into();
+        body["customAllocationDefinition"] = json!({
+            "webhookUrl": format!("https://f.example.test/api/choose?code={code}"),
+            "apiVersion": "2021-10-01",
+        });
+    }
+    body
+}
+
+fn symmetric(keys: &Keys) -> Value {
+    let text = |key: Option<&SymmetricKey>| key.map(|key| key.reveal().to_owned());
+    let (primary, secondary) = keys.as_ref().map(|(a, b)| (a, b)).unzip();
+    json!({"primaryKey": text(primary), "secondaryKey": text(secondary)})
+}
+
+fn policy(rights: &str, keys: &Keys) -> Value {
+    let mut body = symmetric(keys);
+    body["rights"] = rights.into();
+    if keys.is_none() {
+        body = json!({ "rights": rights });
+    }
+    body
+}
+
+fn named<T>(
+    list: &[T],
+    prefix: &str,
+    body: impl Fn(usize, &str, &T) -> Value,
+) -> Vec<(String, Value)> {
+    let thing = |(n, item)| {
+        let name = format!("{prefix}-{n}");
+        let body = body(n, &name, item);
+        (name, body)
+    };
+    list.iter().enumerate().map(thing).collect()
+}
+
+impl Things {
+    fn of(plan: &Plan) -> Self {
+        let ca = Ca::root("factory");
+        Self {
+            individuals: named(&plan.individuals, "ind", |n, id, (keys, code)| {
+                enrollment("registrationId", id, n, keys, code)
+            }),
+            groups: named(&plan.groups, "grp", |n, id, (keys, code)| {
+                enrollment("enrollmentGroupId", id, n, keys, code)
+            }),
+            hubs: (0..)
+                .zip(&plan.remote_hubs)
+                .map(|(n, key): (u8, _)| {
+                    let host = format!("remote-{n}.example.test");
+                    let key = key.reveal();
+                    let text =
+                        format!("HostName={host};SharedAccessKeyName=o;SharedAccessKey={key}");
+                    // No device is to be sent there: nobody listens.
+                    let body = json!({"connectionString": text, "applyAllocationPolicy": false});
+                    (host, body)
+                })
+                .collect(),
+            policies: named(&plan.policies, "pol", |_, _, keys| policy("EnrollmentRead", keys)),
+            hub_policies: named(&plan.policies, "pol", |_, _, keys| policy("RegistryRead", keys)),
+            devices: named(
+                &plan.devices,
+                "dev",
+                |_, id, keys| json!({"deviceId": id, "authentication": {"type": "sas", "symmetricKey": symmetric(keys)}}),
+            ),
+            foreign_key: ca.key_pem(),
+            ca,
+        }
+    }
+
+    /// The paths to ask an endpoint at, with the body it wants there.
+    fn targets(&self, scene: &Scene, route: &Route) -> Vec<(String, Value)> {
+        let template = route.template;
+        let at = |things: &[(String, Value)], body: &dyn Fn(&Value) -> Value| {
+            let target =
+                |(name, thing): &(String, Value)| (fill(scene, template, name), body(thing));
+            things.iter().map(target).collect::<Vec<_>>()
+        };
+        let whole = |things: &[(String, Value)]| at(things, &Value::clone);
+        let bodies = |things: &[(String, Value)]| {
+            things.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>()
+        };
+        let once = |body: Value| vec![(fill(scene, template, "nobody"), body)];
+        let rest = template.trim_start_matches("/induct/v1");
+        match (route.area, rest) {
+            (Area::Operator, "/enrollments") => {
+                once(json!({"enrollments": bodies(&self.individuals), "mode": "update"}))
+            }
+            (Area::Operator, "/enrollmentGroups") => {
+                once(json!({"enrollmentGroups": bodies(&self.groups), "mode": "create"}))
+            }
+            (Area::Operator, _) if rest.starts_with("/enrollments/{") => whole(&self.individuals),
+            (Area::Operator, _) if rest.starts_with("/enrollmentGroups/{") => whole(&self.groups),
+            (Area::Operator, _) if rest.ends_with("/query") && rest.contains('{') => {
+                whole(&self.groups)
+            }
+            (Area::Operator, _) if rest.contains('{') => whole(&self.individuals),
+            (Area::Operator, _) => once(json!({"query": "*"})),
+            (Area::Manage, "/service") => once(json!({"allocationPolicy": "hashed"})),
+            (Area::Manage, "/ip-rules") => once(json!([])),
+            (Area::Manage, _) if rest.starts_with("/linked-hubs/{") => whole(&self.hubs),
+            (Area::Manage, "/certificates/{name}/verify") => {
+                vec![(fill(scene, template, "ca"), json!({"certificate": self.foreign_key}))]
+            }
+            (Area::Manage, _) if rest.starts_with("/certificates/{") => {
+                let certificate = |pem: String| json!({"certificate": pem});
+                let path = fill(scene, template, "ca");
+                vec![
+                    (path.clone(), certificate(self.ca.pem())),
+                    (path, certificate(format!("{}{}", self.ca.pem(), self.foreign_key))),
+                ]
+            }
+            (Area::Manage, _) if rest.starts_with("/policies") => {
+                let rotation = |policy: &Value| match &policy["primaryKey"] {
+                    Value::String(key) => json!({"key": "secondary", "value": key}),
+                    _ => json!({"key": "secondary"}),
+                };
+                let body: &dyn Fn(&Value) -> Value =
+                    if rest.ends_with("/rotate") { &rotation } else { &Value::clone };
+                let of_hub = at(&self.hub_policies, body);
+                let of_hub = of_hub.into_iter().map(|(path, b)| (format!("{path}?hub={HUB}"), b));
+                at(&self.policies, body).into_iter().chain(of_hub).collect()
+            }
+            (Area::Hub, "/devices") => {
+                let element = |body: Value| json!({"id": body["deviceId"], "importMode": "createOrUpdate", "authentication": body["authentication"]});
+                once(bodies(&self.devices).into_iter().map(element).collect())
+            }
+            (Area::Hub, "/devices/query") => once(json!({"query": "SELECT * FROM devices"})),
+            (Area::Hub, _) if rest.starts_with("/twins/{") => {
+                at(&self.devices, &|_| json!({"tags": {"line": 7}}))
+            }
+            (Area::Hub, _) if rest.contains("{id}") => whole(&self.devices),
+            (Area::Device, _) => {
+                let mut targets = at(
+                    &self.individuals,
+                    &|body| json!({"registrationId": body["registrationId"], "payload": {"a": 1}}),
+                );
+                targets.push((
+                    fill(scene, template, "of-group"),
+                    json!({"registrationId": "of-group"}),
+                ));
+                targets
+            }
+            _ => once(json!({})),
+        }
+    }
+}
+
+fn fill(scene: &Scene, template: &str, name: &str) -> String {
+    let part = |part| match part {
+        "{scope}" => scene.id_scope.clone(),
+        "{*}" => "a/b".to_owned(),
+        "{module}" | "{operation}" => "nobody".to_owned(),
+        part if part.starts_with('{') => name.to_owned(),
+        part => part.to_owned(),
+    };
+    template.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+/// The request, and how it is done wrongly.
+async fn asks(
+    scene: &Scene,
+    route: &Route,
+    path: &str,
+    body: &Value,
+    secrets: &Secrets,
+) -> Vec<Ask> {
+    let bare = entitled(scene, route, path).await;
+    let text = body.to_string();
+    let good = bare.clone().json(&text);
+    let tagged = |tag: &str| good.clone().header("if-match", tag);
+    let mut asks = vec![good.clone(), tagged("*"), tagged("\"c3RhbGU=\"")];
+    asks.push(good.clone().header("x-ms-max-item-count", "1"));
+    asks.push(bare.clone());
+    let told = told_in(&text, secrets);
+    for secret in &told {
+        // A hub names the version it was asked for, as the recorded one does (H §2.6).
+        if route.area != Area::Hub {
+            asks.push(tagged(secret));
+        }
+        asks.push(good.clone().header("x-ms-continuation", secret));
+        let keys = [format!("HostName=a;SharedAccessKey={secret}"), format!("Basic {secret}")];
+        let foreign = unentitled(route, path);
+        asks.extend(keys.map(|key| foreign.clone().header("authorization", key)));
+    }
+    asks.extend(damaged(body, &told).into_iter().map(|text| tagged("*").body(text)));
+    asks
+}
+
+/// The secrets in a body; when it has none, any.
+fn told_in(body: &str, secrets: &Secrets) -> Vec<String> {
+    let all = || secrets.0.keys();
+    let told: Vec<_> = all().filter(|secret| body.contains(secret.as_str())).cloned().collect();
+    if told.is_empty() { all().take(1).cloned().collect() } else { told }
+}
+
+/// Members that hold what their writer likes, and show it.
+const FREE: &[&str] = &["tags", "payload"];
+
+/// Bodies that are wrong, with the secrets in them.
+fn damaged(body: &Value, told: &[String]) -> Vec<String> {
+    let text = body.to_string();
+    let mut damaged =
+        vec![text[..text.len() - 1].to_owned(), json!([body]).to_string(), json!(text).to_string()];
+    for secret in told {
+        damaged.push(secret.clone());
+        damaged.push(text.replace(secret.as_str(), &format!("{secret}!")));
+        damaged.push(text.replace(&format!("\"{secret}\""), &format!("[\"{secret}\"]")));
+        damaged.push(text.replace("SharedAccessKey=", "SharedAccessKey=****;Key="));
+        damaged.push(text.replace("HostName=", "HostName=other."));
+        damaged.push(text.replace("https://", "ftp://"));
+        for member in body.as_object().into_iter().flat_map(|object| object.keys()) {
+            if FREE.contains(&member.as_str()) {
+                continue;
+            }
+            let mut wrong = body.clone();
+            wrong[member] = secret.as_str().into();
+            damaged.push(wrong.to_string());
+            wrong[member] = json!({ "type": secret });
+            damaged.push(wrong.to_string());
+        }
+    }
+    damaged
+}
+
+fn unentitled(route: &Route, path: &str) -> Ask {
+    let ask = Ask::new(route.method.as_str(), &format!("{path}{}", version(path)));
+    if route.area == Area::Hub { ask.host(HUB) } else { ask }
+}
+
+fn version(path: &str) -> &'static str {
+    if path.contains('?') { "&api-version=2021-10-01" } else { "?api-version=2021-10-01" }
+}
+
+/// A request of someone who may ask this.
+async fn entitled(scene: &Scene, route: &Route, path: &str) -> Ask {
+    let method = route.method.as_str();
+    match route.area {
+        Area::Health | Area::Operator | Area::Manage => scene.owner(method, path),
+        Area::Hub => scene.hub_owner(method, path),
+        Area::Device => {
+            let id = path.split('/').nth(3).expect("a device's path");
+            let key = device_key(scene, id).await;
+            let ask = unentitled(route, path);
+            ask.header("authorization", scene.device_token(ClientStyle::CSharp, id, key.reveal()))
+        }
+    }
+}
+
+/// The key of a device: its enrollment's, or derived from the last group's. When the enrollment
+/// is gone, any.
+async fn device_key(scene: &Scene, id: &str) -> SymmetricKey {
+    use model::AttestationMechanism::SymmetricKey as Keys;
+    let individuals = scene.store.list_individuals(None, 100).await.expect("store").items;
+    let own = individuals.into_iter().find(|one| one.registration_id.as_str() == id);
+    if let Some(Keys(keys)) = own.map(|own| own.terms.attestation) {
+        return keys.primary;
+    }
+    let groups = scene.store.list_groups(None, 100).await.expect("store").items;
+    match groups.into_iter().next_back().map(|group| group.terms.attestation) {
+        Some(Keys(keys)) => derive_device_key(&keys.primary, id),
+        _ => SymmetricKey::generated(&[7; 64]),
+    }
+}
