@@ -147,6 +147,27 @@ async fn who_is_kept_out_is_told_so_at_each_door_in_its_own_shape() {
 }
 
 #[tokio::test]
+async fn the_loopback_switch_shuts_operators_elsewhere_out_and_no_device() {
+    let scene = scene().await;
+    scene.enroll("a").await;
+    let switch = |on: bool| format!(r#"{{"operatorApiOnLoopbackOnly":{on}}}"#);
+    here(&scene, "PATCH", "service", &switch(true)).await.with_status(200);
+    for address in [OFFICE, "2001:db8::7"] {
+        scene.send(scene.owner("GET", "/enrollments/a").from(address)).await.with_code(401_002);
+        ask(&scene, "GET", "service", "", address).await.with_code(401_002);
+        let hub = scene.send(scene.hub_owner("GET", "/devices").from(address)).await;
+        hub.with_name(401, "IotHubUnauthorizedAccess");
+        scene.send(scene.register("a").from(address)).await.with_status(202);
+    }
+    for address in ["127.0.0.1", "127.8.0.1", "::1"] {
+        scene.send(scene.owner("GET", "/enrollments/a").from(address)).await.with_status(200);
+        scene.send(scene.hub_owner("GET", "/devices").from(address)).await.with_status(200);
+    }
+    here(&scene, "PATCH", "service", &switch(false)).await.with_status(200);
+    scene.send(scene.owner("GET", "/enrollments/a").from(OFFICE)).await.with_status(200);
+}
+
+#[tokio::test]
 async fn usage_stands_beside_its_limits() {
     let scene = scene().await;
     scene.put_group("line-7").await;

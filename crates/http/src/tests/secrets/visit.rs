@@ -56,7 +56,31 @@ pub(super) async fn visit(scene: &Scene, plan: &Plan, secrets: &mut Secrets) -> 
             }
         }
     }
+    heard.extend(audit_lines(scene).await);
     heard
+}
+
+/// The whole audit log, page by page.
+async fn audit_lines(scene: &Scene) -> Vec<Heard> {
+    let path = "/induct/v1/audit";
+    let route = ROUTES.iter().find(|route| route.template == path).expect("there");
+    let (mut pages, mut token) = (Vec::new(), String::new());
+    loop {
+        let mut ask = scene.owner("GET", path);
+        if !token.is_empty() {
+            ask = ask.header("x-ms-continuation", &token);
+        }
+        let reply = scene.send(ask).await.with_status(200);
+        pages.push(hear(route, path, &reply));
+        token = reply.header("x-ms-continuation").to_owned();
+        if token.is_empty() {
+            let all: String = pages.iter().map(|page| page.text.as_str()).collect();
+            for action in ["enrollment.create", "linked-hub", "policy", "webhookUrl", "device"] {
+                assert!(all.contains(action), "no line with {action}");
+            }
+            return pages;
+        }
+    }
 }
 
 fn hear(route: &Route, path: &str, reply: &Reply) -> Heard {
