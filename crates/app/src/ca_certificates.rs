@@ -139,7 +139,7 @@ impl App {
                 .expecting(Expect::CaCertificate(name.to_owned(), stored.version))
                 .with(Change::DeleteCaCertificate(name.to_owned()))
                 .with(audit::line(by, self.clock.now(), deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return self.groups_referring_to(name).await;
             }
         }
@@ -174,7 +174,7 @@ impl App {
                 .expecting(Expect::CaCertificate(name.to_owned(), version))
                 .with(Change::PutCaCertificate(Box::new(written.clone())))
                 .with(audit::line(by, now, deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(written);
             }
         }

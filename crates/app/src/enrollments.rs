@@ -71,7 +71,7 @@ impl App {
                 let limit = self.settings.quotas.individual_enrollments;
                 changes.expects.push(Expect::Room { of: Counted::IndividualEnrollments, limit });
             }
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(written);
             }
         }
@@ -126,7 +126,7 @@ impl App {
                 .with(audit::line(by, now, deed));
             let behind = record.and_then(|record| pending::left_behind(record, None, now));
             changes.changes.extend(behind.map(|removal| Change::PutRemoval(Box::new(removal))));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(());
             }
         }
@@ -243,7 +243,7 @@ impl App {
                 };
                 changes.expects.push(Expect::Room { of, limit });
             }
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(written);
             }
         }
@@ -287,7 +287,7 @@ impl App {
                 .expecting(Expect::Group(id.clone(), version))
                 .with(Change::DeleteGroup(id.clone()))
                 .with(audit::line(by, self.clock.now(), deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(());
             }
         }

@@ -1,7 +1,12 @@
-//! An operator uses a hub's registry: identities, twins, queries.
+//! An operator uses a hub: identities, twins, queries, messages, methods, events.
 
+mod events;
+mod messages;
+mod methods;
 mod registry;
 mod search;
 mod twins;
 
+pub use events::{EventCursor, EventPage, EventStart};
+pub use methods::MethodReply;
 pub use search::{QueryCursor, QueryPage, Rows};

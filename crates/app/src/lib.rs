@@ -7,11 +7,13 @@
 pub mod access;
 pub mod audit;
 pub mod ca_certificates;
+pub mod device;
 pub mod enrollments;
 pub mod first_start;
 pub mod hub;
 pub mod limits;
 pub mod linked_hubs;
+pub mod live;
 pub mod policies;
 pub mod ports;
 pub mod provisioning;
@@ -27,7 +29,9 @@ use store::{CommitError, Store, StoreFault};
 use thiserror::Error;
 
 use crate::{
+    device::HubLimits,
     limits::{Limits, RateSettings},
+    live::Live,
     ports::{AllocationHook, Clock, Entropy},
 };
 
@@ -45,6 +49,8 @@ pub struct AppSettings {
     pub quotas: Quotas,
     /// How often may be asked.
     pub rates: RateSettings,
+    /// What hubs take from their devices and keep for them.
+    pub hub_limits: HubLimits,
 }
 
 /// Induct, without its doors.
@@ -57,6 +63,7 @@ pub struct App {
     remote: Arc<remote::Remote>,
     settings: Arc<AppSettings>,
     limits: Arc<Limits>,
+    live: Arc<Live>,
 }
 
 /// A “no”: a refusal, which is an answer, or a fault, which is ours.
@@ -91,6 +98,7 @@ impl App {
             remote,
             settings: Arc::new(settings),
             limits,
+            live: Arc::default(),
         }
     }
 

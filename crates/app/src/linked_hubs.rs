@@ -106,7 +106,7 @@ impl App {
                     with_default_policies(&*self.store, &*self.entropy, changes, &hub).await?;
             }
             let changes = changes.with(audit::line(by, now, deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(hub);
             }
         }
@@ -145,7 +145,7 @@ impl App {
                 .expecting(Expect::Hubs(facts.version))
                 .with(Change::DeleteLinkedHub(name.clone()))
                 .with(audit::line(by, self.clock.now(), deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(self.who_misses(hub.clone(), n_devices).await?);
             }
         }

@@ -123,7 +123,7 @@ impl App {
             let changes = expecting(&all, scope, name, policy.version)
                 .with(Change::DeletePolicy(scope.clone(), name.to_owned()))
                 .with(audit::line(by, self.clock.now(), deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(());
             }
         }
@@ -150,7 +150,7 @@ impl App {
         let changes = expecting(all, &written.scope, &written.name, written.version)
             .with(Change::PutPolicy(Box::new(written.clone())))
             .with(audit::line(by, written.last_updated, deed));
-        attempted(self.store.commit(changes).await)
+        attempted(self.commit(changes).await)
     }
 
     /// Only built-in hubs have policies here.

@@ -53,7 +53,7 @@ impl App {
                 }
                 Decision::Settle(settlement) => {
                     let wakes_worker = settlement.wakes_worker();
-                    let committed = self.store.commit(settlement.changes).await;
+                    let committed = self.commit(settlement.changes).await;
                     if let Attempt::Done = attempted(committed)? {
                         tell_story(&settlement.record);
                         if wakes_worker {

@@ -64,7 +64,7 @@ impl App {
                 .with(audit::line(by, now, deed));
             let behind = existing.and_then(|record| pending::left_behind(&record, None, now));
             changes.changes.extend(behind.map(|removal| Change::PutRemoval(Box::new(removal))));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(());
             }
         }

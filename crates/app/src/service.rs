@@ -63,7 +63,7 @@ impl App {
                 .expecting(Expect::Hubs(facts.version))
                 .with(Change::PutServiceSettings(Box::new(written.clone())))
                 .with(audit::line(by, now, deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(written);
             }
         }

@@ -99,6 +99,18 @@ pub fn thumbprint_sha256(der: &[u8]) -> [u8; 32] {
     sha256(&[der])
 }
 
+/// SHA-1 of the DER. Only hubs still know devices by it (H §4.1.2).
+#[must_use]
+pub fn thumbprint_sha1(der: &[u8]) -> [u8; 20] {
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der);
+    let mut bytes = [0; 20];
+    // A SHA-1 has 20 bytes; the zip keeps a panic out of the question.
+    for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    bytes
+}
+
 /// Whether a certificate says that it is a CA: basic constraints with the CA flag.
 ///
 /// # Errors

@@ -125,6 +125,26 @@ impl Presented {
         certificate::hex(&self.leaf_sha256())
     }
 
+    /// SHA-1 of the leaf's DER, for identities that hold no better thumbprint (H §4.1.2).
+    #[must_use]
+    pub fn leaf_sha1(&self) -> [u8; 20] {
+        certificate::thumbprint_sha1(&self.leaf.der)
+    }
+
+    /// Checks that the moment is within the leaf's validity.
+    ///
+    /// # Errors
+    /// [`AttestFailure::Expired`] or [`AttestFailure::NotYetValid`].
+    pub fn check_leaf_validity(&self, now: Timestamp) -> Result<(), AttestFailure> {
+        self.leaf.traits.check_validity(now)
+    }
+
+    /// When the leaf's validity ends.
+    #[must_use]
+    pub const fn leaf_not_after(&self) -> Timestamp {
+        self.leaf.traits.not_after()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.leaf).chain(&self.others)
     }

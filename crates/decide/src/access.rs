@@ -80,6 +80,14 @@ fn covers(resource: &str, audience: &Audience<'_>) -> bool {
             .all(|(wanted, asked)| asked.is_some_and(|asked| asked == wanted))
 }
 
+/// Whether a token's resource names the audience's whole path (a device's own token, H §4.1.1);
+/// letter case matters in the path.
+pub(crate) fn covers_exactly(resource: &str, audience: &Audience<'_>) -> bool {
+    let bare = resource.split_once("://").map_or(resource, |(_, rest)| rest);
+    let n_segments = bare.split('/').filter(|s| !s.is_empty()).count();
+    n_segments == audience.path.len() + 1 && covers(resource, audience)
+}
+
 /// A host name without its port; an IPv6 address keeps its brackets.
 #[must_use]
 pub fn without_port(host: &str) -> &str {

@@ -1,5 +1,6 @@
-//! Decisions of a hub: what a registry call does to an identity, what a write does to a twin,
-//! which devices a query means, and what an assignment makes of a device.
+//! Decisions of a hub: who may connect, what a registry call does to an identity, what a write does
+//! to a twin, what becomes of events and messages, which devices a query means, and what an
+//! assignment makes of a device.
 //!
 //! What deliberately does not live here: reading and storing devices, JSON text, the order of a
 //! listing, continuation tokens, and who may call (that is `decide::access`). Rules are those of
@@ -7,7 +8,11 @@
 
 pub mod assignment;
 pub mod bulk;
+pub mod connect;
+pub mod event;
 pub mod identity;
+pub mod message;
+pub mod method;
 pub mod query;
 pub mod twin;
 

@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, reques
 use http_body_util::Full;
 use hyper::{body::Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use listen::websocket::{BadHandshake, Handshake};
 use model::{CertificateDer, HubName, RegistrationId, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{sync::watch, time::timeout};
@@ -26,6 +27,7 @@ use crate::body::{Received, Room};
 use crate::call::{Call, Peer};
 use crate::errors;
 use crate::routes::{self, Action, DeviceAction, Found, Route, Site};
+use crate::upgrade::{self, Switch, Switched, Upgrades};
 use crate::watchdog::{Watchdog, Watched};
 use crate::{HttpSettings, device, hub, manage, operator};
 
@@ -43,6 +45,7 @@ pub struct HttpDoor {
     app: App,
     settings: Arc<HttpSettings>,
     room: Arc<Room>,
+    upgrades: Option<Arc<dyn Upgrades>>,
 }
 
 impl fmt::Debug for HttpDoor {
@@ -56,7 +59,13 @@ impl HttpDoor {
     #[must_use]
     pub fn new(app: App, settings: HttpSettings) -> Self {
         let room = Arc::new(Room::new(&settings));
-        Self { app, settings: Arc::new(settings), room }
+        Self { app, settings: Arc::new(settings), room, upgrades: None }
+    }
+
+    /// The same door, serving WebSockets too. Without this a request for one is an ordinary request.
+    #[must_use]
+    pub fn with_upgrades(self, upgrades: Arc<dyn Upgrades>) -> Self {
+        Self { upgrades: Some(upgrades), ..self }
     }
 
     /// The room for bodies.
@@ -67,31 +76,47 @@ impl HttpDoor {
 
     /// Answers the requests of one connection, one after the other, until either side ends it, a
     /// limit is passed, or `shutdown` turns true or loses its sender (the request at hand is then
-    /// answered first).
+    /// answered first); or until one makes a WebSocket of it, which is then served to its end.
     pub async fn serve(&self, connection: listen::Connection, shutdown: watch::Receiver<bool>) {
-        let chain = &connection.client_chain;
-        let peer = Peer {
-            address: connection.peer,
-            client_chain: chain.iter().map(|der| CertificateDer(der.to_vec())).collect(),
-        };
-        self.serve_stream(connection.stream, peer, shutdown).await;
+        let listen::Connection { stream, peer: address, client_chain, .. } = connection;
+        let client_chain =
+            client_chain.into_iter().map(|der| CertificateDer(der.to_vec())).collect();
+        self.serve_stream(stream, Peer { address, client_chain }, shutdown).await;
     }
 
     pub(crate) async fn serve_stream<S>(
         &self,
         stream: S,
         peer: Peer,
-        mut shutdown: watch::Receiver<bool>,
+        shutdown: watch::Receiver<bool>,
     ) where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        // Boxed, so that what HTTP needs is given back before a WebSocket goes on, perhaps for weeks.
+        let switched = Box::pin(self.speak_http(stream, &peer, shutdown.clone())).await;
+        if let (Some(switched), Some(upgrades)) = (switched, &self.upgrades) {
+            switched.serve::<S>(&**upgrades, peer, shutdown).await;
+        }
+    }
+
+    /// Answers requests until the connection ends, or becomes a WebSocket.
+    async fn speak_http<S>(
+        &self,
+        stream: S,
+        peer: &Peer,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Option<Switched>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let switch = Switch::default();
         let watchdog = Watchdog::new(&self.settings);
         let io = TokioIo::new(Watched { stream, watchdog: Arc::clone(&watchdog) });
         let service = service_fn(|request| {
             let request_guard = watchdog.begin_request();
-            let peer = &peer;
+            let switch = &switch;
             async move {
-                let response = self.receive(request, peer).await;
+                let response = self.receive(request, peer, switch).await;
                 drop(request_guard);
                 Ok::<_, Infallible>(response)
             }
@@ -100,7 +125,7 @@ impl HttpDoor {
         http.max_headers(self.settings.max_headers)
             .max_header_size(self.settings.max_header_bytes)
             .header_read_timeout(None);
-        let mut connection = pin!(http.serve_connection(io, service));
+        let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
         let mut stopping = false;
         loop {
             tokio::select! {
@@ -111,7 +136,7 @@ impl HttpDoor {
                             "connection of {} ended: {error}", peer.address,
                         );
                     }
-                    return;
+                    return switch.take();
                 }
                 () = asked_to_stop(&mut shutdown), if !stopping => {
                     stopping = true;
@@ -122,20 +147,42 @@ impl HttpDoor {
                     connection.as_mut().graceful_shutdown();
                     // Whatever comes of it, the connection is over.
                     let _ = timeout(GOODBYE, connection).await;
-                    return;
+                    return None;
                 }
             }
         }
     }
 
-    async fn receive<B>(&self, request: Request<B>, peer: &Peer) -> Response<Full<Bytes>>
+    async fn receive<B>(
+        &self,
+        mut request: Request<B>,
+        peer: &Peer,
+        switch: &Switch,
+    ) -> Response<Full<Bytes>>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let started = self.app.now();
+        let handshake = match &self.upgrades {
+            Some(upgrades) => upgrade::handshake(&request, &**upgrades),
+            None => Handshake::NotAsked,
+        };
+        let on_upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
-        let aim = Aim::of(&head, &self.app).await;
+        if let Handshake::Accepted(accepted) = handshake {
+            let tracking_id = self.app.tracking_id();
+            let host = host_of(&head.uri, &head.headers);
+            let answer = upgrade::accept(&accepted);
+            self.tell(&head, "(websocket)", host, &answer, peer, &tracking_id, started);
+            let (protocol, host) = (accepted.protocol, host.to_owned());
+            switch.set(Switched { on_upgrade, protocol, host });
+            return answer.into_response(&tracking_id);
+        }
+        let mut aim = Aim::of(&head, &self.app).await;
+        if let Handshake::Refused(bad) = handshake {
+            aim.place = Place::NoWebSocket(bad);
+        }
         // Whom it is for comes first: what nobody will look at is not kept.
         let body = self.room.receive(body, aim.wanted_bytes(&head, &self.settings)).await;
         self.respond(&head, aim, body, peer, started).await
@@ -180,6 +227,9 @@ impl HttpDoor {
         let (template, answer) = match place {
             Place::TooLong => ("(too long)", errors::uri_too_long(&call, site)),
             Place::Broken(fault) => ("(fault)", errors::our_fault(&call, site, &*fault)),
+            Place::NoWebSocket(bad) => {
+                ("(websocket)", upgrade::refuse(&call, site, bad, self.upgrades.as_deref()))
+            }
             Place::Illegal => {
                 ("(illegal)", errors::request_fault(&call, site, RequestFault::BadPath))
             }
@@ -299,6 +349,8 @@ enum Place {
     TooLong,
     /// It cannot be decoded.
     Illegal,
+    /// It wants to be a WebSocket, and cannot be one.
+    NoWebSocket(BadHandshake),
     /// The storage could not say whose host it is.
     Broken(Box<dyn Error + Send + Sync>),
     /// Perhaps an endpoint.

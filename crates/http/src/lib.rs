@@ -1,5 +1,5 @@
 //! The HTTPS door: device endpoint (D §1), operator API (O §1), management API (O §3, [`openapi`]),
-//! hub registry, twins and queries (H §2, §3, §7).
+//! hub registry, twins and queries (H §2, §3, §7); and the way in for WebSockets ([`Upgrades`]).
 //!
 //! Handlers parse, call one use case, render. [`routes`] lists every endpoint with the right it
 //! needs; which endpoints a request meets depends on the host it names: a hub's, or the
@@ -23,11 +23,13 @@ mod hub;
 mod manage;
 mod operator;
 mod settings;
+mod upgrade;
 mod watchdog;
 
 pub use call::Peer;
 pub use door::HttpDoor;
 pub use settings::HttpSettings;
+pub use upgrade::{Stream, Upgrade, Upgrades};
 
 #[cfg(test)]
 mod tests;

@@ -92,6 +92,7 @@ pub fn app_settings(config: &Config, id_scope: IdScope) -> AppSettings {
             linked_hubs: limits.linked_hubs,
         },
         rates: config.rates,
+        hub_limits: app::device::HubLimits::default(),
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use toml::Table;
 
 /// Crate, what of ours it leans on, and which libraries it has never heard of.
-const HOUSE: [(&str, &[&str], &[&str]); 12] = [
+const HOUSE: [(&str, &[&str], &[&str]); 13] = [
     ("model", &[], &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite", "tracing"]),
     ("json", &["model"], &["tokio", "hyper", "http", "rusqlite", "tracing"]),
     ("testkit", &["model"], &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite"]),
@@ -39,6 +39,11 @@ const HOUSE: [(&str, &[&str], &[&str]); 12] = [
     ("wire", &["json", "model"], &["tokio", "hyper", "http", "rusqlite", "rustls"]),
     ("listen", &[], &["serde", "serde_json", "hyper", "http", "rusqlite"]),
     ("http", &["app", "listen", "model", "wire"], &["rusqlite", "rustls", "serde_json"]),
+    (
+        "mqtt",
+        &["app", "listen", "model", "wire"],
+        &["rusqlite", "hyper", "http", "rustls", "serde", "serde_json"],
+    ),
     (
         "induct",
         &[

@@ -25,12 +25,32 @@ use crate::sessions::Sessions;
 use crate::slots::{Limit, Slots};
 use crate::{ListenError, ServerCertificate};
 
-/// The application protocols offered in ALPN. Clients that send no ALPN are served all the same.
-const ALPN: [&[u8]; 1] = [b"http/1.1"];
 /// The first and the longest pause after the operating system refused to accept (out of descriptors).
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// How long, and for how many bytes, a failed handshake waits for the client to read our alert and close.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1_024);
+
+/// What is spoken behind a port, as far as TLS tells (ALPN, RFC 7301).
+///
+/// A client that names no protocol is served on every port, as most devices are. One that names only others is
+/// refused in the handshake, with the alert `no_application_protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Speaks {
+    /// HTTP/1.1, and what travels in its WebSockets: `http/1.1`.
+    #[default]
+    Https,
+    /// MQTT: `mqtt`.
+    Mqtt,
+}
+
+impl Speaks {
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Https => b"http/1.1",
+            Self::Mqtt => b"mqtt",
+        }
+    }
+}
 
 /// Where to listen, and the limits that hold before anything is said on a connection.
 #[derive(Debug, Clone)]
@@ -65,8 +85,9 @@ impl Default for ListenSettings {
 
 /// An open TLS connection: the handshake is done, and nothing has been read from it yet.
 pub struct Connection {
-    /// The encrypted stream.
-    pub stream: TlsStream<TcpStream>,
+    /// The encrypted stream. Boxed: it is above a kilobyte, and every future that it is passed through has a
+    /// place for it.
+    pub stream: Box<TlsStream<TcpStream>>,
     /// The client's address; an IPv4 client of an IPv6 socket appears with its IPv4 address.
     pub peer: SocketAddr,
     /// The client's certificates as sent, leaf first; empty when it presented none.
@@ -114,11 +135,24 @@ impl fmt::Debug for Porch {
 }
 
 impl Listener {
-    /// Binds every address of `settings`, to serve with `certificate`.
+    /// Binds every address of `settings`, to serve HTTPS with `certificate`.
     ///
     /// # Errors
     /// [`ListenError::NoAddresses`], or [`ListenError::Bind`] with the first address that cannot be had.
     pub async fn bind(
+        settings: ListenSettings,
+        certificate: ServerCertificate,
+    ) -> Result<Self, ListenError> {
+        Self::bind_for(Speaks::Https, settings, certificate).await
+    }
+
+    /// The same for another protocol. Each listener has its own limits and its own TLS sessions; the
+    /// certificate is shared by its clones.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub async fn bind_for(
+        speaks: Speaks,
         settings: ListenSettings,
         certificate: ServerCertificate,
     ) -> Result<Self, ListenError> {
@@ -133,7 +167,7 @@ impl Listener {
             sockets.push((socket, bound));
         }
         let porch = Porch {
-            acceptor: TlsAcceptor::from(Arc::new(tls(certificate)?)),
+            acceptor: TlsAcceptor::from(Arc::new(tls(speaks, certificate)?)),
             slots: Slots::new(settings.max_connections, settings.max_connections_per_address),
             handshake_timeout: settings.handshake_timeout,
             shutdown_grace: settings.shutdown_grace,
@@ -283,7 +317,10 @@ impl Porch {
                 let (porch, serve) = (Arc::clone(self), serve.clone());
                 open.spawn(async move {
                     let _slot = slot;
-                    if let Some(connection) = porch.shake_hands(stream, peer).await {
+                    // Boxed, so that what a handshake needs is given back when it is over.
+                    let handshake = Box::pin(porch.shake_hands(stream, peer));
+                    if let Some(connection) = handshake.await {
+                        drop(porch);
                         serve(connection).await;
                     }
                 });
@@ -334,7 +371,7 @@ impl Connection {
         let (_, tls) = stream.get_ref();
         let client_chain = tls.peer_certificates().unwrap_or_default().to_vec();
         let server_name = tls.server_name().map(ToOwned::to_owned);
-        Self { stream, peer, client_chain, server_name }
+        Self { stream: Box::new(stream), peer, client_chain, server_name }
     }
 }
 
@@ -390,7 +427,7 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-fn tls(certificate: ServerCertificate) -> Result<ServerConfig, ListenError> {
+fn tls(speaks: Speaks, certificate: ServerCertificate) -> Result<ServerConfig, ListenError> {
     let provider = provider();
     let clock = Arc::new(DefaultTimeProvider);
     let verifier = AnyChainWithProof::new(&provider);
@@ -399,7 +436,7 @@ fn tls(certificate: ServerCertificate) -> Result<ServerConfig, ListenError> {
         .map_err(ListenError::Tls)?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(certificate.clone()));
-    config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
+    config.alpn_protocols = vec![speaks.alpn().to_vec()];
     config.session_storage = Arc::new(Sessions::new(certificate, clock));
     // A device opens one connection at a time, so one ticket is enough; rustls would send two.
     config.send_tls13_tickets = 1;

@@ -1,9 +1,10 @@
 //! Change sets: what a decision writes, and the versions it was decided from.
 
 use crate::{
-    AccessPolicy, AuditEntry, CaCertificate, Device, DeviceId, DeviceIdentity, EnrollmentGroup,
-    EnrollmentGroupId, HubName, IndividualEnrollment, LinkedHub, PolicyScope, RegistrationId,
-    RegistrationRecord, RemoteRemoval, ServiceSettings, Twin,
+    AccessPolicy, AuditEntry, CaCertificate, CloudMessage, ConnectionNumber, Device, DeviceId,
+    DeviceIdentity, EnrollmentGroup, EnrollmentGroupId, Event, Feedback, HubName, IdentityMark,
+    IndividualEnrollment, LinkedHub, PolicyScope, RegistrationId, RegistrationRecord,
+    RemoteRemoval, ServiceSettings, Subscriptions, Timestamp, Twin,
 };
 
 /// The store's version of a row: grows with every commit of the store, so that a row that was
@@ -64,6 +65,16 @@ pub enum Expect {
     Policy(PolicyScope, String, Version),
     /// This removal has this version.
     Removal(HubName, DeviceId, Version),
+    /// There is such an identity, and no registry write touched it since this mark was taken.
+    /// Connecting and sending do not count as such a write.
+    Mark(HubName, DeviceId, IdentityMark),
+    /// This connection is still the device's: no later one was written with
+    /// [`Change::Connect`].
+    Connection(HubName, DeviceId, ConnectionNumber),
+    /// This cloud-to-device message has this version.
+    Message(HubName, DeviceId, u64, Version),
+    /// Fewer than this many messages wait for the device.
+    QueueRoom(HubName, DeviceId, u32),
     /// There are fewer of these than the limit, so that one more fits.
     Room {
         /// What is counted.
@@ -105,14 +116,83 @@ pub enum Change {
     PutRecord(Box<RegistrationRecord>),
     /// Delete a registration record; nothing happens when there is none.
     DeleteRecord(RegistrationId),
-    /// Insert or replace identity and twin of a device.
+    /// Insert or replace identity and twin of a device. What belongs to its connections (state,
+    /// last activity, waiting messages, subscriptions) stays as it is, and is empty for a device
+    /// that was not there.
     PutDevice(HubName, Box<Device>),
-    /// Replace a device's identity; the twin stays.
+    /// Replace a device's identity; the twin and what belongs to its connections stay.
     PutIdentity(HubName, Box<DeviceIdentity>),
     /// Replace a device's twin.
     PutTwin(HubName, DeviceId, Box<Twin>),
-    /// Delete identity and twin; nothing happens when there is none.
+    /// Delete identity and twin, with its subscriptions and the messages that wait for it; nothing
+    /// happens when there is none. Its events and feedback stay.
     DeleteDevice(HubName, DeviceId),
+    /// The device is connected, by this connection. No version and no etag moves (H §2.4). The
+    /// device must be there.
+    Connect {
+        /// Its hub.
+        hub: HubName,
+        /// The device.
+        device_id: DeviceId,
+        /// The connection.
+        connection: ConnectionNumber,
+        /// When.
+        at: Timestamp,
+    },
+    /// This connection is over; nothing happens when it is not the device's last one.
+    Disconnect {
+        /// Its hub.
+        hub: HubName,
+        /// The device.
+        device_id: DeviceId,
+        /// The connection.
+        connection: ConnectionNumber,
+        /// When.
+        at: Timestamp,
+    },
+    /// No device is connected: for the start and the end of the only process.
+    DisconnectAll {
+        /// When.
+        at: Timestamp,
+    },
+    /// The device did something. Nothing happens when it is not there.
+    Touch {
+        /// Its hub.
+        hub: HubName,
+        /// The device.
+        device_id: DeviceId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Insert or replace what a device subscribed to. The device must be there.
+    PutSubscriptions(HubName, DeviceId, Subscriptions),
+    /// Forget what a device subscribed to.
+    DeleteSubscriptions(HubName, DeviceId),
+    /// Append an event to this partition of a hub's log. The store gives it its offset.
+    AppendEvent(HubName, u16, Box<Event>),
+    /// Delete the oldest events of a hub's log as long as they were taken before a moment, or the
+    /// log counts for more than so many bytes; at most so many events of each partition.
+    TrimEvents {
+        /// The hub.
+        hub: HubName,
+        /// Events taken before this go.
+        before: Timestamp,
+        /// What each partition may count for, see [`Event::size_bytes`].
+        max_partition_bytes: u64,
+        /// How many events of each partition go at most.
+        at_most: u64,
+    },
+    /// Append a message to a device's queue. The store gives it its number. The device must be
+    /// there; the count in its identity goes up by one.
+    EnqueueMessage(HubName, Box<CloudMessage>),
+    /// Replace a message, by device and number, that must be there.
+    PutMessage(HubName, Box<CloudMessage>),
+    /// Delete a message; nothing happens when there is none. The count in the identity follows.
+    DeleteMessage(HubName, DeviceId, u64),
+    /// Append feedback. The store gives it its number, and keeps the last 10,000 of a hub.
+    AppendFeedback(HubName, Box<Feedback>),
+    /// Delete a hub's feedback up to this number.
+    DeleteFeedback(HubName, u64),
     /// Insert or replace a shared access policy.
     PutPolicy(Box<AccessPolicy>),
     /// Delete a shared access policy; nothing happens when there is none.

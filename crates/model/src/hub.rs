@@ -3,8 +3,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
-    AllocationPolicy, DeviceId, Etag, HubName, SymmetricKey, SymmetricKeys, Timestamp, Twin,
-    Version,
+    AllocationPolicy, DeviceId, Etag, HubName, IdentityMark, SymmetricKey, SymmetricKeys,
+    Timestamp, Twin, Version,
 };
 
 /// A hub that devices can be assigned to (O §3.4).
@@ -108,6 +108,13 @@ impl DeviceIdentity {
     #[must_use]
     pub fn etag(&self) -> String {
         STANDARD.encode(self.etag_counter.to_string())
+    }
+
+    /// What tells whether it was written since.
+    #[must_use]
+    pub fn mark(&self) -> IdentityMark {
+        let generation_id = self.generation_id.as_str().into();
+        IdentityMark { generation_id, etag_counter: self.etag_counter }
     }
 }
 

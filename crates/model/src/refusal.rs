@@ -187,6 +187,42 @@ pub enum OperatorRefusal {
     },
 }
 
+/// Why a device may not connect to a hub, or no longer. The device is told no more than that it is
+/// not authorized (H §4.2.3); this is for the log and the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConnectRefusal {
+    /// No built-in hub has that name.
+    #[error("no hub is called `{0}` here")]
+    UnknownHub(String),
+    /// There is no such device.
+    #[error("the hub has no device of that ID")]
+    UnknownDevice,
+    /// The device is disabled.
+    #[error("the device is disabled{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Disabled(Option<String>),
+    /// The device showed another kind of evidence than its identity wants.
+    #[error("the identity wants another kind of evidence: {0}")]
+    WrongKind(&'static str),
+    /// The evidence does not hold.
+    #[error(transparent)]
+    NotAttested(AttestFailure),
+    /// The token's policy does not exist, has another key, or lacks DeviceConnect.
+    #[error("the token's policy does not let devices connect")]
+    PolicyRefused,
+    /// The address may not connect.
+    #[error("the address {0} may not connect; an IP rule keeps it out")]
+    AddressRefused(String),
+    /// Too many connections from one address.
+    #[error("too many connections; wait {0} seconds")]
+    Throttled(u32),
+    /// Modules cannot connect in this version.
+    #[error("module identities are not available in this version of Induct")]
+    ModulesUnavailable,
+    /// Someone else wrote the same identity meanwhile, again and again.
+    #[error("the identity changed again and again while the device connected")]
+    Conflict,
+}
+
 /// Why a request to a hub's registry is refused (H §2.3).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HubRefusal {
@@ -242,6 +278,23 @@ pub enum HubRefusal {
     /// Too many requests (429001).
     #[error("too many requests; wait {0} seconds")]
     Throttled(u32),
+    /// The device holds no connection that takes what was to be sent (404103).
+    #[error("the device '{0}' is not connected")]
+    DeviceNotOnline(String),
+    /// The device did not answer a method in time (504101).
+    #[error("the device '{0}' did not answer in time")]
+    MethodTimeout(String),
+    /// The device's queue holds as many messages as it may (403004).
+    #[error("{limit} messages wait for the device '{device}', no more are taken")]
+    QueueFull {
+        /// The device.
+        device: String,
+        /// How many may wait.
+        limit: u32,
+    },
+    /// A message beyond its limit (413001).
+    #[error("{0}")]
+    MessageTooLarge(String),
     /// A part of a real hub that is not built here.
     #[error("{0}")]
     NotImplemented(String),
@@ -267,6 +320,10 @@ impl HubRefusal {
             Self::DeviceDefinedMultipleTimes(_) => "DeviceDefinedMultipleTimes",
             Self::AddressRefused(_) => "IotHubUnauthorizedAccess",
             Self::Throttled(_) => "ThrottlingException",
+            Self::DeviceNotOnline(_) => "DeviceNotOnline",
+            Self::MethodTimeout(_) => "GatewayTimeout",
+            Self::QueueFull { .. } => "DeviceMaximumQueueDepthExceeded",
+            Self::MessageTooLarge(_) => "MessageTooLarge",
             Self::NotImplemented(_) => "InvalidOperation",
         }
     }

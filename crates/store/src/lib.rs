@@ -10,11 +10,12 @@
 
 use async_trait::async_trait;
 use model::{
-    AccessPolicy, AllocationPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, Device,
-    DeviceCounts, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag, HubName,
-    IndividualEnrollment, IndividualFacts, Page, PendingFacts, PolicyScope, RecordFilter,
-    RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, ServiceFacts,
-    ServiceSettings, Timestamp, Usage,
+    AccessPolicy, AllocationPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, CloudMessage,
+    ConnectFacts, ConnectQuery, Device, DeviceCounts, DeviceId, EnrollmentGroup, EnrollmentGroupId,
+    Etag, EventPosition, Feedback, HubName, IndividualEnrollment, IndividualFacts, Page,
+    PartitionState, PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery,
+    RegistrationId, RegistrationRecord, RemoteRemoval, ServiceFacts, ServiceSettings, StoredEvent,
+    Timestamp, Usage,
 };
 
 pub use audit::AuditHead;
@@ -131,6 +132,49 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many devices a hub has.
     async fn device_counts(&self, hub: &HubName) -> Result<DeviceCounts, StoreFault>;
+
+    /// What is known when a device connects to a hub, in one snapshot.
+    async fn connect_facts(&self, query: &ConnectQuery) -> Result<ConnectFacts, StoreFault>;
+
+    /// Events of one partition of a hub's log, in the order of their offsets, from a position on:
+    /// at most `limit`, and fewer once they count for more than `max_bytes` together (one is always
+    /// there, if there is one).
+    async fn read_events(
+        &self,
+        hub: &HubName,
+        partition: u16,
+        from: EventPosition,
+        limit: usize,
+        max_bytes: u64,
+    ) -> Result<Vec<StoredEvent>, StoreFault>;
+
+    /// The partitions of a hub's log that ever had an event, in the order of their numbers.
+    async fn event_partitions(&self, hub: &HubName) -> Result<Vec<PartitionState>, StoreFault>;
+
+    /// The messages that wait for a device, in the order of their numbers, those after `after`
+    /// (exclusive), at most `limit`.
+    async fn waiting_messages(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<CloudMessage>, StoreFault>;
+
+    /// Messages whose time was over before `now`, of all hubs, the longest over first, each with
+    /// the generation of its device.
+    async fn expired_messages(
+        &self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(HubName, String, CloudMessage)>, StoreFault>;
+
+    /// A hub's feedback in the order of its numbers, at most `limit`.
+    async fn list_feedback(
+        &self,
+        hub: &HubName,
+        limit: usize,
+    ) -> Result<Vec<Feedback>, StoreFault>;
 
     /// A shared access policy.
     async fn find_policy(

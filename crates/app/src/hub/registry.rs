@@ -3,7 +3,7 @@
 use decide::{
     hub::{
         bulk::{self, BulkAction, BulkError},
-        identity,
+        identity, twin,
     },
     manage::audit_view,
 };
@@ -37,7 +37,7 @@ impl App {
             let deed = put_deed(hub, existing.as_ref(), &device);
             let changes =
                 put_changes(hub, existing.as_ref(), &device).with(audit::line(by, now, deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(device);
             }
         }
@@ -75,7 +75,7 @@ impl App {
                 self.clock.now(),
                 deed,
             ));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(());
             }
         }
@@ -138,6 +138,7 @@ impl App {
                 Ok(action) => action,
                 Err(error) => return Ok(Err(error)),
             };
+            let mut told = None;
             let (changes, deed) = match action {
                 BulkAction::Put(device) => {
                     let deed = put_deed(hub, existing.as_ref(), &device);
@@ -148,6 +149,10 @@ impl App {
                     (delete_changes(hub, existing.as_ref(), id), deed)
                 }
                 BulkAction::UpdateTwin(twin) => {
+                    let before = existing.as_ref().map(|device| &device.twin);
+                    told = before
+                        .and_then(|before| twin::notification(before, &element.twin, &twin))
+                        .map(|patch| (patch, twin.clone()));
                     let version = existing.as_ref().map_or(0, |device| device.twin.version);
                     let deed = Deed {
                         action: "twin.update",
@@ -163,7 +168,10 @@ impl App {
                 }
             };
             let changes = changes.with(audit::line(by, now, deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
+                if let Some((patch, twin)) = told {
+                    self.tell_desired(hub, id, Some(patch), &twin);
+                }
                 return Ok(Ok(()));
             }
         }

@@ -1,14 +1,17 @@
 //! Twins, from the operator's side.
 
+use std::sync::Arc;
+
 use decide::{hub::twin, manage::audit_view};
 use model::{
-    Caller, Change, ChangeSet, Device, DeviceId, Expect, HubName, HubRefusal, Precondition, Twin,
-    TwinDraft,
+    Caller, Change, ChangeSet, Device, DeviceId, Expect, HubName, HubRefusal, Json, Precondition,
+    Twin, TwinDraft,
 };
 
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
     audit::{self, Deed},
+    live::{Command, Desired},
 };
 
 /// How a twin is written.
@@ -85,10 +88,32 @@ impl App {
                 .expecting(Expect::Twin(hub.clone(), id.clone(), device.twin.version))
                 .with(Change::PutTwin(hub.clone(), id.clone(), Box::new(written.clone())))
                 .with(audit::line(by, now, deed));
-            if let Attempt::Done = attempted(self.store.commit(changes).await)? {
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
+                self.tell_desired(
+                    hub,
+                    id,
+                    twin::notification(&device.twin, draft, &written),
+                    &written,
+                );
                 return Ok(Device { identity: device.identity, twin: written });
             }
         }
         Err(No::Refused(HubRefusal::Conflict(id.to_string())))
+    }
+
+    /// Tells a connected device of a write to its desired properties.
+    pub(super) fn tell_desired(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+        patch: Option<Json>,
+        written: &Twin,
+    ) {
+        if let Some(patch) = patch
+            && let Some(seat) = self.live.find(hub, id)
+        {
+            let version = written.desired.version_number;
+            seat.tell(Command::Desired(Desired { version, patch: Arc::new(patch) }));
+        }
     }
 }

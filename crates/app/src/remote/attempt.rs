@@ -80,14 +80,14 @@ impl App {
         let Some(Claim { until, changes }) = pending::claim(&facts, self.clock.now()) else {
             return Ok(None);
         };
-        match self.store.commit(changes).await {
+        match self.commit(changes).await {
             Ok(()) => {}
             Err(CommitError::Fault(fault)) => return Err(fault),
             Err(CommitError::Conflict) => {
                 // When the record is as it was, it was the removal that conflicted. If not, this
                 // conflicts too, and nothing is lost.
                 if let Some(later) = pending::wait_for_removal(&facts, self.clock.now()) {
-                    unless_conflict(self.store.commit(later).await)?;
+                    unless_conflict(self.commit(later).await)?;
                 }
                 return Ok(None);
             }
@@ -126,7 +126,7 @@ impl App {
         failure: Option<&RemoteFailure>,
     ) -> Result<bool, StoreFault> {
         let Settled { record, changes } = settled;
-        if !unless_conflict(self.store.commit(changes).await)? {
+        if !unless_conflict(self.commit(changes).await)? {
             return Ok(false);
         }
         match failure.filter(|_| record.status == RegistrationStatus::Assigning) {
@@ -149,7 +149,7 @@ impl App {
         let changes = ChangeSet::new()
             .expecting(Expect::Record(deleted.registration_id.clone(), 0))
             .with(Change::PutRemoval(Box::new(behind)));
-        unless_conflict(self.store.commit(changes).await)?;
+        unless_conflict(self.commit(changes).await)?;
         self.remote.bell.ring();
         Ok(())
     }
@@ -165,13 +165,13 @@ impl App {
         ) {
             RemovalStep::Delete(hub, claim, until) => (hub, claim, until),
             RemovalStep::Drop(changes) => {
-                if unless_conflict(self.store.commit(changes).await)? {
+                if unless_conflict(self.commit(changes).await)? {
                     warn!(hub.name = %name, device.id = %id, "`{id}` may be left on `{name}`, which is no longer linked");
                 }
                 return Ok(());
             }
         };
-        if !unless_conflict(self.store.commit(claim).await)? {
+        if !unless_conflict(self.commit(claim).await)? {
             return Ok(());
         }
         let said = self.remote.hubs.delete_device(&hub, id).await;
@@ -190,7 +190,7 @@ impl App {
                 pending::removal_failed(removal, failure, now, &self.fresh())
             }
         };
-        unless_conflict(self.store.commit(changes).await)?;
+        unless_conflict(self.commit(changes).await)?;
         Ok(())
     }
 }

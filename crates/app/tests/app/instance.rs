@@ -100,6 +100,7 @@ pub(crate) async fn instance_with(hubs: &[&str], quotas: Quotas, rates: RateSett
         },
         quotas,
         rates,
+        hub_limits: app::device::HubLimits::default(),
     };
     let (under, time, dice) = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
     let app = App::new(under, time, dice, Arc::new(NoAllocationHook), settings);

@@ -92,6 +92,11 @@ impl Traits {
         }
     }
 
+    /// When the validity ends.
+    pub(crate) const fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
     /// Checks that the moment is within the validity, to the second and both ends included.
     pub(crate) fn check_validity(&self, now: Timestamp) -> Result<(), AttestFailure> {
         if now.unix_secs() < self.not_before.unix_secs() {

@@ -105,6 +105,25 @@ pub fn replace(
     overwritten(&existing.twin, draft.tags.as_ref(), draft.desired.as_ref(), now)
 }
 
+/// What a connected device is told of an operator's write: the patch as sent, nulls included, or
+/// after a replacement the whole section; without what the write ignored (H §3.5). `None` when
+/// desired properties were not written.
+#[must_use]
+pub fn notification(before: &Twin, draft: &TwinDraft, after: &Twin) -> Option<Json> {
+    if before.desired.version_number == after.desired.version_number {
+        return None;
+    }
+    Some(match &draft.desired {
+        // The section was emptied: each of its members is gone.
+        Some(Json::Null) => {
+            let members = before.desired.content.as_object().unwrap_or_default();
+            Json::Object(members.iter().map(|(name, _)| (name.clone(), Json::Null)).collect())
+        }
+        Some(patch) => cleaned(patch),
+        None => after.desired.content.clone(),
+    })
+}
+
 /// What a device's own patch makes of its reported properties. The etag stays: it counts what
 /// operators write (H §3.1). Whether a `$version` the device demanded is the current one is the
 /// door's question.

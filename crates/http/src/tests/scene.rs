@@ -126,6 +126,7 @@ async fn build(
         },
         quotas: Quotas { registrations: MAX_REGISTRATIONS, ..decide::manage::DEFAULT_QUOTAS },
         rates,
+        hub_limits: app::device::HubLimits::default(),
     };
     let keys_of = async |scope: PolicyScope, name: &str| {
         store.find_policy(&scope, name).await.expect("store").expect("policy").keys

@@ -25,7 +25,7 @@ impl Source for Troubled {
 
 fn porch() -> Arc<Porch> {
     Arc::new(Porch {
-        acceptor: TlsAcceptor::from(Arc::new(tls(server_certificate()).unwrap())),
+        acceptor: TlsAcceptor::from(Arc::new(tls(Speaks::Https, server_certificate()).unwrap())),
         slots: Slots::new(10, 10),
         handshake_timeout: PATIENCE,
         shutdown_grace: PATIENCE,

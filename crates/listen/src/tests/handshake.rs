@@ -7,9 +7,10 @@ use rustls_pki_types::pem::PemObject;
 
 use super::scene::{
     Asked, Client, HugeRsaKey, Server, Shown, VERSIONS, expired, issued_chain, leaf_params,
-    self_signed, strange_params,
+    self_signed, server_certificate, strange_params,
 };
 use crate::certificate::provider;
+use crate::{ListenSettings, Speaks};
 
 /// Over TLS 1.3 and 1.2: the client gets through, and the server sees exactly the chain that was shown.
 #[track_caller]
@@ -199,9 +200,10 @@ async fn the_certificate_request_names_no_issuers_and_every_scheme() {
     }
 }
 
-/// Over both versions: what the server negotiates with a client that offers these protocols.
-async fn check_alpn(offered: &[&str], expected: Result<Option<&str>, &str>) {
-    let mut server = Server::start().await;
+/// Over both versions: what a server of that kind negotiates with a client that offers these protocols.
+async fn check_alpn(speaks: Speaks, offered: &[&str], expected: Result<Option<&str>, &str>) {
+    let settings = ListenSettings::default();
+    let mut server = Server::start_for(speaks, settings, server_certificate()).await;
     for version in VERSIONS {
         let mut client = Client::new(version, Shown::nothing());
         client.config.alpn_protocols = offered.iter().map(|p| p.as_bytes().to_vec()).collect();
@@ -221,9 +223,17 @@ async fn check_alpn(offered: &[&str], expected: Result<Option<&str>, &str>) {
 
 #[tokio::test]
 async fn http_1_1_is_offered_to_those_who_ask() {
-    check_alpn(&["h2", "http/1.1"], Ok(Some("http/1.1"))).await;
-    check_alpn(&[], Ok(None)).await;
-    check_alpn(&["h2"], Err("NoApplicationProtocol")).await;
+    check_alpn(Speaks::Https, &["h2", "http/1.1"], Ok(Some("http/1.1"))).await;
+    check_alpn(Speaks::Https, &[], Ok(None)).await;
+    check_alpn(Speaks::Https, &["h2"], Err("NoApplicationProtocol")).await;
+    check_alpn(Speaks::Https, &["mqtt"], Err("NoApplicationProtocol")).await;
+}
+
+#[tokio::test]
+async fn mqtt_is_offered_on_its_port_to_those_who_ask() {
+    check_alpn(Speaks::Mqtt, &["x-amzn-mqtt-ca", "mqtt"], Ok(Some("mqtt"))).await;
+    check_alpn(Speaks::Mqtt, &[], Ok(None)).await;
+    check_alpn(Speaks::Mqtt, &["http/1.1", "h2"], Err("NoApplicationProtocol")).await;
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::authority::{self, OwnCertificates};
 use crate::certificate::provider;
-use crate::{Connection, ListenSettings, Listener, ServerCertificate};
+use crate::{Connection, ListenSettings, Listener, ServerCertificate, Speaks};
 
 /// 2025-01-01: the moment all server certificates of the tests are made and verified for.
 pub(crate) const NOW: i64 = 1_735_689_600;
@@ -76,11 +76,19 @@ impl Server {
     }
 
     pub(crate) async fn start_with(
+        settings: ListenSettings,
+        certificate: ServerCertificate,
+    ) -> Self {
+        Self::start_for(Speaks::Https, settings, certificate).await
+    }
+
+    pub(crate) async fn start_for(
+        speaks: Speaks,
         mut settings: ListenSettings,
         certificate: ServerCertificate,
     ) -> Self {
         settings.addresses = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
-        let listener = Listener::bind(settings, certificate).await.unwrap();
+        let listener = Listener::bind_for(speaks, settings, certificate).await.unwrap();
         let address = listener.local_addresses()[0];
         let (stop, shutdown) = watch::channel(false);
         let (tell, seen) = mpsc::unbounded_channel();

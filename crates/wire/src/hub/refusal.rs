@@ -54,6 +54,10 @@ pub fn error_row(refusal: &HubRefusal) -> HubErrorRow {
         HubRefusal::TooManyDevices(_) => 413_002,
         HubRefusal::DeviceDefinedMultipleTimes(_) => 400_011,
         HubRefusal::Throttled(_) => 429_001,
+        HubRefusal::DeviceNotOnline(_) => 404_103,
+        HubRefusal::MethodTimeout(_) => 504_101,
+        HubRefusal::QueueFull { .. } => 403_004,
+        HubRefusal::MessageTooLarge(_) => 413_001,
         HubRefusal::NotImplemented(_) => 400_003,
     };
     HubErrorRow::new(number, refusal.name(), refusal.to_string())

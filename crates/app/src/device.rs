@@ -1,0 +1,390 @@
+//! What a connected device does on its hub: connect, send events, read and report its twin, take
+//! messages and methods. One [`DeviceSession`] is one connection; MQTT and AMQP share it.
+//!
+//! Every write of a session expects the mark of the identity it was admitted with. When the
+//! identity was written meanwhile, the session is held against it again, and goes on or ends.
+
+mod messages;
+mod twin;
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use decide::{
+    attestation::Shown,
+    hub::{
+        connect::{self, Admission, ConnectRequest, Credential},
+        event::{self, EventDraft},
+        message,
+    },
+};
+use model::{
+    Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, DeviceId, Evidence, Expect,
+    HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp,
+};
+use store::{CommitError, StoreFault};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::{
+    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    limits::{Key, Kind},
+    live::{Command, End, Seat},
+};
+
+/// A device's last activity is written at most so often, in seconds: a write for each event would
+/// double their cost.
+const TOUCH_EVERY_SECS: i64 = 60;
+
+/// What a hub takes from its devices and keeps for them.
+#[derive(Debug, Clone, Copy)]
+pub struct HubLimits {
+    /// Into how many partitions events are put.
+    pub event_partitions: u16,
+    /// How long and how much of the events is kept.
+    pub retention: event::Retention,
+    /// For cloud-to-device messages.
+    pub messages: message::MessageLimits,
+}
+
+impl Default for HubLimits {
+    /// Four partitions, as the vendor's clients expect by default (H §5.5).
+    fn default() -> Self {
+        Self {
+            event_partitions: 4,
+            retention: event::Retention::default(),
+            messages: message::MessageLimits::default(),
+        }
+    }
+}
+
+/// A device that asks to connect.
+#[derive(Debug)]
+pub struct Connecting {
+    /// To which hub.
+    pub hub: HubName,
+    /// As which device.
+    pub device_id: DeviceId,
+    /// What it shows.
+    pub evidence: Evidence,
+    /// From where.
+    pub address: IpAddr,
+    /// Whether what it subscribed to before is forgotten (MQTT's CleanSession=1).
+    pub clean: bool,
+}
+
+/// Why something a session asked for was not done.
+#[derive(Debug, Error)]
+pub enum SessionNo {
+    /// The request was understood and declined; the session goes on.
+    #[error("refused: {0}")]
+    Refused(HubRefusal),
+    /// The session is over; nothing was written.
+    #[error("the session is over: {0:?}")]
+    Over(End),
+    /// Something of ours failed.
+    #[error(transparent)]
+    Fault(#[from] StoreFault),
+}
+
+/// A connected device. Dropping it ends the session.
+pub struct DeviceSession {
+    app: App,
+    seat: Arc<Seat>,
+    expires: Timestamp,
+    touched_secs: AtomicI64,
+    /// Whether the device finds what it subscribed to before.
+    was_present: bool,
+}
+
+impl fmt::Debug for DeviceSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceSession").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
+/// What a session is told, in order.
+#[derive(Debug)]
+pub struct Commands(mpsc::Receiver<Box<Command>>);
+
+impl Commands {
+    /// The next command. Waits until there is one.
+    pub async fn next(&mut self) -> Command {
+        match self.0.recv().await {
+            Some(command) => *command,
+            // The sender is in the session's place, which lives as long as the session.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl App {
+    /// Connects a device: when this returns, it is in the index of live sessions, and written as
+    /// connected.
+    ///
+    /// # Errors
+    /// [`ConnectRefusal`], or a fault. A session the device already has goes on when the one who
+    /// asks cannot prove to be it (H §4.5.1).
+    pub async fn connect_device(
+        &self,
+        connecting: Connecting,
+    ) -> Result<(DeviceSession, Commands), No<ConnectRefusal>> {
+        let Connecting { hub, device_id, evidence, address, clean } = connecting;
+        self.limits
+            .check(Kind::DeviceCallsPerAddress, Key::address(address), self.clock.now())
+            .map_err(|secs| No::Refused(ConnectRefusal::Throttled(secs)))?;
+        let settings = &self.settings.register.attest;
+        let shown = Shown::parse(&evidence, &settings.limits)
+            .map_err(|why| No::Refused(ConnectRefusal::NotAttested(why)))?;
+        drop(evidence);
+        let request = ConnectRequest { hub: &hub, device_id: &device_id, shown: &shown, address };
+        let query = request.query();
+        let connection = self.connection_number();
+        let mut seated: Option<(DeviceSession, Commands)> = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let facts = self.store.connect_facts(&query).await?;
+            let now = self.clock.now();
+            let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
+            let found = if clean { None } else { facts.subscriptions };
+            let subscriptions = found.unwrap_or_default();
+            let expires = admission.expires;
+            let changes = connect_changes(&request, &facts, &admission, connection, clean, now);
+            // In the index first: whoever changes the registry from here on meets the session, and
+            // whoever changed it before is met by the commit.
+            let (mut session, commands) = match seated.take() {
+                Some((session, commands)) => {
+                    session.seat.readmit(admission);
+                    session.seat.set_subscriptions(subscriptions);
+                    (session, commands)
+                }
+                None => {
+                    let device = (hub.clone(), device_id.clone());
+                    let (seat, commands) =
+                        self.live.sit(device, connection, admission, subscriptions);
+                    (self.session(seat, expires, now), Commands(commands))
+                }
+            };
+            match attempted(self.store.commit(changes).await)? {
+                Attempt::Done => {
+                    session.was_present = found.is_some();
+                    session.expires = expires;
+                    self.live.announce_arrival();
+                    info!(hub.name = %hub, device.id = %device_id, "`{device_id}` connected to `{hub}`");
+                    return Ok((session, commands));
+                }
+                Attempt::Again => seated = Some((session, commands)),
+            }
+        }
+        Err(No::Refused(ConnectRefusal::Conflict))
+    }
+
+    fn session(&self, seat: Arc<Seat>, expires: Timestamp, now: Timestamp) -> DeviceSession {
+        DeviceSession {
+            app: self.clone(),
+            seat,
+            expires,
+            touched_secs: AtomicI64::new(now.unix_secs()),
+            was_present: false,
+        }
+    }
+
+    fn connection_number(&self) -> ConnectionNumber {
+        let mut random = [0; 8];
+        self.entropy.fill(&mut random);
+        // 63 bits, because stores keep signed numbers; never 0, which means none.
+        (u64::from_be_bytes(random) >> 1).max(1)
+    }
+}
+
+/// Connects on condition that all it was decided from still stands.
+fn connect_changes(
+    request: &ConnectRequest<'_>,
+    facts: &ConnectFacts,
+    admission: &Admission,
+    connection: ConnectionNumber,
+    clean: bool,
+    at: Timestamp,
+) -> ChangeSet {
+    let (hub, device_id) = (request.hub.clone(), request.device_id.clone());
+    let mut changes = ChangeSet::new().expecting(Expect::Mark(
+        hub.clone(),
+        device_id.clone(),
+        admission.mark.clone(),
+    ));
+    match &admission.credential {
+        Credential::PolicyKey { policy, .. } => {
+            let scope = PolicyScope::Hub(hub.clone());
+            let version = facts.policy.as_ref().map_or(0, |policy| policy.version);
+            changes = changes.expecting(Expect::Policy(scope, policy.to_string(), version));
+        }
+        Credential::CertificateAuthority { name, .. } => {
+            let ours = facts.ca_certificates.iter().find(|ca| *ca.name == **name);
+            let version = ours.map_or(0, |ca| ca.version);
+            changes = changes.expecting(Expect::CaCertificate(name.to_string(), version));
+        }
+        Credential::DeviceKey(_) | Credential::Thumbprint { .. } => {}
+    }
+    if clean && facts.subscriptions.is_some() {
+        changes = changes.with(Change::DeleteSubscriptions(hub.clone(), device_id.clone()));
+    }
+    changes.with(Change::Connect { hub, device_id, connection, at })
+}
+
+impl DeviceSession {
+    /// The hub.
+    #[must_use]
+    pub fn hub(&self) -> &HubName {
+        &self.seat.hub
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn device_id(&self) -> &DeviceId {
+        &self.seat.device_id
+    }
+
+    /// When the session ends by itself, with its token or certificate. The door drops it then.
+    #[must_use]
+    pub const fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// Whether there was a session whose subscriptions were restored.
+    #[must_use]
+    pub const fn was_present(&self) -> bool {
+        self.was_present
+    }
+
+    /// What the device is subscribed to.
+    #[must_use]
+    pub fn subscriptions(&self) -> Subscriptions {
+        self.seat.subscriptions()
+    }
+
+    /// Waits until the session is ended from elsewhere: cut off, taken over, or too slow.
+    pub async fn ended(&self) -> End {
+        self.seat.ended().await
+    }
+
+    /// Changes what the device is subscribed to. Durable when this returns, unless the session is
+    /// to be forgotten with the connection (`durable` false, MQTT's CleanSession=1).
+    ///
+    /// # Errors
+    /// [`SessionNo`].
+    pub async fn subscribe(
+        &self,
+        subscriptions: Subscriptions,
+        durable: bool,
+    ) -> Result<(), SessionNo> {
+        if durable && subscriptions != self.seat.subscriptions() {
+            let device = || (self.hub().clone(), self.device_id().clone());
+            self.write(|now| {
+                let ((hub, id), (of, who)) = (device(), device());
+                let set = ChangeSet::new()
+                    .expecting(Expect::Connection(hub, id, self.seat.connection))
+                    .with(Change::PutSubscriptions(of, who, subscriptions));
+                Ok((set, now))
+            })
+            .await?;
+        }
+        self.check_over()?;
+        let before = self.seat.subscriptions();
+        self.seat.set_subscriptions(subscriptions);
+        if before.methods.is_none() && subscriptions.methods.is_some() {
+            self.app.live.announce_arrival();
+        }
+        if before.messages.is_none() && subscriptions.messages.is_some() {
+            self.seat.tell(Command::Messages);
+        }
+        Ok(())
+    }
+
+    /// Appends an event to the hub's log. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`SessionNo`]; [`HubRefusal::MessageTooLarge`] for one beyond 256 KB.
+    pub async fn send(&self, draft: EventDraft) -> Result<(), SessionNo> {
+        let admission = self.seat.admission();
+        let auth = admission.credential.auth_method();
+        let (hub, id) = (self.hub(), self.device_id());
+        let partition = event::partition(id, self.app.settings.hub_limits.event_partitions);
+        let now = self.app.clock.now();
+        let event = event::sent(&admission.mark.generation_id, id, auth, draft, now)
+            .map_err(SessionNo::Refused)?;
+        let change = Change::AppendEvent(hub.clone(), partition, Box::new(event));
+        self.write(|now| Ok((ChangeSet::new().with(change.clone()), now))).await?;
+        self.app.live.announce_event(hub);
+        Ok(())
+    }
+
+    /// Writes on condition that the device may still do so, with its last activity now and then.
+    /// What is to be written is made anew for each attempt.
+    async fn write(
+        &self,
+        mut make: impl FnMut(Timestamp) -> Result<(ChangeSet, Timestamp), SessionNo>,
+    ) -> Result<(), SessionNo> {
+        for _ in 0..MAX_ATTEMPTS {
+            self.check_over()?;
+            let (set, now) = make(self.app.clock.now())?;
+            if let Attempt::Done = self.try_write(set, now).await? {
+                return Ok(());
+            }
+        }
+        Err(SessionNo::Refused(HubRefusal::Conflict(self.device_id().to_string())))
+    }
+
+    /// One attempt. After a conflict the session has been held against its identity anew.
+    async fn try_write(&self, set: ChangeSet, now: Timestamp) -> Result<Attempt, SessionNo> {
+        let (hub, id) = (self.hub(), self.device_id());
+        let mark = self.seat.mark();
+        let mut set = set.expecting(Expect::Mark(hub.clone(), id.clone(), mark));
+        let touched = self.touched_secs.load(Ordering::Relaxed);
+        let is_due = now.unix_secs().saturating_sub(touched) >= TOUCH_EVERY_SECS;
+        if is_due {
+            set = set.with(Change::Touch { hub: hub.clone(), device_id: id.clone(), at: now });
+        }
+        match self.app.store.commit(set).await {
+            Ok(()) => {
+                if is_due {
+                    self.touched_secs.store(now.unix_secs(), Ordering::Relaxed);
+                }
+                Ok(Attempt::Done)
+            }
+            Err(CommitError::Conflict) => {
+                self.recheck().await?;
+                Ok(Attempt::Again)
+            }
+            Err(CommitError::Fault(fault)) => Err(SessionNo::Fault(fault)),
+        }
+    }
+
+    /// Holds the session against the registry as it stands now.
+    async fn recheck(&self) -> Result<(), SessionNo> {
+        let device = self.app.store.find_device(self.hub(), self.device_id()).await?;
+        // A refusal ends the session, and is told by the look that follows.
+        let _ = self.seat.recheck(device.as_ref().map(|device| &device.identity));
+        self.check_over()
+    }
+
+    fn check_over(&self) -> Result<(), SessionNo> {
+        match self.seat.why_ended() {
+            Some(why) => Err(SessionNo::Over(why.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for DeviceSession {
+    fn drop(&mut self) {
+        self.app.live.stand_up(&self.seat);
+        let device = (self.seat.hub.clone(), self.seat.device_id.clone());
+        self.app.live.departed.note(device, self.seat.connection, self.app.clock.now());
+    }
+}

@@ -1,0 +1,396 @@
+//! Whether a device may connect to a hub, and whether a connection still holds (H §4.1, §4.5).
+//!
+//! What a connection rests on is kept as a [`Credential`], without any secret: after a write to
+//! the registry, to a policy or to a CA certificate the connection is held against it again.
+
+use std::{collections::HashSet, fmt, net::IpAddr};
+
+use attest::{chain, sas};
+use aws_lc_rs::digest;
+use model::{
+    AccessPolicy, AttestFailure, AuthMethod, AuthenticationKind, CaCertificate, ConnectFacts,
+    ConnectQuery, ConnectRefusal, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
+    HubName, IdentityMark, Right, SasToken, SymmetricKey, SymmetricKeys, Timestamp,
+};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    access::{self, Audience, Denied},
+    attestation::{AttestSettings, Shown},
+    manage::network::{self, Api},
+};
+
+/// How many seconds after the end of its token a connection is dropped (H §4.5.2: at least one, at
+/// most a few).
+pub const EXPIRY_GRACE_SECS: i64 = 1;
+
+/// A device that asks to connect.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectRequest<'a> {
+    /// To which hub.
+    pub hub: &'a HubName,
+    /// As which device.
+    pub device_id: &'a DeviceId,
+    /// What it shows.
+    pub shown: &'a Shown,
+    /// From where.
+    pub address: IpAddr,
+}
+
+impl ConnectRequest<'_> {
+    /// What to read before [`admit`] can be asked.
+    #[must_use]
+    pub fn query(&self) -> ConnectQuery {
+        ConnectQuery {
+            hub: self.hub.clone(),
+            device_id: self.device_id.clone(),
+            policy: match self.shown {
+                Shown::Sas(token) => token.key_name.clone().filter(|name| !name.is_empty()),
+                Shown::X509(_) | Shown::Tpm | Shown::Nothing => None,
+            },
+            with_ca_certificates: matches!(self.shown, Shown::X509(_)),
+        }
+    }
+}
+
+/// A connection that may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// The identity it was admitted with.
+    pub mark: IdentityMark,
+    /// What it rests on.
+    pub credential: Credential,
+    /// When it ends by itself: with its token (H §4.5.2), or with its certificate.
+    pub expires: Timestamp,
+}
+
+/// What a connection rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// One of the device's keys.
+    DeviceKey(KeyPrint),
+    /// One of a policy's keys.
+    PolicyKey {
+        /// The policy.
+        policy: Box<str>,
+        /// The key.
+        key: KeyPrint,
+    },
+    /// A thumbprint in the device's identity.
+    Thumbprint {
+        /// SHA-1 of the certificate shown.
+        sha1: [u8; 20],
+        /// SHA-256 of the certificate shown.
+        sha256: [u8; 32],
+    },
+    /// A CA certificate of the service's store.
+    CertificateAuthority {
+        /// Its name.
+        name: Box<str>,
+        /// Its SHA-256 thumbprint.
+        sha256: [u8; 32],
+    },
+}
+
+impl Credential {
+    /// How readers of events are told (H §5.5).
+    #[must_use]
+    pub const fn auth_method(&self) -> AuthMethod {
+        match self {
+            Self::DeviceKey(_) => AuthMethod::DeviceKey,
+            Self::PolicyKey { .. } => AuthMethod::HubPolicy,
+            Self::Thumbprint { .. } => AuthMethod::Thumbprint,
+            Self::CertificateAuthority { .. } => AuthMethod::CertificateAuthority,
+        }
+    }
+}
+
+/// Tells keys apart without being one: the SHA-256 of a key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPrint([u8; 32]);
+
+impl KeyPrint {
+    fn of(key: &SymmetricKey) -> Self {
+        let mut print = [0; 32];
+        // A SHA-256 has 32 bytes; the zip keeps a panic out of the question.
+        for (to, from) in
+            print.iter_mut().zip(digest::digest(&digest::SHA256, key.bytes()).as_ref())
+        {
+            *to = *from;
+        }
+        Self(print)
+    }
+
+    fn is_among(&self, keys: &SymmetricKeys) -> bool {
+        let is = |key| bool::from(Self::of(key).0.ct_eq(&self.0));
+        let (primary, secondary) = (is(&keys.primary), is(&keys.secondary));
+        primary || secondary
+    }
+}
+
+/// A print of a weak key could be guessed from.
+impl fmt::Debug for KeyPrint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyPrint(…)")
+    }
+}
+
+/// Whether this device may connect, and what the connection then rests on.
+///
+/// Order: address, hub, device, credential, status; so that only one who holds the credential
+/// learns, from the log's reader, that a device is disabled. On the wire all are the same
+/// (H §4.2.3). Only an identity of type `sas` takes tokens of its own keys; a policy's token with
+/// DeviceConnect opens any device of the hub but those with certificates (H §4.1.1).
+///
+/// # Errors
+/// [`ConnectRefusal`].
+pub fn admit(
+    facts: &ConnectFacts,
+    request: &ConnectRequest<'_>,
+    settings: &AttestSettings,
+    now: Timestamp,
+) -> Result<Admission, ConnectRefusal> {
+    network::admits(&facts.settings, request.address, Api::Device)
+        .map_err(|_| ConnectRefusal::AddressRefused(request.address.to_canonical().to_string()))?;
+    if !facts.hub_is_built_in {
+        return Err(ConnectRefusal::UnknownHub(request.hub.to_string()));
+    }
+    let identity = facts.identity.as_ref().ok_or(ConnectRefusal::UnknownDevice)?;
+    let (credential, expires) = match (identity.authentication.kind, request.shown) {
+        (_, Shown::Nothing) => {
+            return Err(ConnectRefusal::NotAttested(AttestFailure::NoEvidence));
+        }
+        (_, Shown::Tpm) => return Err(ConnectRefusal::WrongKind("a token")),
+        (AuthenticationKind::Sas, Shown::Sas(token)) => {
+            by_token(facts, identity, token, request, settings.clock_skew_secs, now)?
+        }
+        (AuthenticationKind::Sas, Shown::X509(_)) => {
+            return Err(ConnectRefusal::WrongKind("a token"));
+        }
+        (AuthenticationKind::SelfSigned, Shown::X509(presented)) => {
+            by_thumbprint(identity, presented, now)?
+        }
+        (AuthenticationKind::CertificateAuthority, Shown::X509(presented)) => {
+            by_ca(&facts.ca_certificates, presented, request.device_id, now)?
+        }
+        (
+            AuthenticationKind::SelfSigned | AuthenticationKind::CertificateAuthority,
+            Shown::Sas(_),
+        ) => {
+            return Err(ConnectRefusal::WrongKind("a certificate"));
+        }
+    };
+    check_enabled(identity)?;
+    Ok(Admission { mark: identity.mark(), credential, expires })
+}
+
+/// Whether a connection still holds with the identity as it stands now. The answer is the mark to
+/// go on with.
+///
+/// # Errors
+/// [`ConnectRefusal`] says why it is over.
+pub fn still_holds(
+    admission: &Admission,
+    identity: Option<&DeviceIdentity>,
+) -> Result<IdentityMark, ConnectRefusal> {
+    let identity = identity.ok_or(ConnectRefusal::UnknownDevice)?;
+    // A device made anew under the same ID is another one (H §2.4).
+    if *admission.mark.generation_id != *identity.generation_id {
+        return Err(ConnectRefusal::UnknownDevice);
+    }
+    check_enabled(identity)?;
+    let authentication = &identity.authentication;
+    let wants = match authentication.kind {
+        AuthenticationKind::Sas => "a token",
+        AuthenticationKind::SelfSigned | AuthenticationKind::CertificateAuthority => {
+            "a certificate"
+        }
+    };
+    let wrong_kind = Err(ConnectRefusal::WrongKind(wants));
+    let holds = match (authentication.kind, &admission.credential) {
+        (AuthenticationKind::Sas, Credential::DeviceKey(key)) => authentication
+            .keys
+            .as_ref()
+            .is_some_and(|keys| key.is_among(keys))
+            .then_some(())
+            .ok_or(AttestFailure::BadSignature),
+        (AuthenticationKind::Sas, Credential::PolicyKey { .. })
+        | (AuthenticationKind::CertificateAuthority, Credential::CertificateAuthority { .. }) => {
+            Ok(())
+        }
+        (AuthenticationKind::SelfSigned, Credential::Thumbprint { sha1, sha256 }) => {
+            has_thumbprint(identity, sha1, sha256)
+        }
+        _ => return wrong_kind,
+    };
+    holds.map_err(ConnectRefusal::NotAttested)?;
+    Ok(identity.mark())
+}
+
+/// Whether a connection still holds with a policy as it stands now; of no matter to those that
+/// rest on something else.
+#[must_use]
+pub fn holds_with_policy(
+    credential: &Credential,
+    name: &str,
+    policy: Option<&AccessPolicy>,
+) -> bool {
+    match credential {
+        Credential::PolicyKey { policy: rests_on, key } if **rests_on == *name => policy
+            .is_some_and(|policy| {
+                policy.rights.allow(Right::DeviceConnect) && key.is_among(&policy.keys)
+            }),
+        _ => true,
+    }
+}
+
+/// Whether a connection still holds with a CA certificate as it stands now; of no matter to those
+/// that rest on something else.
+#[must_use]
+pub fn holds_with_ca(credential: &Credential, name: &str, ca: Option<&CaCertificate>) -> bool {
+    match credential {
+        Credential::CertificateAuthority { name: rests_on, sha256 } if **rests_on == *name => ca
+            .is_some_and(|ca| {
+                ca.verified
+                    && attest::certificate::thumbprint_sha256(&ca.certificate.der) == *sha256
+            }),
+        _ => true,
+    }
+}
+
+fn check_enabled(identity: &DeviceIdentity) -> Result<(), ConnectRefusal> {
+    match identity.status {
+        DeviceStatus::Enabled => Ok(()),
+        DeviceStatus::Disabled => Err(ConnectRefusal::Disabled(identity.status_reason.clone())),
+    }
+}
+
+fn by_token(
+    facts: &ConnectFacts,
+    identity: &DeviceIdentity,
+    token: &SasToken,
+    request: &ConnectRequest<'_>,
+    skew_secs: i64,
+    now: Timestamp,
+) -> Result<(Credential, Timestamp), ConnectRefusal> {
+    let hosts = [request.hub.as_str().to_owned()];
+    let path = ["devices".to_owned(), request.device_id.to_string()];
+    let audience = Audience { hosts: &hosts, path: &path };
+    let credential = match token.key_name.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => {
+            let policy = facts.policy.as_ref();
+            access::check(token, policy, &audience, Right::DeviceConnect, now, skew_secs).map_err(
+                |denied| match denied {
+                    Denied::WrongResource { .. } => {
+                        ConnectRefusal::NotAttested(AttestFailure::WrongResource)
+                    }
+                    Denied::Expired => ConnectRefusal::NotAttested(AttestFailure::TokenExpired),
+                    Denied::BadToken | Denied::Lacks { .. } => ConnectRefusal::PolicyRefused,
+                },
+            )?;
+            let keys = &policy.ok_or(ConnectRefusal::PolicyRefused)?.keys;
+            Credential::PolicyKey { policy: name.into(), key: signing_key(token, keys)? }
+        }
+        None => {
+            // A device's own key signs for the device, never for the hub as a whole.
+            let failed = ConnectRefusal::NotAttested;
+            if !access::covers_exactly(&token.resource, &audience) {
+                return Err(failed(AttestFailure::WrongResource));
+            }
+            sas::check_expiry(token, now, skew_secs).map_err(failed)?;
+            let keys = identity.authentication.keys.as_ref();
+            let keys = keys.ok_or(failed(AttestFailure::BadSignature))?;
+            Credential::DeviceKey(signing_key(token, keys)?)
+        }
+    };
+    let ends = token.expiry_unix_secs;
+    let expires = match ends > now.unix_secs() {
+        true => ends.saturating_add(EXPIRY_GRACE_SECS),
+        // The device's clock is behind; it may stay as long as it may still come.
+        false => ends.saturating_add(skew_secs),
+    };
+    Ok((credential, Timestamp::from_unix_secs(expires)))
+}
+
+fn signing_key(token: &SasToken, keys: &SymmetricKeys) -> Result<KeyPrint, ConnectRefusal> {
+    let slot = sas::verify_signature(token, keys).map_err(ConnectRefusal::NotAttested)?;
+    Ok(KeyPrint::of(match slot {
+        attest::Slot::Primary => &keys.primary,
+        attest::Slot::Secondary => &keys.secondary,
+    }))
+}
+
+/// Chain and common name are irrelevant; the leaf must be within its validity (H §4.1.2).
+fn by_thumbprint(
+    identity: &DeviceIdentity,
+    presented: &chain::Presented,
+    now: Timestamp,
+) -> Result<(Credential, Timestamp), ConnectRefusal> {
+    let (sha1, sha256) = (presented.leaf_sha1(), presented.leaf_sha256());
+    has_thumbprint(identity, &sha1, &sha256)
+        .and_then(|()| presented.check_leaf_validity(now))
+        .map_err(ConnectRefusal::NotAttested)?;
+    Ok((Credential::Thumbprint { sha1, sha256 }, presented.leaf_not_after()))
+}
+
+fn has_thumbprint(
+    identity: &DeviceIdentity,
+    sha1: &[u8; 20],
+    sha256: &[u8; 32],
+) -> Result<(), AttestFailure> {
+    let authentication = &identity.authentication;
+    let is = |text: &String| is_hex_of(text, sha256) || is_hex_of(text, sha1);
+    let mut enrolled =
+        authentication.primary_thumbprint.iter().chain(&authentication.secondary_thumbprint);
+    if enrolled.any(is) { Ok(()) } else { Err(AttestFailure::WrongThumbprint) }
+}
+
+/// Thumbprints are public: nothing is to be learned from the time this takes.
+fn is_hex_of(text: &str, bytes: &[u8]) -> bool {
+    let digit = |d: u8| char::from_digit(u32::from(d), 16).unwrap_or_default();
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    text.len() == 2 * bytes.len() && text.chars().map(|c| c.to_ascii_lowercase()).eq(digits)
+}
+
+/// The leaf's common name is the device ID, exactly, and a verified path leads to a CA certificate
+/// of the service's store whose possession was proven (H §4.1.3).
+fn by_ca(
+    ours: &[CaCertificate],
+    presented: &chain::Presented,
+    device_id: &DeviceId,
+    now: Timestamp,
+) -> Result<(Credential, Timestamp), ConnectRefusal> {
+    let failed = ConnectRefusal::NotAttested;
+    let name = presented.leaf_common_name().map_err(failed)?;
+    if name != device_id.as_str() {
+        let text = format!("it is {:?}", name.chars().take(128).collect::<String>());
+        return Err(failed(AttestFailure::CommonName(text)));
+    }
+    let verified: Vec<&CaCertificate> = ours.iter().filter(|ca| ca.verified).collect();
+    let stored: Vec<&EnrolledCertificate> = verified.iter().map(|ca| &ca.certificate).collect();
+    let path = chain::walk(presented, &stored).map_err(failed)?;
+    let mut failure = AttestFailure::BadChain("no CA certificate of ours signed it".to_owned());
+    for link in &path {
+        let anchors = verified
+            .iter()
+            .filter(|ca| ca.certificate.keys.subject_and_key == link.keys.subject_and_key);
+        for ca in anchors {
+            // No CA belongs to anyone else here: there are no groups on a hub.
+            let others = HashSet::new();
+            match chain::validate(presented, &stored, &ca.certificate, &others, now) {
+                Ok(()) => {
+                    let sha256 = attest::certificate::thumbprint_sha256(&ca.certificate.der);
+                    let credential =
+                        Credential::CertificateAuthority { name: ca.name.as_str().into(), sha256 };
+                    let until = presented.leaf_not_after().min(ca.certificate.info.not_after);
+                    return Ok((credential, until));
+                }
+                Err(why) => failure = why,
+            }
+        }
+    }
+    Err(failed(failure))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! The MQTT door: packets, topics, and the sessions of devices that speak MQTT 3.1.1.
+//!
+//! [`proto`] is bytes only and [`topic`] text only; neither has sockets or waits, so the server,
+//! the simulator and the tests share them. What deliberately does not live here: TLS, WebSockets
+//! and listening (`listen`), and every rule about devices (`app` and below).
+
+pub mod proto;
+pub mod topic;

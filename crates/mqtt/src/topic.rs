@@ -1,0 +1,1 @@
+//! User names, topics and property bags.
