@@ -168,10 +168,7 @@ mod tests {
     #[test]
     fn the_key_is_answered_as_in_the_rfc() {
         let Handshake::Accepted(accepted) = read(&USUAL) else { panic!("{:?}", read(&USUAL)) };
-        assert_eq!(
-            accepted.headers()[2],
-            ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-        );
+        assert_eq!(accepted.headers()[2], ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     }
 
     #[test]

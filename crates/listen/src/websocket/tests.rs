@@ -269,6 +269,7 @@ async fn who_was_told_goodbye_gets_no_more_data() {
     stream.write_all(b"never sent").await.unwrap();
     client.write_all(&frame(0x88, &[])).await.unwrap();
     assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    assert_eq!(stream.filling.capacity(), 0, "nothing is held");
     let error = stream.write_all(b"x").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     stream.shutdown().await.unwrap();
@@ -283,6 +284,8 @@ async fn who_was_told_goodbye_gets_no_more_data() {
 struct Stuck {
     incoming: Vec<u8>,
     open: bool,
+    /// How often flushing must be tried.
+    n_flushes: usize,
     sent: Vec<u8>,
     waiting: Option<Waker>,
 }
@@ -317,8 +320,9 @@ impl AsyncWrite for Stuck {
         Poll::Ready(Ok(buf.len()))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.n_flushes = self.n_flushes.saturating_sub(1);
+        if self.n_flushes == 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -354,6 +358,20 @@ fn only_the_last_ping_is_kept_for_a_client_that_does_not_read() {
     let last = ours(0x8a, &999_u16.to_be_bytes());
     assert_eq!(stream.stream.sent, [ours(0x8a, &first), last].concat());
     assert_eq!((stream.sending.capacity(), stream.filling.capacity()), (0, 0), "nothing is held");
+}
+
+#[test]
+fn a_pong_is_flushed_even_if_that_takes_several_attempts() {
+    let connection = Stuck { open: true, n_flushes: 3, ..Stuck::default() };
+    let mut stream = WsStream::new(connection, frame(0x89, b"p"));
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut bytes = [0; 8];
+    for n_left in [2, 1, 0] {
+        let mut buf = ReadBuf::new(&mut bytes);
+        assert!(Pin::new(&mut stream).poll_read(cx, &mut buf).is_pending());
+        assert_eq!(stream.stream.n_flushes, n_left);
+    }
+    assert_eq!(stream.stream.sent, ours(0x8a, b"p"));
 }
 
 #[test]
