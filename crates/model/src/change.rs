@@ -69,7 +69,7 @@ pub enum Expect {
     /// Connecting and sending do not count as such a write.
     Mark(HubName, DeviceId, IdentityMark),
     /// This connection is still the device's: no later one was written with
-    /// [`Change::Connect`].
+    /// [`Change::Connect`], and its end was not written either.
     Connection(HubName, DeviceId, ConnectionNumber),
     /// This cloud-to-device message has this version.
     Message(HubName, DeviceId, u64, Version),

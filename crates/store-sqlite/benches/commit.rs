@@ -1,19 +1,20 @@
-//! Durable change sets per second with 1, 16 and 64 waiting, and the facts of a registration.
+//! Durable change sets per second with 1, 16 and 64 waiting, the facts of a registration, and
+//! what connected devices do.
 //!
-//! A change set is a registration: record and device. Put `TMPDIR` on the disk to be measured.
+//! A change set is a registration: record and device; or an event, or a connection. Put `TMPDIR` on the disk to be measured.
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use divan::{Bencher, counter::ItemsCount};
 use induct_store_sqlite::{MasterKey, SqliteSettings, SqliteStore};
-use model::{Change, ChangeSet, GroupQuery};
+use model::{Change, ChangeSet, ConnectQuery, EventPosition, Expect, GroupQuery, Timestamp};
 use store::{
     Store,
     suite::{
         scene::{
-            by_ca, certificate, device, hub, query, record_of_group, signing_group,
-            symmetric_key_group,
+            by_ca, certificate, connect, device, device_id, disconnect, event, hub, query,
+            record_of_group, signing_group, symmetric_key_group,
         },
         write,
     },
@@ -54,6 +55,90 @@ fn register_again(bencher: Bencher<'_, '_>, n_waiting: u64) {
             for n in 0..N_EACH {
                 let changes = registration((n_task * 31 + n * 7) % N_DEVICES);
                 store.commit(changes).await.expect("committed");
+            }
+        });
+    });
+}
+
+/// A device's event of 256 bytes, as a connected device's is written: if its identity was not
+/// written since.
+#[divan::bench(args = [1, 16, 64], sample_count = 20)]
+fn append_event(bencher: Bencher<'_, '_>, n_waiting: u64) {
+    let scene = Scene::new();
+    bencher.counter(ItemsCount::new(n_waiting * N_EACH)).bench(|| {
+        scene.run(n_waiting, |store, n_task| async move {
+            for n in 0..N_EACH {
+                store.commit(told((n_task * 31 + n * 7) % N_DEVICES)).await.expect("committed");
+            }
+        });
+    });
+}
+
+/// A thousand events of one partition.
+#[divan::bench(args = [1, 16], sample_count = 20)]
+fn read_events(bencher: Bencher<'_, '_>, n_waiting: u64) {
+    let scene = Scene::new();
+    scene.run(64, |store, n_task| async move {
+        for n in (n_task..20_000).step_by(64) {
+            store.commit(told(n % N_DEVICES)).await.expect("committed");
+        }
+    });
+    bencher.counter(ItemsCount::new(n_waiting * 1_000)).bench(|| {
+        scene.run(n_waiting, |store, n_task| async move {
+            let (hub, from) = (hub("hub-1.test"), EventPosition::Offset(n_task * 100));
+            let partition = (n_task % 4) as u16;
+            let read = store.read_events(&hub, partition, from, 1_000, u64::MAX).await;
+            assert_eq!(read.expect("read").len(), 1_000);
+        });
+    });
+}
+
+/// Trims 1,000 events of a partition and appends as many, per round.
+#[divan::bench(sample_count = 20)]
+fn trim_events(bencher: Bencher<'_, '_>) {
+    let scene = Scene::new();
+    let fill = || {
+        scene.run(64, |store, n_task| async move {
+            for n in (n_task..4_000).step_by(64) {
+                store.commit(told(n % N_DEVICES)).await.expect("committed");
+            }
+        });
+    };
+    fill();
+    bencher.counter(ItemsCount::new(4_000_u64)).with_inputs(fill).bench_values(|()| {
+        scene.runtime.block_on(write(
+            &scene.store,
+            [Change::TrimEvents {
+                hub: hub("hub-1.test"),
+                before: Timestamp::from_ticks(i64::MAX),
+                max_partition_bytes: 0,
+                at_most: 1_000,
+            }],
+        ));
+    });
+}
+
+/// A device connects and disconnects, in a change set each, with the facts read before.
+#[divan::bench(args = [1, 16, 64], sample_count = 20)]
+fn connect_and_disconnect(bencher: Bencher<'_, '_>, n_waiting: u64) {
+    let scene = Scene::new();
+    bencher.counter(ItemsCount::new(n_waiting * N_EACH)).bench(|| {
+        scene.run(n_waiting, |store, n_task| async move {
+            for n in 0..N_EACH {
+                let name = format!("dev-{}", (n_task * N_EACH + n) % N_DEVICES);
+                let query = ConnectQuery {
+                    hub: hub("hub-1.test"),
+                    device_id: device_id(&name),
+                    policy: None,
+                    with_ca_certificates: false,
+                };
+                let facts = store.connect_facts(&query).await.expect("facts");
+                let identity = facts.identity.expect("it is there");
+                let mark = Expect::Mark(query.hub, query.device_id, identity.mark());
+                let at = Timestamp::from_unix_secs(1);
+                let on = ChangeSet::new().expecting(mark).with(connect(&name, n + 1, at));
+                store.commit(on).await.expect("committed");
+                write(&store, [disconnect(&name, n + 1, at)]).await;
             }
         });
     });
@@ -142,4 +227,14 @@ fn registration(n: u64) -> ChangeSet {
     ChangeSet::new()
         .with(Change::PutRecord(Box::new(record_of_group(&name, "line-4"))))
         .with(Change::PutDevice(hub("hub-1.test"), Box::new(device(&name))))
+}
+
+fn told(n: u64) -> ChangeSet {
+    let (name, hub) = (format!("dev-{n}"), hub("hub-1.test"));
+    let mark = device(&name).identity.mark();
+    let mut event = event(&name, Timestamp::from_unix_secs(1), &[7; 256]);
+    event.properties.content_type = Some("application/json".to_owned());
+    ChangeSet::new()
+        .expecting(Expect::Mark(hub.clone(), device_id(&name), mark))
+        .with(Change::AppendEvent(hub, (n % 4) as u16, Box::new(event)))
 }

@@ -2,23 +2,29 @@
 
 use model::{
     AttestationMechanism, CaCertificate, Change, ChangeSet, EnrollmentGroup, EnrollmentGroupId,
-    Expect, IndividualEnrollment, RegistrationId, RegistrationRecord, Version,
+    IndividualEnrollment, RegistrationId, RegistrationRecord, Version,
 };
 use rusqlite::{OptionalExtension, Params, Result};
 use store::{AuditHead, audit};
 
 use crate::{
     codec::{Binder, Columns, Db, Word},
+    heads::Heads,
     rows::{
-        self, certificate, device,
+        self, certificate, connection, device,
         device::Counted,
-        enrollment, hub, policy, record,
+        enrollment, hub, message, policy, record,
         record::{Owner, OwnerKind},
         settings,
         terms::Mechanism,
     },
     tally::Tally,
 };
+
+mod connections;
+mod expect;
+
+pub(crate) use expect::check_expectations;
 
 /// Why a change set was not written. The caller takes back what it began to write.
 #[derive(Debug)]
@@ -57,91 +63,16 @@ pub(crate) struct Effect {
     pub(crate) versions: Versions,
 }
 
-/// Compares what a change set was decided from with what is there.
-pub(crate) fn check_expectations(
-    db: Db<'_>,
-    expects: &[Expect],
-    versions: Versions,
-    uncommitted: &Tally,
-) -> Result<(), Failure> {
-    for expect in expects {
-        let (found, expected) = match expect {
-            Expect::Room { of, limit } => {
-                if !has_room(db, *of, *limit, uncommitted)? {
-                    return Err(Failure::Conflict);
-                }
-                continue;
-            }
-            Expect::Groups(version) => (versions.groups, *version),
-            Expect::Hubs(version) => (versions.hubs, *version),
-            Expect::Individual(id, version) => {
-                let sql = "SELECT version FROM individual_enrollments WHERE key = ?1";
-                (version_of(db, sql, [id.key()])?, *version)
-            }
-            Expect::Group(id, version) => {
-                let sql = "SELECT version FROM enrollment_groups WHERE key = ?1";
-                (version_of(db, sql, [id.key()])?, *version)
-            }
-            Expect::Record(id, version) => {
-                let sql = "SELECT version FROM registration_records WHERE key = ?1";
-                (version_of(db, sql, [id.key()])?, *version)
-            }
-            Expect::Identity(hub, id, version) => {
-                let sql = "SELECT identity_version FROM devices WHERE hub = ?1 AND device_id = ?2";
-                (version_of(db, sql, [hub.as_str(), id.as_str()])?, *version)
-            }
-            Expect::Twin(hub, id, version) => {
-                let sql = "SELECT twin_version FROM devices WHERE hub = ?1 AND device_id = ?2";
-                (version_of(db, sql, [hub.as_str(), id.as_str()])?, *version)
-            }
-            Expect::CaCertificate(name, version) => {
-                let sql = "SELECT version FROM ca_certificates WHERE name = ?1";
-                (version_of(db, sql, [name])?, *version)
-            }
-            Expect::Policy(scope, name, version) => {
-                let sql = "SELECT version FROM access_policies WHERE hub = ?1 AND name = ?2";
-                (version_of(db, sql, [policy::scope(scope), name])?, *version)
-            }
-            Expect::Removal(hub, id, version) => {
-                let sql = "SELECT version FROM remote_removals WHERE hub = ?1 AND device_id = ?2";
-                (version_of(db, sql, [hub.as_str(), id.as_str()])?, *version)
-            }
-        };
-        if found != expected {
-            return Err(Failure::Conflict);
-        }
-    }
-    Ok(())
-}
-
-/// Whether one more fits. The counters on disk know nothing yet of the change sets before this
-/// one in the same transaction; the tally does.
-fn has_room(db: Db<'_>, of: model::Counted, limit: u64, uncommitted: &Tally) -> Result<bool> {
-    let (name, by) = match of {
-        model::Counted::Registrations => ("registrations", uncommitted.registrations),
-        model::Counted::IndividualEnrollments => {
-            ("individual_enrollments", uncommitted.individual_enrollments)
-        }
-        model::Counted::X509Groups => ("x509_groups", uncommitted.x509_groups),
-        model::Counted::SymmetricKeyGroups => {
-            ("symmetric_key_groups", uncommitted.symmetric_key_groups)
-        }
-    };
-    let committed: i64 = db
-        .prepare_cached("SELECT value FROM counters WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))?;
-    Ok((committed + by).cast_unsigned() < limit)
-}
-
 /// Writes a change set's rows, stamped with the version after the last.
 pub(crate) fn apply(
     db: Db<'_>,
     changes: &ChangeSet,
     mut versions: Versions,
+    heads: &mut Heads,
 ) -> Result<Effect, Failure> {
     versions.last += 1;
     let effect = Effect { tally: Tally::default(), versions };
-    let mut writing = Writing { db, version: versions.last, effect };
+    let mut writing = Writing { db, version: versions.last, effect, heads };
     for change in &changes.changes {
         writing.change(change)?;
     }
@@ -152,6 +83,7 @@ struct Writing<'a> {
     db: Db<'a>,
     version: Version,
     effect: Effect,
+    heads: &'a mut Heads,
 }
 
 impl Writing<'_> {
@@ -170,26 +102,60 @@ impl Writing<'_> {
                 let id = &new.identity.device_id;
                 let old = Counted::find(self.db, hub, id)?;
                 device::put(self.db, hub, new, old, self.version)?;
-                tally.count_device(hub, old, Some(Counted::of(&new.identity)));
+                tally.count_device(hub, old, Some(Counted::after(old, &new.identity)));
             }
             Change::PutIdentity(hub, identity) => {
                 let old = Counted::find(self.db, hub, &identity.device_id)?;
                 // There is nothing to replace: whoever decided this saw a device that is gone.
                 let old = old.ok_or(Failure::Conflict)?;
                 device::put_identity(self.db, hub, identity, self.version)?;
-                tally.count_device(hub, Some(old), Some(Counted::of(identity)));
+                tally.count_device(hub, Some(old), Some(Counted::after(Some(old), identity)));
             }
             Change::PutTwin(hub, id, twin) => {
-                if !device::put_twin(self.db, hub, id, twin, self.version)? {
-                    return Err(Failure::Conflict);
-                }
+                is_there(device::put_twin(self.db, hub, id, twin, self.version)?)?;
             }
             Change::DeleteDevice(hub, id) => {
                 if let Some(old) = Counted::find(self.db, hub, id)? {
                     let sql = "DELETE FROM devices WHERE hub = ?1 AND device_id = ?2";
                     execute(self.db, sql, [hub.as_str(), id.as_str()])?;
+                    message::delete_all(self.db, hub, id)?;
                     tally.count_device(hub, Some(old), None);
                 }
+            }
+            Change::Connect { hub, device_id, connection, at } => {
+                self.connect(hub, device_id, *connection, *at)?;
+            }
+            Change::Disconnect { hub, device_id, connection, at } => {
+                self.disconnect(hub, device_id, *connection, *at)?;
+            }
+            Change::DisconnectAll { at } => self.disconnect_all(*at)?,
+            Change::Touch { hub, device_id, at } => {
+                connection::touch(self.db, hub, device_id, *at)?;
+            }
+            Change::PutSubscriptions(hub, id, new) => {
+                is_there(connection::put_subscriptions(self.db, hub, id, Some(*new))?)?;
+            }
+            Change::DeleteSubscriptions(hub, id) => {
+                connection::put_subscriptions(self.db, hub, id, None)?;
+            }
+            Change::AppendEvent(hub, partition, event) => {
+                self.heads.append(self.db, hub, *partition, event)?;
+            }
+            Change::TrimEvents { hub, before, max_partition_bytes, at_most } => {
+                self.heads.trim(self.db, hub, *before, *max_partition_bytes, *at_most)?;
+            }
+            Change::EnqueueMessage(hub, new) => {
+                is_there(message::enqueue(self.db, hub, new, self.version)?)?;
+            }
+            Change::PutMessage(hub, new) => {
+                is_there(message::put(self.db, hub, new, self.version)?)?;
+            }
+            Change::DeleteMessage(hub, id, number) => {
+                message::delete(self.db, hub, id, *number)?;
+            }
+            Change::AppendFeedback(hub, new) => message::append_feedback(self.db, hub, new)?,
+            Change::DeleteFeedback(hub, number) => {
+                message::delete_feedback(self.db, hub, *number)?;
             }
             Change::PutPolicy(policy) => policy::put(self.db, policy, self.version)?,
             Change::DeletePolicy(scope, name) => {
@@ -413,9 +379,9 @@ fn count_records(db: Db<'_>, owner: &Owner) -> Result<i64> {
     .query_row((owner.kind.word(), &owner.key), |row| row.get(0))
 }
 
-fn version_of(db: Db<'_>, sql: &str, key: impl Params) -> Result<Version> {
-    let found: Option<i64> = db.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?;
-    Ok(found.unwrap_or(0).cast_unsigned())
+/// What was to be changed is there; otherwise whoever decided this saw something that is gone.
+const fn is_there(found: bool) -> Result<(), Failure> {
+    if found { Ok(()) } else { Err(Failure::Conflict) }
 }
 
 fn execute(db: Db<'_>, sql: &str, values: impl Params) -> Result<usize> {

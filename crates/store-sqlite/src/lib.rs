@@ -6,6 +6,8 @@
 //! write-ahead log into the database file, so that commits seldom pay for it.
 //!
 //! Secrets are sealed (`vault`): whoever copies the file has no key in it without the master key.
+//! Twins, and the bodies and properties of events and messages, are not secrets in that sense: they
+//! are in the file and its backups as they came.
 //!
 //! What deliberately is not here: any rule about what may be written. A change set says what it
 //! was decided from; here that is compared, and nothing else.
@@ -15,6 +17,7 @@ mod backup;
 mod cache;
 mod checkpoint;
 mod codec;
+mod heads;
 mod master_key;
 mod migrations;
 mod open;

@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[
         code: seal_plain_secrets,
         after: include_str!("../migrations/0002_service_sealed.sql"),
     },
+    Step::Sql(include_str!("../migrations/0003_connections.sql")),
 ];
 
 /// The schema version this release writes.
@@ -53,7 +54,18 @@ pub(crate) fn migrate(
     from: u32,
     master: &MasterKey,
 ) -> Result<(), MigrateError> {
-    for (step, version) in STEPS.iter().zip(1_u32..).skip(from as usize) {
+    migrate_to(connection, from, LATEST, master)
+}
+
+/// [`migrate`] up to an earlier schema, as the release of that time did.
+pub(crate) fn migrate_to(
+    connection: &mut Connection,
+    from: u32,
+    to: u32,
+    master: &MasterKey,
+) -> Result<(), MigrateError> {
+    let steps = STEPS.iter().zip(1_u32..).take(to as usize).skip(from as usize);
+    for (step, version) in steps {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         match step {
             Step::Sql(sql) => transaction.execute_batch(sql)?,

@@ -11,6 +11,7 @@ use crate::{
     rows::{device, enrollment, record},
 };
 
+pub(crate) mod hub;
 pub(crate) mod register;
 pub(crate) mod service;
 

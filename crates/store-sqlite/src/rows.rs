@@ -5,10 +5,14 @@
 
 pub(crate) mod audit;
 pub(crate) mod certificate;
+pub(crate) mod connection;
 pub(crate) mod device;
 pub(crate) mod enrollment;
+pub(crate) mod event;
 pub(crate) mod hub;
+pub(crate) mod message;
 pub(crate) mod policy;
+pub(crate) mod properties;
 pub(crate) mod record;
 pub(crate) mod settings;
 pub(crate) mod terms;

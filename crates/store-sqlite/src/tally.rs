@@ -55,6 +55,11 @@ impl Tally {
         }
     }
 
+    /// Counts devices of a hub that are no longer connected.
+    pub(crate) fn count_disconnected(&mut self, hub: &HubName, n_devices: i64) {
+        self.devices.entry(hub.clone()).or_default().connected -= n_devices;
+    }
+
     /// Adds what another change set changed.
     pub(crate) fn add(&mut self, other: Self) {
         self.individual_enrollments += other.individual_enrollments;

@@ -13,6 +13,7 @@ mod backups;
 mod batches;
 mod lifecycle;
 mod migration;
+mod plans;
 mod rows;
 mod secrets;
 

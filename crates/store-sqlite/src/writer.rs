@@ -17,6 +17,7 @@ use crate::{
     apply::{self, Effect, Failure, Versions},
     checkpoint::Checkpoints,
     codec::Db,
+    heads::Heads,
     reads::service::audit_head,
     rows,
     tally::Tally,
@@ -46,6 +47,9 @@ pub(crate) struct Writer {
     checkpoints: Checkpoints,
     max_batch: usize,
     versions: Versions,
+    heads: Heads,
+    /// A transaction failed, and what the disk holds since could not be read yet.
+    must_reload: bool,
 }
 
 impl Writer {
@@ -57,7 +61,9 @@ impl Writer {
         max_batch: usize,
     ) -> rusqlite::Result<Self> {
         let versions = load_versions(&connection)?;
-        Ok(Self { connection, vault, checkpoints, max_batch: max_batch.max(1), versions })
+        let heads = Heads::load(&connection)?;
+        let (max_batch, must_reload) = (max_batch.max(1), false);
+        Ok(Self { connection, vault, checkpoints, max_batch, versions, heads, must_reload })
     }
 
     /// Writes until it is told to stop or nobody is left to ask.
@@ -90,7 +96,8 @@ impl Writer {
 
     /// Commits change sets in one transaction and answers each.
     pub(crate) fn commit_batch(&mut self, batch: impl Iterator<Item = Pending>) {
-        if let Err(error) = execute(&self.connection, "BEGIN IMMEDIATE") {
+        let begun = self.reload().and_then(|()| execute(&self.connection, "BEGIN IMMEDIATE"));
+        if let Err(error) = begun {
             let outcomes = batch.map(|pending| (pending.answer, Ok(()))).collect();
             self.fail(outcomes, error);
             return;
@@ -101,7 +108,7 @@ impl Writer {
         let mut outcomes = Vec::new();
         let mut n_written = 0_usize;
         for Pending { changes, answer } in batch {
-            let outcome = match apply_one(db, &changes, versions, &tally) {
+            let outcome = match apply_one(db, &changes, versions, &tally, &mut self.heads) {
                 Ok(effect) => {
                     versions = effect.versions;
                     tally.add(effect.tally);
@@ -125,6 +132,7 @@ impl Writer {
         } else {
             tally
                 .write(&self.connection)
+                .and_then(|()| self.heads.write(&self.connection))
                 .and_then(|()| store_versions(&self.connection, self.versions, versions))
                 .and_then(|()| execute(&self.connection, "COMMIT"))
         };
@@ -138,6 +146,16 @@ impl Writer {
             }
             Err(error) => self.fail(outcomes, error),
         }
+    }
+
+    /// Reads what the writer keeps in mind from the disk, if it does not know it.
+    fn reload(&mut self) -> rusqlite::Result<()> {
+        if self.must_reload {
+            self.versions = load_versions(&self.connection)?;
+            self.heads = Heads::load(&self.connection)?;
+            self.must_reload = false;
+        }
+        Ok(())
     }
 
     /// The transaction is gone already: the failure of the change set that ended it is everyone's.
@@ -164,9 +182,9 @@ impl Writer {
             warn!(error = %error, "a failed transaction could not be rolled back");
         }
         // What the disk holds now is the truth, whatever the failed commit left there.
-        match load_versions(&self.connection) {
-            Ok(versions) => self.versions = versions,
-            Err(error) => warn!(error = %error, "the store's counters could not be read"),
+        self.must_reload = true;
+        if let Err(error) = self.reload() {
+            warn!(error = %error, "the store's counters could not be read");
         }
         error!(error = %cause, n_change_sets = outcomes.len(), "a transaction failed");
         let cause = Arc::new(cause);
@@ -185,10 +203,15 @@ fn apply_one(
     changes: &ChangeSet,
     versions: Versions,
     uncommitted: &Tally,
+    heads: &mut Heads,
 ) -> Result<Effect, Failure> {
     apply::check_expectations(db, &changes.expects, versions, uncommitted)?;
     execute(&db, "SAVEPOINT change_set")?;
-    let applied = apply::apply(db, changes, versions);
+    let applied = apply::apply(db, changes, versions, heads);
+    match &applied {
+        Ok(_) => heads.keep(),
+        Err(_) => heads.take_back(),
+    }
     if applied.is_err() && !db.is_autocommit() {
         execute(&db, "ROLLBACK TO change_set")?;
     }

@@ -170,11 +170,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<(HubName, String, CloudMessage)>, StoreFault>;
 
     /// A hub's feedback in the order of its numbers, at most `limit`.
-    async fn list_feedback(
-        &self,
-        hub: &HubName,
-        limit: usize,
-    ) -> Result<Vec<Feedback>, StoreFault>;
+    async fn list_feedback(&self, hub: &HubName, limit: usize)
+    -> Result<Vec<Feedback>, StoreFault>;
 
     /// A shared access policy.
     async fn find_policy(

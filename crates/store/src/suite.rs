@@ -20,10 +20,13 @@ use model::{Change, ChangeSet};
 use crate::{CommitError, Store};
 
 pub mod change_sets;
+pub mod connections;
 pub mod devices;
 pub mod durability;
+pub mod events;
 pub mod groups;
 pub mod listings;
+pub mod messages;
 pub mod scene;
 pub mod service;
 pub mod values;
@@ -121,6 +124,41 @@ macro_rules! store_suite {
                 devices_are_listed_by_the_bytes_of_their_names
                 device_counts_follow_every_change
             }
+            connections {
+                a_connection_shows_in_its_device_and_moves_no_version
+                only_the_last_connection_is_ended_by_its_end
+                registry_writes_leave_connections_alone
+                what_belongs_to_connections_needs_its_device
+                a_mark_holds_until_the_registry_writes
+                subscriptions_are_kept_until_they_are_forgotten
+                a_start_disconnects_all_that_were_connected
+                facts_of_a_connection_hold_what_decides_it
+                facts_of_a_connection_are_one_snapshot
+            }
+            events {
+                offsets_grow_by_one_in_each_partition
+                events_read_back_as_they_were_appended
+                a_change_set_that_is_taken_back_leaves_no_gap
+                concurrent_appends_leave_no_gap
+                no_event_follows_the_write_that_moved_its_mark
+                a_partition_never_goes_back_in_time
+                reading_begins_at_an_offset_or_a_moment
+                a_read_ends_at_its_limits_but_not_before_the_first_event
+                the_oldest_events_are_trimmed_by_age_and_by_size
+                offsets_go_on_after_everything_was_trimmed
+                events_outlive_their_device_and_their_hub
+                the_log_behaves_like_a_list
+            }
+            messages {
+                messages_wait_in_the_order_of_their_numbers
+                messages_read_back_as_they_were_enqueued
+                a_queue_takes_no_more_than_it_has_room_for
+                a_message_is_expected_by_its_version
+                a_devices_messages_go_with_it_and_stay_when_it_is_replaced
+                expired_messages_are_found_the_longest_over_first
+                feedback_is_numbered_and_the_last_ten_thousand_are_kept
+                the_queue_behaves_like_a_list
+            }
             service {
                 a_store_that_was_told_nothing_answers_the_first_settings
                 settings_read_back_as_they_were_written
@@ -139,6 +177,7 @@ macro_rules! store_suite {
                 many_concurrent_commits_all_land
                 versions_go_on_after_reopening
                 a_read_sees_what_was_acknowledged_before_it
+                connections_logs_and_queues_are_there_after_reopening
             }
         }
     };
@@ -165,10 +204,13 @@ mod tests {
         let list = include_str!("suite.rs");
         let areas = [
             include_str!("suite/change_sets.rs"),
+            include_str!("suite/connections.rs"),
             include_str!("suite/devices.rs"),
             include_str!("suite/durability.rs"),
+            include_str!("suite/events.rs"),
             include_str!("suite/groups.rs"),
             include_str!("suite/listings.rs"),
+            include_str!("suite/messages.rs"),
             include_str!("suite/service.rs"),
         ];
         for area in areas {

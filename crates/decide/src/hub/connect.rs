@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use model::{
     AccessPolicy, AttestFailure, AuthMethod, AuthenticationKind, CaCertificate, ConnectFacts,
     ConnectQuery, ConnectRefusal, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
-    HubName, IdentityMark, Right, SasToken, SymmetricKey, SymmetricKeys, Timestamp,
+    HubName, IdentityMark, PolicyScope, Right, SasToken, SymmetricKey, SymmetricKeys, Timestamp,
 };
 use subtle::ConstantTimeEq;
 
@@ -155,17 +155,15 @@ pub fn admit(
     if !facts.hub_is_built_in {
         return Err(ConnectRefusal::UnknownHub(request.hub.to_string()));
     }
-    let identity = facts.identity.as_ref().ok_or(ConnectRefusal::UnknownDevice)?;
+    let is_asked_for = |identity: &&DeviceIdentity| identity.device_id == *request.device_id;
+    let identity = facts.identity.as_ref().filter(is_asked_for);
+    let identity = identity.ok_or(ConnectRefusal::UnknownDevice)?;
     let (credential, expires) = match (identity.authentication.kind, request.shown) {
         (_, Shown::Nothing) => {
             return Err(ConnectRefusal::NotAttested(AttestFailure::NoEvidence));
         }
-        (_, Shown::Tpm) => return Err(ConnectRefusal::WrongKind("a token")),
         (AuthenticationKind::Sas, Shown::Sas(token)) => {
             by_token(facts, identity, token, request, settings.clock_skew_secs, now)?
-        }
-        (AuthenticationKind::Sas, Shown::X509(_)) => {
-            return Err(ConnectRefusal::WrongKind("a token"));
         }
         (AuthenticationKind::SelfSigned, Shown::X509(presented)) => {
             by_thumbprint(identity, presented, now)?
@@ -173,12 +171,12 @@ pub fn admit(
         (AuthenticationKind::CertificateAuthority, Shown::X509(presented)) => {
             by_ca(&facts.ca_certificates, presented, request.device_id, now)?
         }
-        (
+        (_, Shown::Tpm)
+        | (AuthenticationKind::Sas, Shown::X509(_))
+        | (
             AuthenticationKind::SelfSigned | AuthenticationKind::CertificateAuthority,
             Shown::Sas(_),
-        ) => {
-            return Err(ConnectRefusal::WrongKind("a certificate"));
-        }
+        ) => return Err(wrong_kind(identity)),
     };
     check_enabled(identity)?;
     Ok(Admission { mark: identity.mark(), credential, expires })
@@ -200,13 +198,6 @@ pub fn still_holds(
     }
     check_enabled(identity)?;
     let authentication = &identity.authentication;
-    let wants = match authentication.kind {
-        AuthenticationKind::Sas => "a token",
-        AuthenticationKind::SelfSigned | AuthenticationKind::CertificateAuthority => {
-            "a certificate"
-        }
-    };
-    let wrong_kind = Err(ConnectRefusal::WrongKind(wants));
     let holds = match (authentication.kind, &admission.credential) {
         (AuthenticationKind::Sas, Credential::DeviceKey(key)) => authentication
             .keys
@@ -221,7 +212,7 @@ pub fn still_holds(
         (AuthenticationKind::SelfSigned, Credential::Thumbprint { sha1, sha256 }) => {
             has_thumbprint(identity, sha1, sha256)
         }
-        _ => return wrong_kind,
+        _ => return Err(wrong_kind(identity)),
     };
     holds.map_err(ConnectRefusal::NotAttested)?;
     Ok(identity.mark())
@@ -258,6 +249,15 @@ pub fn holds_with_ca(credential: &Credential, name: &str, ca: Option<&CaCertific
     }
 }
 
+fn wrong_kind(identity: &DeviceIdentity) -> ConnectRefusal {
+    ConnectRefusal::WrongKind(match identity.authentication.kind {
+        AuthenticationKind::Sas => "a token",
+        AuthenticationKind::SelfSigned | AuthenticationKind::CertificateAuthority => {
+            "a certificate"
+        }
+    })
+}
+
 fn check_enabled(identity: &DeviceIdentity) -> Result<(), ConnectRefusal> {
     match identity.status {
         DeviceStatus::Enabled => Ok(()),
@@ -278,7 +278,11 @@ fn by_token(
     let audience = Audience { hosts: &hosts, path: &path };
     let credential = match token.key_name.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => {
-            let policy = facts.policy.as_ref();
+            let is_asked_for = |policy: &&AccessPolicy| {
+                let of_hub = matches!(&policy.scope, PolicyScope::Hub(hub) if hub == request.hub);
+                of_hub && policy.name == name
+            };
+            let policy = facts.policy.as_ref().filter(is_asked_for);
             access::check(token, policy, &audience, Right::DeviceConnect, now, skew_secs).map_err(
                 |denied| match denied {
                     Denied::WrongResource { .. } => {
@@ -330,7 +334,12 @@ fn by_thumbprint(
     has_thumbprint(identity, &sha1, &sha256)
         .and_then(|()| presented.check_leaf_validity(now))
         .map_err(ConnectRefusal::NotAttested)?;
-    Ok((Credential::Thumbprint { sha1, sha256 }, presented.leaf_not_after()))
+    Ok((Credential::Thumbprint { sha1, sha256 }, end_of(presented.leaf_not_after())))
+}
+
+/// The first moment after a validity: its last second belongs to it.
+const fn end_of(not_after: Timestamp) -> Timestamp {
+    Timestamp::from_unix_secs(not_after.unix_secs().saturating_add(1))
 }
 
 fn has_thumbprint(
@@ -383,7 +392,7 @@ fn by_ca(
                     let credential =
                         Credential::CertificateAuthority { name: ca.name.as_str().into(), sha256 };
                     let until = presented.leaf_not_after().min(ca.certificate.info.not_after);
-                    return Ok((credential, until));
+                    return Ok((credential, end_of(until)));
                 }
                 Err(why) => failure = why,
             }

@@ -84,19 +84,22 @@ pub fn sent(
     Ok(event)
 }
 
-/// The event that a lost connection's will becomes (H §4.2.5).
+/// The event that a lost connection's will becomes (H §4.2.5). Its mark replaces a property of
+/// that name which the device sent itself.
 #[must_use]
 pub fn will(draft: EventDraft) -> EventDraft {
     with(draft, "iothub-MessageType", "Will")
 }
 
-/// The event that a retained message becomes (H §4.2.5).
+/// The event that a retained message becomes (H §4.2.5). Its mark replaces a property of that
+/// name which the device sent itself.
 #[must_use]
 pub fn retained(draft: EventDraft) -> EventDraft {
     with(draft, "mqtt-retain", "true")
 }
 
 fn with(mut draft: EventDraft, name: &str, value: &str) -> EventDraft {
+    draft.application.retain(|(sent, _)| sent != name);
     draft.application.push((name.to_owned(), Some(value.to_owned())));
     draft
 }
@@ -116,8 +119,13 @@ pub fn trim(
     }
     Some(ChangeSet::new().with(Change::TrimEvents {
         hub: hub.clone(),
-        before: now.plus_secs(retention.max_age_secs.saturating_neg()),
+        // A negative age would trim what is yet to come.
+        before: now.plus_secs(retention.max_age_secs.max(0).saturating_neg()),
         max_partition_bytes: retention.max_partition_bytes,
-        at_most: retention.batch,
+        // Steps of no events would let the log grow for ever.
+        at_most: retention.batch.max(1),
     }))
 }
+
+#[cfg(test)]
+mod tests;

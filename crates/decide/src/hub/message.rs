@@ -9,8 +9,17 @@ use model::{
 /// The longest ID of a message, in characters (H §5.8 names none; the vendor's pages say 128).
 const MAX_ID_CHARS: usize = 128;
 
+/// The longest address, in characters: that of a device whose ID is as long as can be, with every
+/// character percent-encoded, has 414.
+const MAX_TO_CHARS: usize = 512;
+
 /// How many properties of its own a message may have.
 const MAX_PROPERTIES: usize = 100;
+
+/// What a message's properties may have together, in bytes: with every byte percent-encoded they
+/// still fit in an MQTT topic, which ends at 65,535. A message beyond that could never be sent,
+/// and would hold up its queue. No source names a limit.
+const MAX_PROPERTIES_BYTES: usize = 16 * 1024;
 
 /// What a hub takes and how long it tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +78,8 @@ pub enum Next {
 ///
 /// # Errors
 /// [`HubRefusal::DeviceNotFound`]; [`HubRefusal::MessageTooLarge`];
-/// [`HubRefusal::ArgumentInvalid`] for a time that is past or too far, and for a name that is
-/// empty or too long.
+/// [`HubRefusal::ArgumentInvalid`] for a time that is past or too far, for a name that is empty
+/// or too long, and for more properties than a device could be sent.
 pub fn enqueue(
     hub: &HubName,
     identity: Option<&DeviceIdentity>,
@@ -206,11 +215,18 @@ fn unchanged(hub: &HubName, message: &CloudMessage) -> Expect {
 
 /// What a message counts for: its texts and its body.
 fn size_bytes(message: &CloudMessage) -> usize {
+    properties_bytes(&message.properties, &message.application) + message.body.len()
+}
+
+fn properties_bytes(
+    properties: &MessageProperties,
+    application: &[(String, Option<String>)],
+) -> usize {
     let texts = |pairs: &[(String, Option<String>)]| {
         pairs.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, String::len)).sum::<usize>()
     };
-    let named: usize = texts_of(&message.properties).map(|(_, text)| text.len()).sum();
-    named + texts(&message.properties.other) + texts(&message.application) + message.body.len()
+    let named: usize = texts_of(properties).map(|(_, text)| text.len()).sum();
+    named + texts(&properties.other) + texts(application)
 }
 
 fn texts_of(properties: &MessageProperties) -> impl Iterator<Item = (&'static str, &String)> {
@@ -237,21 +253,28 @@ fn check_names(
     application: &[(String, Option<String>)],
 ) -> Result<(), HubRefusal> {
     for (name, text) in texts_of(properties) {
-        if text.is_empty() || text.chars().count() > MAX_ID_CHARS {
-            return Err(invalid(format!("{name} has 1 to {MAX_ID_CHARS} characters")));
+        let most = if name == "to" { MAX_TO_CHARS } else { MAX_ID_CHARS };
+        if text.is_empty() || text.chars().count() > most {
+            return Err(invalid(format!("{name} has 1 to {most} characters")));
         }
         if text.chars().any(char::is_control) {
             return Err(invalid(format!("{name} has a control character")));
         }
     }
-    if application.len() > MAX_PROPERTIES {
+    let n_properties = application.len() + properties.other.len();
+    if n_properties > MAX_PROPERTIES {
         return Err(invalid(format!(
-            "a message has at most {MAX_PROPERTIES} properties, this one has {}",
-            application.len()
+            "a message has at most {MAX_PROPERTIES} properties, this one has {n_properties}"
         )));
     }
     if application.iter().any(|(name, _)| name.is_empty() || name.starts_with("$.")) {
         return Err(invalid("a property's name is not empty and does not begin with `$.`"));
+    }
+    let n_bytes = properties_bytes(properties, application);
+    if n_bytes > MAX_PROPERTIES_BYTES {
+        return Err(invalid(format!(
+            "a message's properties have at most {MAX_PROPERTIES_BYTES} bytes, these have {n_bytes}"
+        )));
     }
     Ok(())
 }
@@ -259,3 +282,6 @@ fn check_names(
 fn invalid(text: impl Into<String>) -> HubRefusal {
     HubRefusal::ArgumentInvalid(text.into())
 }
+
+#[cfg(test)]
+mod tests;

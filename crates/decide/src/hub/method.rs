@@ -79,3 +79,6 @@ pub fn check(draft: MethodDraft) -> Result<MethodCall, HubRefusal> {
 fn invalid(text: impl Into<String>) -> HubRefusal {
     HubRefusal::ArgumentInvalid(text.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ pub use limits::{
     MAX_DEPTH, MAX_INTEGER, MAX_KEY_BYTES, MAX_NUMBER_BYTES, MAX_PROPERTIES_BYTES,
     MAX_STRING_BYTES, MAX_TAGS_BYTES, MIN_INTEGER, check_section,
 };
-use section::{Stamp, cleaned, merged, stamped};
+use section::{Stamp, as_sent, cleaned, merged, stamped};
 
 const TAGS: &str = "tags";
 const DESIRED: &str = "properties.desired";
@@ -119,7 +119,7 @@ pub fn notification(before: &Twin, draft: &TwinDraft, after: &Twin) -> Option<Js
             let members = before.desired.content.as_object().unwrap_or_default();
             Json::Object(members.iter().map(|(name, _)| (name.clone(), Json::Null)).collect())
         }
-        Some(patch) => cleaned(patch),
+        Some(patch) => as_sent(patch),
         None => after.desired.content.clone(),
     })
 }

@@ -116,7 +116,8 @@ pub(crate) fn audit_head(connection: &rusqlite::Connection) -> Result<AuditHead>
         .query_row([], |row| Ok((count(row.get(0)?), row.get(1)?)))
 }
 
-fn find_settings(db: Db<'_>) -> Result<ServiceSettings> {
+/// The settings, or the first ones.
+pub(super) fn find_settings(db: Db<'_>) -> Result<ServiceSettings> {
     let found = find(db, settings::FIND, [], settings::read)?;
     Ok(found.unwrap_or_else(store::first_settings))
 }
@@ -125,6 +126,6 @@ fn list_hubs(db: Db<'_>) -> Result<Vec<LinkedHub>> {
     list(db, hub::LIST, [], hub::read)
 }
 
-fn at_most(limit: usize) -> i64 {
+pub(super) fn at_most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,12 +1,16 @@
 //! The rows of devices: identity and twin side by side.
+//!
+//! What belongs to a device's connections is in the same row, but not written here: see
+//! `rows::connection`.
 
 use model::{
     Device, DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus, HubName, Metadata,
-    Timestamp, Twin, TwinSection, Version,
+    Subscriptions, Timestamp, Twin, TwinSection, Version,
 };
 use rusqlite::Result;
 use serde::{Deserialize, Serialize};
 
+use super::connection;
 use crate::{
     codec::{Binder, Columns, Db},
     vault::Place,
@@ -15,12 +19,19 @@ use crate::{
 /// The table, as its secrets are bound to it.
 const TABLE: &str = "devices";
 
+/// What a registry write writes.
 macro_rules! identity_columns {
     () => {
-        "generation_id, etag_counter, status, status_reason, status_updated, connected, \
-         connection_state_updated, last_activity, cloud_to_device_messages, authentication, \
+        "generation_id, etag_counter, status, status_reason, status_updated, authentication, \
          primary_key, secondary_key, primary_thumbprint, secondary_thumbprint, iot_edge, \
          device_scope, parent_scopes, identity_version"
+    };
+}
+
+/// What belongs to an identity and is written by its connections and messages only.
+macro_rules! connection_columns {
+    () => {
+        "connected, connection_state_updated, last_activity, cloud_to_device_messages"
     };
 }
 
@@ -35,6 +46,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT hub, device_id, ",
+            connection_columns!(),
+            ", ",
             identity_columns!(),
             ", ",
             twin_columns!(),
@@ -54,13 +67,25 @@ pub(crate) const FIND_ON_ANY_HUB: &str =
 /// Reads `?3` devices of the hub `?1` after the device ID `?2`.
 pub(crate) const LIST: &str = select!("hub = ?1 AND device_id > ?2 ORDER BY device_id LIMIT ?3");
 
+/// Reads the identity of the device `?2` of the hub `?1`, and what it subscribed to.
+pub(crate) const FIND_IDENTITY: &str = concat!(
+    "SELECT hub, device_id, ",
+    connection_columns!(),
+    ", ",
+    identity_columns!(),
+    ", subscriptions FROM devices WHERE hub = ?1 AND device_id = ?2"
+);
+
+/// A new device was never connected, and nothing waits for it.
 const INSERT: &str = concat!(
     "INSERT INTO devices (hub, device_id, ",
     identity_columns!(),
     ", ",
     twin_columns!(),
+    ", ",
+    connection_columns!(),
     ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)"
+     ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, 0, NULL, NULL, 0)"
 );
 
 const UPDATE: &str = concat!(
@@ -69,13 +94,13 @@ const UPDATE: &str = concat!(
     ", ",
     twin_columns!(),
     ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
-     ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30) WHERE hub = ?1 AND device_id = ?2"
+     ?21, ?22, ?23, ?24, ?25, ?26) WHERE hub = ?1 AND device_id = ?2"
 );
 
 const UPDATE_IDENTITY: &str = concat!(
     "UPDATE devices SET (",
     identity_columns!(),
-    ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
+    ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16) \
      WHERE hub = ?1 AND device_id = ?2"
 );
 
@@ -93,9 +118,13 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// What is counted of an identity about to be written.
-    pub(crate) fn of(identity: &DeviceIdentity) -> Self {
-        Self { disabled: identity.status == DeviceStatus::Disabled, connected: identity.connected }
+    /// What is counted of an identity once it is written in the place of an old one: writing it
+    /// neither connects nor disconnects the device.
+    pub(crate) fn after(old: Option<Self>, identity: &DeviceIdentity) -> Self {
+        Self {
+            disabled: identity.status == DeviceStatus::Disabled,
+            connected: old.is_some_and(|old| old.connected),
+        }
     }
 
     /// What is counted of a stored device; `None` when there is no such device.
@@ -170,6 +199,16 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<(HubName, Device)> {
     Ok((hub, Device { identity, twin }))
 }
 
+/// Reads what [`FIND_IDENTITY`] finds.
+pub(crate) fn read_with_subscriptions(
+    columns: &mut Columns<'_, '_>,
+) -> Result<(DeviceIdentity, Option<Subscriptions>)> {
+    let hub = columns.text(HubName::parse)?;
+    let identity = read_identity(columns, &hub)?;
+    let subscriptions = columns.take::<Option<i64>>()?.map(connection::read_subscriptions);
+    Ok((identity, subscriptions))
+}
+
 fn bind_identity(
     binder: &mut Binder<'_, '_>,
     hub: &HubName,
@@ -181,10 +220,6 @@ fn bind_identity(
     binder.word(identity.status)?;
     binder.put(&identity.status_reason)?;
     binder.optional_time(identity.status_updated)?;
-    binder.put(identity.connected)?;
-    binder.optional_time(identity.connection_state_updated)?;
-    binder.optional_time(identity.last_activity)?;
-    binder.put(identity.cloud_to_device_messages)?;
     let authentication = &identity.authentication;
     binder.word(authentication.kind)?;
     let row = [hub.as_str(), identity.device_id.as_str()];
@@ -202,15 +237,15 @@ fn read_identity(columns: &mut Columns<'_, '_>, hub: &HubName) -> Result<DeviceI
     let row = [hub.as_str(), device_id.as_str()];
     let place = Place::new(TABLE, &row);
     Ok(DeviceIdentity {
+        connected: columns.take()?,
+        connection_state_updated: columns.optional_time()?,
+        last_activity: columns.optional_time()?,
+        cloud_to_device_messages: columns.take()?,
         generation_id: columns.take()?,
         etag_counter: columns.unsigned()?,
         status: columns.word()?,
         status_reason: columns.take()?,
         status_updated: columns.optional_time()?,
-        connected: columns.take()?,
-        connection_state_updated: columns.optional_time()?,
-        last_activity: columns.optional_time()?,
-        cloud_to_device_messages: columns.take()?,
         authentication: DeviceAuthentication {
             kind: columns.word()?,
             keys: columns.keys(place)?,

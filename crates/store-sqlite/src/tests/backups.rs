@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use model::{Change, GroupQuery, RecordFilter};
+use model::{Change, EventPosition, GroupQuery, RecordFilter, Timestamp};
 use store::{
     Store,
     suite::{
-        scene::{device, hub, individual, query, record_of_group},
+        scene::{device, event, hub, individual, query, record_of_group},
         write,
     },
 };
@@ -89,6 +89,53 @@ async fn a_backup_taken_under_writes_is_consistent_and_opens() {
     }
     check_backup(&folder, "one.db", 100).await;
     check_backup(&folder, "two.db", 100).await;
+}
+
+/// What is said of a log and the log are of one moment; the copy goes on from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_growing_log_goes_on_with_its_offsets() {
+    let folder = Folder::new();
+    let store = folder.open_store();
+    let log = hub("hub-1.test");
+    let append = |partition| {
+        let event = event("press-17", Timestamp::from_ticks(1), &[7; 3_000]);
+        Change::AppendEvent(hub("hub-1.test"), partition, Box::new(event))
+    };
+    let trim = Change::TrimEvents {
+        hub: log.clone(),
+        before: Timestamp::from_ticks(2),
+        max_partition_bytes: u64::MAX,
+        at_most: 1,
+    };
+    for _ in 0..100 {
+        write(&store, (0..20).map(|n| append(n % 4))).await;
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writer = {
+        let (store, trim) = (store.clone(), trim.clone());
+        tokio::spawn(async move {
+            while !*stopped.borrow() {
+                write(&store, [append(0), append(1), trim.clone()]).await;
+            }
+        })
+    };
+    store.backup(&folder.path("copy.db"), |_, _| {}).await.expect("a backup");
+    stop.send(true).expect("it writes");
+    writer.await.expect("it wrote");
+
+    let settings = SqliteSettings { path: folder.path("copy.db"), ..folder.settings() };
+    let copy = SqliteStore::open(settings).expect("the backup opens");
+    let states = copy.event_partitions(&log).await.expect("read");
+    assert_eq!(states.len(), 4);
+    write(&copy, (0..4).map(append)).await;
+    for state in states {
+        let from = EventPosition::Offset(0);
+        let read = copy.read_events(&log, state.partition, from, usize::MAX, u64::MAX).await;
+        let events = read.expect("read");
+        assert!(events.iter().map(|event| event.offset).eq(state.first_offset..=state.next_offset));
+        let (_, before) = events.split_last().expect("one was just appended");
+        assert_eq!(before.iter().map(|e| e.event.size_bytes()).sum::<u64>(), state.size_bytes);
+    }
 }
 
 #[tokio::test]

@@ -1,17 +1,19 @@
 //! Several change sets in one physical transaction.
 
-use model::{Change, ChangeSet, Expect};
+use model::{Change, ChangeSet, EventPosition, Expect, Timestamp};
 use rusqlite::Connection;
 use store::{
     CommitError,
-    suite::scene::{audit_entry, individual, registration_id},
+    suite::scene::{audit_entry, device, device_id, event, hub, individual, registration_id},
 };
 use tokio::sync::oneshot;
 
 use super::{Folder, master_key};
 use crate::{
     checkpoint::Checkpoints,
-    open,
+    codec::Db,
+    open, reads,
+    vault::Vault,
     writer::{Pending, Writer},
 };
 
@@ -76,6 +78,32 @@ impl Scene {
         let sql = "SELECT value FROM counters WHERE name = 'individual_enrollments'";
         let counter = raw.query_row(sql, [], |row| row.get(0)).expect("a counter");
         (keys.collect::<Result<_, _>>().expect("keys"), counter)
+    }
+
+    /// Partition, offset and body of the events of `a.test`, read by somebody else, after what is
+    /// said of them was compared.
+    fn log(&self) -> Vec<(u16, u64, String)> {
+        let raw = open::open_reader(&self.folder.database()).expect("it opens");
+        let (vault, from) = (Vault::new(), EventPosition::Offset(0));
+        let db = Db { connection: &raw, vault: &vault };
+        let mut log = Vec::new();
+        for state in reads::hub::event_partitions(db, &hub("a.test")).expect("read") {
+            let partition = state.partition;
+            let read = reads::hub::read_events(db, &hub("a.test"), partition, from, 99, u64::MAX);
+            let events = read.expect("read");
+            let offsets: Vec<u64> = events.iter().map(|event| event.offset).collect();
+            assert_eq!(offsets, (state.first_offset..state.next_offset).collect::<Vec<_>>());
+            let size_bytes: u64 = events.iter().map(|event| event.event.size_bytes()).sum();
+            assert_eq!(state.size_bytes, size_bytes);
+            log.extend(events.into_iter().map(|event| {
+                let body = String::from_utf8(event.event.body).expect("a text");
+                (partition, event.offset, body)
+            }));
+        }
+        let n_events: i64 =
+            raw.query_row("SELECT COUNT(*) FROM events", [], |row| row.get(0)).expect("counted");
+        assert_eq!(n_events, log.len() as i64);
+        log
     }
 
     fn check(&self, keys: &[&str]) {
@@ -170,6 +198,99 @@ fn a_transaction_that_cannot_begin_is_a_fault_for_all() {
     other.execute_batch("ROLLBACK").expect("ended");
     assert_eq!(scene.commit(vec![put("a"), put("b")]), "ww");
     scene.check(&["a", "b"]);
+}
+
+/// Offsets are given in the order of the sets that were written, and those of the others are given
+/// again: a set that fails alone, a transaction that is lost, a commit that fails.
+#[test]
+fn events_of_a_batch_leave_no_gap_where_one_fails() {
+    let mut scene = Scene::new();
+    let told = |partition, body: &str, harm: Option<&str>| {
+        let event = event("press-17", Timestamp::from_ticks(1), body.as_bytes());
+        let set =
+            ChangeSet::new().with(Change::AppendEvent(hub("a.test"), partition, event.into()));
+        match harm {
+            Some(harm) => {
+                let (name, value) = (harm.to_owned(), String::new());
+                set.with(Change::PutInstanceSetting { name, value })
+            }
+            None => set,
+        }
+    };
+    let nobody = Expect::Individual(registration_id("nobody"), 7);
+    let batch = vec![
+        // A partition that is new in a set that fails.
+        told(3, "lost", Some("abort")),
+        told(1, "a", None),
+        told(1, "lost", Some("abort")),
+        told(1, "lost", None).expecting(nobody),
+        told(2, "b", None),
+        told(1, "c", None),
+    ];
+    assert_eq!(scene.commit(batch), "fwfcww");
+    let before = scene.log();
+    assert_eq!(before, [(1, 0, "a"), (1, 1, "c"), (2, 0, "b")].map(owned));
+    for harm in ["rollback", "fail at commit"] {
+        let batch = vec![told(1, "lost", None), told(4, "lost", None), told(2, "x", Some(harm))];
+        assert_eq!(scene.commit(batch), "fff");
+        assert_eq!(scene.log(), before);
+    }
+    let trim = Change::TrimEvents {
+        hub: hub("a.test"),
+        before: Timestamp::from_ticks(2),
+        max_partition_bytes: 0,
+        at_most: 1,
+    };
+    let lost = ChangeSet::new()
+        .with(trim.clone())
+        .with(Change::PutInstanceSetting { name: "abort".to_owned(), value: String::new() });
+    let batch = vec![told(1, "d", None), lost, ChangeSet::new().with(trim), told(4, "e", None)];
+    assert_eq!(scene.commit(batch), "wfww");
+    assert_eq!(scene.log(), [(1, 1, "c"), (1, 2, "d"), (4, 0, "e")].map(owned));
+}
+
+fn owned((partition, offset, body): (u16, u64, &str)) -> (u16, u64, String) {
+    (partition, offset, body.to_owned())
+}
+
+/// The marks of a device are those its neighbours in the batch have left.
+#[test]
+fn a_mark_that_a_neighbour_moved_conflicts() {
+    let mut scene = Scene::new();
+    let (hub, id) = (hub("a.test"), device_id("press-17"));
+    let mut device = device("press-17");
+    let told = |device: &model::Device| {
+        let event = event("press-17", Timestamp::from_ticks(1), b"x");
+        ChangeSet::new()
+            .expecting(Expect::Mark(hub.clone(), id.clone(), device.identity.mark()))
+            .with(Change::AppendEvent(hub.clone(), 0, event.into()))
+    };
+    let connected = |connection| {
+        let at = Timestamp::from_ticks(1);
+        let (hub, device_id) = (hub.clone(), id.clone());
+        ChangeSet::new().with(Change::Connect { hub, device_id, connection, at })
+    };
+    let by = |connection| Expect::Connection(hub.clone(), id.clone(), connection);
+    let put = |device: &model::Device| {
+        ChangeSet::new().with(Change::PutDevice(hub.clone(), Box::new(device.clone())))
+    };
+    let (before, first) = (told(&device), put(&device));
+    device.identity.etag_counter += 1;
+    let batch = vec![
+        before.clone(),
+        first,
+        before.clone(),
+        connected(1),
+        before.clone().expecting(by(1)),
+        put(&device),
+        before,
+        told(&device).expecting(by(1)),
+        connected(2),
+        told(&device).expecting(by(1)),
+        told(&device).expecting(by(2)),
+    ];
+    assert_eq!(scene.commit(batch), "cwwwwwcwwcw");
+    assert_eq!(scene.log().len(), 4);
 }
 
 /// The log starts again from its beginning, moved by the second connection and the writer's tail.

@@ -2,12 +2,15 @@
 
 use std::fs;
 
-use model::{Change, GroupQuery};
+use model::{Change, EventPosition, GroupQuery, Timestamp};
 use rusqlite::Connection;
 use store::{
     CommitError, Store,
     suite::{
-        scene::{device, hub, individual, query, record_of_group, registration_id},
+        scene::{
+            device, device_id, event, feedback, hub, individual, message, query, record_of_group,
+            registration_id,
+        },
         write,
     },
 };
@@ -112,6 +115,40 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
         assert!(has(&found, &format!("press-{n}")).await, "press-{n}");
     }
     assert_eq!(found.usage().await.expect("usage").individual_enrollments, 20);
+}
+
+/// The same, with events and messages: nothing acknowledged is lost, no number comes twice.
+#[tokio::test]
+async fn events_and_messages_go_on_after_a_kill() {
+    let (hub, id, at) = (hub("hub-1.test"), device_id("press-17"), Timestamp::from_ticks(1));
+    let round = || {
+        [
+            Change::AppendEvent(hub.clone(), 2, Box::new(event("press-17", at, b"told"))),
+            Change::EnqueueMessage(hub.clone(), Box::new(message("press-17", at, b"to do"))),
+            Change::AppendFeedback(hub.clone(), Box::new(feedback("done"))),
+        ]
+    };
+    let mut folder = Folder::new();
+    let mut store = folder.open_store();
+    write(&store, [Change::PutDevice(hub.clone(), Box::new(device("press-17")))]).await;
+    for n in 1..=5 {
+        for _ in 0..4 {
+            write(&store, round()).await;
+        }
+        let killed = Folder::new();
+        for name in ["induct.db", "induct.db-wal"] {
+            fs::copy(folder.path(name), killed.path(name)).expect("copied");
+        }
+        store = killed.open_store();
+        folder = killed;
+        let from = EventPosition::Offset(0);
+        let events = store.read_events(&hub, 2, from, 99, u64::MAX).await.expect("read");
+        let messages = store.waiting_messages(&hub, &id, 0, 99).await.expect("read");
+        let feedback = store.list_feedback(&hub, 99).await.expect("read");
+        assert!(events.iter().map(|event| event.offset).eq(0..4 * n));
+        assert!(messages.iter().map(|message| message.number).eq(1..=4 * n));
+        assert!(feedback.iter().map(|feedback| feedback.number).eq(1..=4 * n));
+    }
 }
 
 #[tokio::test]

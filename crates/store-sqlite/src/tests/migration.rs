@@ -1,16 +1,18 @@
-//! A database of the first release, brought up to date.
+//! Databases of earlier releases, brought up to date.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
-    AllocationPolicy, AttestationMechanism, Change, CustomAllocation, Etag, PolicyScope,
-    RecordFilter, Right, Timestamp,
+    AllocationPolicy, AttestationMechanism, Change, ConnectQuery, CustomAllocation, Etag,
+    EventPosition, PolicyScope, RecordFilter, Right, Timestamp,
 };
 use rusqlite::Connection;
 use store::{
     Store,
     suite::{
+        assert_same,
         scene::{
-            ca_certificate, certificate, device, hub, individual, policy, record_of_group,
+            audit_entry, ca_certificate, certificate, connect, device, device_id, event, hub,
+            individual, message, never_connected, policy, record_of_group, remote_hub, removal,
             symmetric_key_group,
         },
         write,
@@ -18,7 +20,7 @@ use store::{
 };
 
 use super::{Folder, master_key, secrets};
-use crate::{MasterKey, SqliteStore, is_sealed, open};
+use crate::{MasterKey, OpenError, SqliteStore, is_sealed, migrations, open};
 
 /// Writes a database as the first release did: its schema, plain text, and what follows from it.
 ///
@@ -70,6 +72,29 @@ fn write_first_schema(new: &Folder, old: &Folder) {
          DETACH new;",
     )
     .expect("copied");
+}
+
+/// Writes a database as the second release did, of a new database's rows as well.
+fn write_second_schema(new: &Folder, old: &Folder) {
+    let mut raw = Connection::open(old.database()).expect("it opens");
+    raw.pragma_update(None, "journal_mode", "WAL").expect("set");
+    migrations::migrate_to(&mut raw, 0, 2, &master_key()).expect("the second schema");
+    raw.execute("ATTACH ?1 AS new", [new.database().to_str().expect("UTF-8")]).expect("attached");
+    let names = |sql: &str, of: &[&str]| -> Vec<String> {
+        let mut statement = raw.prepare(sql).expect("prepared");
+        let rows = statement.query_map(rusqlite::params_from_iter(of), |row| row.get(0));
+        rows.expect("names").collect::<Result<_, _>>().expect("names")
+    };
+    let tables = names("SELECT name FROM main.sqlite_schema WHERE type = 'table'", &[]);
+    assert!(tables.len() > 15, "{tables:?}");
+    for table in tables {
+        let columns = names("SELECT name FROM pragma_table_info(?1, 'main')", &[&table]).join(", ");
+        raw.execute_batch(&format!(
+            "DELETE FROM main.{table};
+             INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table};"
+        ))
+        .expect("copied");
+    }
 }
 
 const URL: &str = "https://allocate.example/api?code=WebhookSecretCode12345";
@@ -157,6 +182,63 @@ async fn a_database_of_the_first_release_becomes_what_a_new_one_is() {
     assert_eq!(records.items.len(), 600);
 }
 
+#[tokio::test]
+async fn a_database_of_the_second_release_keeps_everything_and_learns_of_connections() {
+    let (new, old) = (Folder::new(), Folder::new());
+    let store = new.open_store();
+    fill(&store).await;
+    let far = Change::PutLinkedHub(Box::new(remote_hub("far.test")));
+    let removal =
+        Change::PutRemoval(Box::new(removal("far.test", "gone", Timestamp::from_ticks(1))));
+    let audited = Change::Audit(Box::new(audit_entry("linkedHub.create", "linkedHubs/far.test")));
+    write(&store, [far, removal, audited]).await;
+    store.close();
+    write_second_schema(&new, &old);
+    let raw = Connection::open(old.database()).expect("it opens");
+    // Nothing could connect, whatever an import said.
+    raw.execute_batch(
+        "UPDATE devices SET connected = 1, cloud_to_device_messages = 3 WHERE device_id = 'dev-7';
+         UPDATE device_counts SET connected = 1;",
+    )
+    .expect("written");
+    drop(raw);
+    let refused = SqliteStore::open_read_only(&old.database(), &master_key()).err();
+    assert!(matches!(refused, Some(OpenError::Older { found: 2, .. })), "{refused:?}");
+
+    old.open_store().close();
+    assert_eq!(schema(&old), schema(&new));
+    let before = secrets::everything(&new, &master_key()).await;
+    assert_eq!(secrets::everything(&old, &master_key()).await, before);
+    // It works as a new one does.
+    let store = old.open_store();
+    let (hub, at) = (hub("hub-1.test"), Timestamp::from_ticks(9));
+    let found = store.find_device(&hub, &device_id("dev-7")).await.expect("read").expect("there");
+    assert_same(&found.identity, &never_connected(found.identity.clone()));
+    write(
+        &store,
+        [
+            connect("dev-7", 1, at),
+            Change::AppendEvent(hub.clone(), 0, Box::new(event("dev-7", at, b"told"))),
+            Change::EnqueueMessage(hub.clone(), Box::new(message("dev-7", at, b"to do"))),
+        ],
+    )
+    .await;
+    let found = store.find_device(&hub, &device_id("dev-7")).await.expect("read").expect("there");
+    assert_eq!((found.identity.connected, found.identity.cloud_to_device_messages), (true, 1));
+    assert_eq!(store.device_counts(&hub).await.expect("counts").connected, 1);
+    let from = EventPosition::Offset(0);
+    assert_eq!(store.read_events(&hub, 0, from, 9, 9).await.expect("read").len(), 1);
+    let facts = ConnectQuery {
+        hub,
+        device_id: device_id("dev-8"),
+        policy: Some("owner".to_owned()),
+        with_ca_certificates: true,
+    };
+    let facts = store.connect_facts(&facts).await.expect("facts");
+    assert_eq!((facts.subscriptions, facts.ca_certificates.len()), (None, 1));
+    assert!(facts.identity.is_some() && facts.policy.is_some());
+}
+
 /// A first start that is cut off between the migration's commit and the scrubbing goes on later.
 #[tokio::test]
 async fn remains_of_plain_text_are_removed_at_the_next_start() {
@@ -166,7 +248,7 @@ async fn remains_of_plain_text_are_removed_at_the_next_start() {
     store.close();
     write_first_schema(&new, &old);
     let mut raw = Connection::open(old.database()).expect("it opens");
-    crate::migrations::migrate(&mut raw, 1, &master_key()).expect("migrated");
+    migrations::migrate(&mut raw, 1, &master_key()).expect("migrated");
     drop(raw);
     assert!(secrets::holds(
         &old,
@@ -194,7 +276,7 @@ async fn a_migration_that_fails_leaves_the_database_as_it_was() {
     )
     .expect("made");
     let other = MasterKey::generate([1; 32]);
-    crate::migrations::migrate(&mut raw, 1, &other).expect_err("it fails");
+    migrations::migrate(&mut raw, 1, &other).expect_err("it fails");
     raw.execute_batch("DROP TRIGGER in_the_way").expect("dropped");
     drop(raw);
     old.open_store().close();

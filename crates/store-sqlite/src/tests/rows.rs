@@ -2,6 +2,7 @@
 
 use model::{
     AttestationMechanism, Change, ChangeSet, EnrollmentRef, PolicyScope, RecordFilter, Slots,
+    Timestamp,
 };
 use proptest::{
     collection::vec,
@@ -11,16 +12,17 @@ use proptest::{
 use rusqlite::Connection;
 use store::suite::{
     scene::{
-        certificate, device, device_id, group, group_id, hub, individual, keys, record,
-        registration_id,
+        certificate, connect, device, device_id, disconnect, group, group_id, hub, individual,
+        keys, never_connected, record, registration_id,
     },
     values,
 };
 
 use super::master_key;
 use crate::{
-    apply::{Effect, Versions, apply},
+    apply::{Effect, Failure, Versions, apply},
     codec::Db,
+    heads::Heads,
     migrations, reads, rows,
     vault::Vault,
 };
@@ -44,8 +46,22 @@ impl Database {
 
     /// Writes changes that are stamped with a version.
     fn write(&self, changes: Vec<Change>, version: u64) -> Effect {
+        self.try_write(changes, version).expect("nothing was expected and everything is there")
+    }
+
+    /// Writes changes, or nothing of them when they conflict.
+    fn try_write(&self, changes: Vec<Change>, version: u64) -> Option<Effect> {
         let versions = Versions { last: version - 1, ..Versions::default() };
-        apply(self.db(), &ChangeSet { expects: vec![], changes }, versions).expect("applied")
+        let changes = ChangeSet { expects: vec![], changes };
+        self.connection.execute_batch("BEGIN").expect("begun");
+        let applied = apply(self.db(), &changes, versions, &mut Heads::default());
+        let end = if applied.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        self.connection.execute_batch(end).expect("ended");
+        match applied {
+            Ok(effect) => Some(effect),
+            Err(Failure::Conflict) => None,
+            Err(Failure::Sqlite(error)) => panic!("{error:?}"),
+        }
     }
 }
 
@@ -117,6 +133,7 @@ proptest! {
     fn devices_read_back(hub in values::hubs(), mut value in values::devices()) {
         let database = written(Change::PutDevice(hub.clone(), Box::new(value.clone())));
         value.identity.version = 9;
+        value.identity = never_connected(value.identity);
         value.twin.version = 9;
         let id = value.identity.device_id.clone();
         let found = reads::find_device(database.db(), &hub, &id).expect("read");
@@ -138,12 +155,14 @@ proptest! {
             let found = reads::find_device(database.db(), &hub, &id).expect("read");
             assert_eq!(found.as_ref(), Some(expected));
         };
+        let put = Change::PutDevice(hub.clone(), Box::new(value.clone()));
+        value.identity = never_connected(value.identity);
         value.identity.version = 10;
         value.twin.version = 10;
-        check(vec![Change::PutDevice(hub.clone(), Box::new(value.clone()))], &value);
+        check(vec![put], &value);
         identity.device_id = id.clone();
         identity.version = 10;
-        value.identity = identity.clone();
+        value.identity = never_connected(identity.clone());
         check(vec![Change::PutIdentity(hub.clone(), Box::new(identity))], &value);
         twin.version = 10;
         value.twin = twin.clone();
@@ -168,8 +187,10 @@ proptest! {
     fn counters_say_what_the_rows_say(sets in vec(vec(changes(), 1..4), 1..40)) {
         let database = Database::new();
         for (changes, version) in sets.into_iter().zip(1..) {
-            let effect = database.write(changes, version);
-            effect.tally.write(&database.connection).expect("counted");
+            // A device that is not there cannot connect.
+            if let Some(effect) = database.try_write(changes, version) {
+                effect.tally.write(&database.connection).expect("counted");
+            }
         }
         let usage = reads::usage(database.db()).expect("usage");
         let count = |sql: &str| -> u64 {
@@ -194,6 +215,8 @@ proptest! {
     }
 }
 
+const NOW: Timestamp = Timestamp::from_unix_secs(1);
+
 /// Changes to a few rows, so that they meet.
 fn changes() -> impl Strategy<Value = Change> {
     let name = || prop_oneof![Just("a"), Just("B"), Just("c")];
@@ -210,9 +233,8 @@ fn changes() -> impl Strategy<Value = Change> {
             },
         )
     };
-    let device = |name: &str, disabled: bool, connected: bool| {
+    let device = |name: &str, disabled: bool| {
         let mut device = device(name);
-        device.identity.connected = connected;
         if disabled {
             device.identity.status = model::DeviceStatus::Disabled;
         }
@@ -231,9 +253,12 @@ fn changes() -> impl Strategy<Value = Change> {
             Change::PutRecord(Box::new(record(name, owner, of_group)))
         }),
         name().prop_map(|name| Change::DeleteRecord(registration_id(name))),
-        (name(), any::<bool>(), any::<bool>()).prop_map(move |(name, disabled, connected)| {
-            Change::PutDevice(hub("hub-1.test"), Box::new(device(name, disabled, connected)))
+        (name(), any::<bool>()).prop_map(move |(name, disabled)| {
+            Change::PutDevice(hub("hub-1.test"), Box::new(device(name, disabled)))
         }),
+        (name(), 1..3_u64).prop_map(|(name, number)| connect(name, number, NOW)),
+        (name(), 1..3_u64).prop_map(|(name, number)| disconnect(name, number, NOW)),
+        Just(Change::DisconnectAll { at: NOW }),
         name().prop_map(|name| Change::DeleteDevice(hub("hub-1.test"), device_id(name))),
     ]
 }

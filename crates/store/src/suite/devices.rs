@@ -1,10 +1,10 @@
 //! Devices: identity and twin, in one hub's registry or another's.
 
-use model::{Change, DeviceCounts, DeviceStatus};
+use model::{Change, DeviceCounts, DeviceStatus, Timestamp};
 
 use super::{
     Harness,
-    scene::{device, device_id, hub},
+    scene::{connect, device, device_id, disconnect, hub},
     write,
 };
 use crate::Store;
@@ -86,32 +86,30 @@ pub async fn device_counts_follow_every_change(harness: &impl Harness) {
         let expected = DeviceCounts { total, enabled: total - disabled, disabled, connected };
         assert_eq!(store.device_counts(&hub).await.expect("counts"), expected);
     };
-    let put = |name, disabled, connected| {
+    let put = |name, disabled| {
         let mut device = device(name);
-        device.identity.connected = connected;
         if disabled {
             device.identity.status = DeviceStatus::Disabled;
         }
         device
     };
-    let whole = |name, disabled, connected| {
-        Change::PutDevice(hub.clone(), Box::new(put(name, disabled, connected)))
-    };
-    let part = |name, disabled, connected| {
-        Change::PutIdentity(hub.clone(), Box::new(put(name, disabled, connected).identity))
-    };
+    let whole = |name, disabled| Change::PutDevice(hub.clone(), Box::new(put(name, disabled)));
+    let part =
+        |name, disabled| Change::PutIdentity(hub.clone(), Box::new(put(name, disabled).identity));
+    let delete = |name| Change::DeleteDevice(hub.clone(), device_id(name));
+    let at = Timestamp::from_unix_secs(1);
+    let (on, off) =
+        (|name, number| connect(name, number, at), |name, number| disconnect(name, number, at));
     check(vec![], 0, 0, 0).await;
-    check(vec![whole("a", false, false), whole("b", true, true)], 2, 1, 1).await;
-    check(vec![whole("a", false, false)], 2, 1, 1).await;
-    check(vec![part("a", true, true)], 2, 2, 2).await;
-    check(vec![part("b", false, true), part("b", false, false)], 2, 1, 1).await;
-    check(
-        vec![whole("a", false, false), Change::DeleteDevice(hub.clone(), device_id("b"))],
-        1,
-        0,
-        0,
-    )
-    .await;
-    check(vec![Change::DeleteDevice(hub.clone(), device_id("a"))], 0, 0, 0).await;
-    check(vec![Change::DeleteDevice(hub.clone(), device_id("a"))], 0, 0, 0).await;
+    check(vec![whole("a", false), whole("b", true), on("b", 1)], 2, 1, 1).await;
+    check(vec![whole("a", false)], 2, 1, 1).await;
+    check(vec![part("a", true), on("a", 2)], 2, 2, 2).await;
+    check(vec![part("b", false), whole("a", true)], 2, 1, 2).await;
+    // Another connection of the same device, and the end of the one before.
+    check(vec![on("b", 3), off("b", 1)], 2, 1, 2).await;
+    check(vec![off("b", 3), off("b", 3)], 2, 1, 1).await;
+    check(vec![whole("a", false), delete("b")], 1, 0, 1).await;
+    check(vec![delete("a")], 0, 0, 0).await;
+    check(vec![delete("a"), off("a", 2)], 0, 0, 0).await;
+    check(vec![whole("a", false)], 1, 0, 0).await;
 }

@@ -1,10 +1,16 @@
 //! What was acknowledged is there, at once and after a restart.
 
-use model::{Change, ChangeSet, GroupQuery};
+use model::{
+    Change, ChangeSet, CloudMessage, ConnectFacts, ConnectQuery, EventPosition, Expect, Feedback,
+    GroupQuery, PartitionState, Qos, StoredEvent, Subscriptions, Timestamp,
+};
 
 use super::{
     Harness,
-    scene::{device, device_id, hub, query, record_of_group, registration_id},
+    scene::{
+        connect, device, device_id, event, feedback, hub, message, query, record_of_group,
+        registration_id,
+    },
     write,
 };
 use crate::Store;
@@ -78,6 +84,58 @@ pub async fn a_read_sees_what_was_acknowledged_before_it(harness: &impl Harness)
     for task in tasks {
         task.await.expect("every read saw its write");
     }
+}
+
+/// What a device did and what waits for it: the same before and after, and it goes on from there.
+pub async fn connections_logs_and_queues_are_there_after_reopening(harness: &impl Harness) {
+    let (hub, id) = (hub("hub-1.test"), device_id("press-17"));
+    let at = Timestamp::from_unix_secs(7);
+    let subscriptions = Subscriptions { methods: Some(Qos::AtLeastOnce), ..Default::default() };
+    let round = |n: u64| {
+        vec![
+            connect("press-17", n + 1, at),
+            Change::PutSubscriptions(hub.clone(), id.clone(), subscriptions),
+            Change::AppendEvent(hub.clone(), 1, Box::new(event("press-17", at, b"told"))),
+            Change::EnqueueMessage(hub.clone(), Box::new(message("press-17", at, b"to do"))),
+            Change::AppendFeedback(hub.clone(), Box::new(feedback("done"))),
+        ]
+    };
+    let query = ConnectQuery {
+        hub: hub.clone(),
+        device_id: id.clone(),
+        policy: None,
+        with_ca_certificates: false,
+    };
+    let mut before = None;
+    for n in 0..4 {
+        let store = harness.open().await;
+        let found = everything(&store, &query).await;
+        assert_eq!(before.as_ref().unwrap_or(&found), &found);
+        write(&store, [Change::PutDevice(hub.clone(), Box::new(device("press-17")))]).await;
+        write(&store, round(n)).await;
+        let connection = Expect::Connection(hub.clone(), id.clone(), n + 1);
+        store.commit(ChangeSet::new().expecting(connection)).await.expect("it is connected");
+        let (_, partitions, events, messages, feedback) =
+            before.insert(everything(&store, &query).await);
+        assert_eq!(partitions[0].next_offset, n + 1);
+        let n_rounds = n as usize + 1;
+        assert_eq!([events.len(), messages.len(), feedback.len()], [n_rounds; 3]);
+        harness.close(store).await;
+    }
+}
+
+async fn everything(
+    store: &impl Store,
+    query: &ConnectQuery,
+) -> (ConnectFacts, Vec<PartitionState>, Vec<StoredEvent>, Vec<CloudMessage>, Vec<Feedback>) {
+    let from = EventPosition::Offset(0);
+    (
+        store.connect_facts(query).await.expect("read"),
+        store.event_partitions(&query.hub).await.expect("read"),
+        store.read_events(&query.hub, 1, from, 99, u64::MAX).await.expect("read"),
+        store.waiting_messages(&query.hub, &query.device_id, 0, 99).await.expect("read"),
+        store.list_feedback(&query.hub, 99).await.expect("read"),
+    )
 }
 
 fn registration(name: &str) -> Vec<Change> {

@@ -249,7 +249,7 @@ pub async fn facts_are_one_snapshot(harness: &impl Harness) {
         let mut record = record_of_individual("press-17");
         record.last_updated = at;
         let mut device = device("press-17");
-        device.identity.last_activity = Some(at);
+        device.identity.status_updated = Some(at);
         let mut group = symmetric_key_group("line-4");
         group.terms.last_updated = at;
         [
@@ -275,7 +275,7 @@ pub async fn facts_are_one_snapshot(harness: &impl Harness) {
         let facts = store.register_facts(query).await.expect("facts");
         let at = facts.individual.expect("enrolled").terms.last_updated;
         assert_eq!(facts.record.expect("registered").last_updated, at);
-        assert_eq!(facts.devices[0].1.identity.last_activity, Some(at));
+        assert_eq!(facts.devices[0].1.identity.status_updated, Some(at));
         assert_eq!(facts.groups[0].terms.last_updated, at);
         assert!(last_seen <= Some(at));
         last_seen = Some(at);

@@ -1,14 +1,15 @@
 //! Plain values for the cases, told apart by their names.
 
 use model::{
-    AccessPolicy, Assignment, AttestationKind, AttestationMechanism, AuditEntry,
-    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateInfo, Device,
-    DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
-    EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag, GroupQuery, HubAccess, HubName,
-    IndividualEnrollment, Json, LinkedHub, Metadata, PendingAssignment, PolicyScope, RegisterQuery,
-    RegistrationId, RegistrationRecord, RegistrationStatus, RemoteAccess, RemoteRemoval,
-    Reprovision, Right, Rights, Sent, Slots, Substatus, SymmetricKey, SymmetricKeys, Terms,
-    Timestamp, Twin, TwinSection,
+    AccessPolicy, Assignment, AttestationKind, AttestationMechanism, AuditEntry, AuthMethod,
+    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateInfo, Change, CloudMessage,
+    ConnectionNumber, Device, DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus,
+    EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag, Event,
+    EventSource, Feedback, FeedbackWish, GroupQuery, HubAccess, HubName, IndividualEnrollment,
+    Json, LinkedHub, MessageEnd, MessageProperties, Metadata, PendingAssignment, PolicyScope,
+    RegisterQuery, RegistrationId, RegistrationRecord, RegistrationStatus, RemoteAccess,
+    RemoteRemoval, Reprovision, Right, Rights, Sent, Slots, Substatus, SymmetricKey, SymmetricKeys,
+    Terms, Timestamp, Twin, TwinSection,
 };
 
 /// A registration ID.
@@ -220,6 +221,76 @@ pub fn device(id: &str) -> Device {
             version: 0,
         },
         twin: twin(),
+    }
+}
+
+/// An identity as a store keeps it that is told of no connection and no message: whatever a
+/// registry write says of these, they are the store's.
+#[must_use]
+pub fn never_connected(identity: DeviceIdentity) -> DeviceIdentity {
+    DeviceIdentity {
+        connected: false,
+        connection_state_updated: None,
+        last_activity: None,
+        cloud_to_device_messages: 0,
+        ..identity
+    }
+}
+
+/// A device connects to `hub-1.test`.
+#[must_use]
+pub fn connect(id: &str, connection: ConnectionNumber, at: Timestamp) -> Change {
+    Change::Connect { hub: hub("hub-1.test"), device_id: device_id(id), connection, at }
+}
+
+/// A connection to `hub-1.test` ends.
+#[must_use]
+pub fn disconnect(id: &str, connection: ConnectionNumber, at: Timestamp) -> Change {
+    Change::Disconnect { hub: hub("hub-1.test"), device_id: device_id(id), connection, at }
+}
+
+/// An event without properties.
+#[must_use]
+pub fn event(from: &str, enqueued: Timestamp, body: &[u8]) -> Event {
+    Event {
+        device_id: device_id(from),
+        generation_id: "638000000000000000".to_owned(),
+        auth_method: AuthMethod::DeviceKey,
+        source: EventSource::Telemetry,
+        enqueued,
+        properties: MessageProperties::default(),
+        application: Vec::new(),
+        body: body.to_vec(),
+    }
+}
+
+/// A message without properties.
+#[must_use]
+pub fn message(to: &str, expires: Timestamp, body: &[u8]) -> CloudMessage {
+    CloudMessage {
+        device_id: device_id(to),
+        number: 0,
+        enqueued: Timestamp::from_unix_secs(1_000_009),
+        expires,
+        delivery_count: 0,
+        feedback: FeedbackWish::Full,
+        properties: MessageProperties::default(),
+        application: Vec::new(),
+        body: body.to_vec(),
+        version: 0,
+    }
+}
+
+/// Feedback that a message arrived.
+#[must_use]
+pub fn feedback(message_id: &str) -> Feedback {
+    Feedback {
+        number: 0,
+        message_id: message_id.to_owned(),
+        end: MessageEnd::Success,
+        at: Timestamp::from_unix_secs(1_000_010),
+        device_id: device_id("press-17"),
+        generation_id: "638000000000000000".to_owned(),
     }
 }
 

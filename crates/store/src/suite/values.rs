@@ -18,6 +18,10 @@ use proptest::{
     sample::select,
 };
 
+mod messages;
+
+pub use messages::{cloud_messages, events, feedback, subscriptions};
+
 /// Registration IDs in any spelling.
 pub fn registration_ids() -> impl Strategy<Value = RegistrationId> {
     "[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]".prop_map(|text| parsed(RegistrationId::parse(&text)))

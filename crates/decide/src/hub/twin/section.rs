@@ -55,6 +55,21 @@ pub(super) fn cleaned(value: &Json) -> Json {
     }
 }
 
+/// A patch as a device is told of it: without members that have a key beginning with `$`, which a
+/// write ignores, but with those that are `null`, which say what is gone (H §3.5).
+pub(super) fn as_sent(patch: &Json) -> Json {
+    match patch {
+        Json::Object(members) => Json::Object(
+            members
+                .iter()
+                .filter(|(name, _)| !name.starts_with('$'))
+                .map(|(name, member)| (name.clone(), as_sent(member)))
+                .collect(),
+        ),
+        leaf => leaf.clone(),
+    }
+}
+
 /// The metadata of `content`, the outcome of a write. Nodes that `patch` reaches, which includes
 /// the ancestors of all it changed, are stamped; the others keep what `before` says of them.
 pub(super) fn stamped(

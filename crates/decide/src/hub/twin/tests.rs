@@ -286,3 +286,18 @@ fn a_section_that_is_no_object_is_a_format_error() {
     let null = patch_reported(&dev1().twin, &Json::Null, LATER);
     assert!(matches!(null, Err(HubRefusal::Format(_))));
 }
+
+#[test]
+fn a_device_is_told_of_a_patch_with_its_nulls_and_without_what_a_write_ignores() {
+    let device = dev1_with("{}", r#"{"a":1,"b":{"c":2}}"#);
+    let check = |desired: &str, told: Option<&str>| {
+        let draft = TwinDraft { tags: None, desired: Some(json(desired)) };
+        let after = patch(&device, &draft, &Precondition::None, LATER).expect("legal");
+        assert_eq!(notification(&device.twin, &draft, &after), told.map(json), "{desired}");
+    };
+    check(
+        r#"{"a":null,"b":{"c":null,"d":3},"$version":7,"e":{"$x":1}}"#,
+        Some(r#"{"a":null,"b":{"c":null,"d":3},"e":{}}"#),
+    );
+    check("null", Some(r#"{"a":null,"b":null}"#));
+}

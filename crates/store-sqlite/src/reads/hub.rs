@@ -1,0 +1,151 @@
+//! What is known of connected devices: their identities, the event log, messages and feedback.
+
+use model::{
+    AccessPolicy, CloudMessage, ConnectFacts, ConnectQuery, DeviceId, EventPosition, Feedback,
+    HubName, PartitionState, PolicyScope, StoredEvent, Timestamp,
+};
+use rusqlite::Result;
+
+use super::{
+    find, list,
+    service::{at_most, find_settings},
+};
+use crate::{
+    codec::{Columns, Db},
+    rows::{certificate, device, event, message, policy},
+};
+
+const IS_BUILT_IN: &str = "SELECT 1 FROM linked_hubs WHERE name = ?1 AND kind = 'builtIn'";
+
+macro_rules! partition_columns {
+    () => {
+        "SELECT id, number, first_offset, next_offset, last_enqueued, size_bytes \
+         FROM event_partitions WHERE hub = ?1"
+    };
+}
+
+const PARTITIONS: &str = concat!(partition_columns!(), " ORDER BY number");
+
+const PARTITION: &str = concat!(partition_columns!(), " AND number = ?2");
+
+/// What is known when a device connects; the caller holds the snapshot.
+pub(crate) fn connect_facts(db: Db<'_>, query: &ConnectQuery) -> Result<ConnectFacts> {
+    let key = [query.hub.as_str(), query.device_id.as_str()];
+    let found = find(db, device::FIND_IDENTITY, key, device::read_with_subscriptions)?;
+    let (identity, subscriptions) = found.unzip();
+    let mut ca_certificates = Vec::new();
+    if query.with_ca_certificates {
+        ca_certificates = list(db, certificate::LIST_CA, [], certificate::read_ca)?;
+        ca_certificates.retain(|certificate| certificate.verified);
+    }
+    Ok(ConnectFacts {
+        hub_is_built_in: db.prepare_cached(IS_BUILT_IN)?.exists([query.hub.as_str()])?,
+        identity,
+        subscriptions: subscriptions.flatten(),
+        policy: match &query.policy {
+            Some(name) => find_hub_policy(db, &query.hub, name)?,
+            None => None,
+        },
+        ca_certificates,
+        settings: find_settings(db)?,
+    })
+}
+
+/// Events of a partition; the caller holds the snapshot.
+pub(crate) fn read_events(
+    db: Db<'_>,
+    hub: &HubName,
+    partition: u16,
+    from: EventPosition,
+    limit: usize,
+    max_bytes: u64,
+) -> Result<Vec<StoredEvent>> {
+    let found = find(db, PARTITION, (hub.as_str(), partition), read_partition)?;
+    let Some((id, state)) = found else { return Ok(Vec::new()) };
+    let first = match from {
+        EventPosition::Offset(offset) => offset.clamp(state.first_offset, state.next_offset),
+        EventPosition::Enqueued(at) => first_enqueued(db, id, &state, at)?,
+    };
+    let keys = (event::key(id, first)?, event::key(id, state.next_offset)?);
+    let mut statement = db.prepare_cached(event::READ)?;
+    let mut rows = statement.query((keys.0, keys.1, at_most(limit)))?;
+    let mut events = Vec::new();
+    let mut left = max_bytes;
+    while let Some(row) = rows.next()? {
+        let mut columns = Columns::new(db, row);
+        let (key, size_bytes) = (columns.take()?, columns.unsigned()?);
+        // The body of one too many is not even looked at.
+        match left.checked_sub(size_bytes) {
+            None if !events.is_empty() => break,
+            rest => left = rest.unwrap_or(0),
+        }
+        events.push(event::read(&mut columns, partition, key)?);
+    }
+    Ok(events)
+}
+
+/// The offset of the first event that was taken at a moment or later: by halving, because an
+/// event is never taken before the one it follows.
+fn first_enqueued(db: Db<'_>, id: i64, state: &PartitionState, at: Timestamp) -> Result<u64> {
+    let mut statement = db.prepare_cached(event::ENQUEUED)?;
+    let (mut from, mut to) = (state.first_offset, state.next_offset);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        let enqueued = statement.query_row([event::key(id, middle)?], |row| row.get(0))?;
+        if Timestamp::from_ticks(enqueued) < at {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    Ok(from)
+}
+
+/// The partitions of a hub's log.
+pub(crate) fn event_partitions(db: Db<'_>, hub: &HubName) -> Result<Vec<PartitionState>> {
+    list(db, PARTITIONS, [hub.as_str()], |columns| read_partition(columns).map(|(_, state)| state))
+}
+
+/// Messages that wait for a device.
+pub(crate) fn waiting_messages(
+    db: Db<'_>,
+    hub: &HubName,
+    id: &DeviceId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<CloudMessage>> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let key = (hub.as_str(), id.as_str(), after, at_most(limit));
+    list(db, message::WAITING, key, message::read)
+}
+
+/// Messages whose time was over before.
+pub(crate) fn expired_messages(
+    db: Db<'_>,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<(HubName, String, CloudMessage)>> {
+    list(db, message::EXPIRED, (now.ticks(), at_most(limit)), message::read_expired)
+}
+
+/// A hub's feedback.
+pub(crate) fn list_feedback(db: Db<'_>, hub: &HubName, limit: usize) -> Result<Vec<Feedback>> {
+    list(db, message::LIST_FEEDBACK, (hub.as_str(), at_most(limit)), message::read_feedback)
+}
+
+fn find_hub_policy(db: Db<'_>, hub: &HubName, name: &str) -> Result<Option<AccessPolicy>> {
+    let scope = PolicyScope::Hub(hub.clone());
+    find(db, policy::FIND, [policy::scope(&scope), name], policy::read)
+}
+
+fn read_partition(columns: &mut Columns<'_, '_>) -> Result<(i64, PartitionState)> {
+    let id = columns.take()?;
+    let state = PartitionState {
+        partition: columns.take()?,
+        first_offset: columns.unsigned()?,
+        next_offset: columns.unsigned()?,
+        last_enqueued: Some(columns.time()?),
+        size_bytes: columns.unsigned()?,
+    };
+    Ok((id, state))
+}
