@@ -1,0 +1,73 @@
+//! From a CONNECT to who asks for what (H §4.2.1).
+
+use app::device::{Connecting, EventDraft};
+use model::{DeviceId, Evidence, HubName, ids::BadId};
+use thiserror::Error;
+use tracing::info;
+use wire::sas::BadToken;
+
+use super::event;
+use crate::{
+    door::{Caller, one_line},
+    proto::Will,
+    topic::{HubRequest, HubUser},
+};
+
+/// A CONNECT that says what it should.
+pub(super) struct Login {
+    pub(super) connecting: Connecting,
+    pub(super) will: Option<Box<EventDraft>>,
+}
+
+/// Why a CONNECT does not. The client hears 5 in every case (H §4.2.3). Never holds a secret.
+#[derive(Debug, Error)]
+pub(super) enum BadLogin {
+    #[error("the user name's host is not a hub's name: {0}")]
+    Hub(BadId),
+    #[error("the user name's device ID is illegal: {0}")]
+    Device(BadId),
+    #[error("module identities are not available in this version of Induct")]
+    Module,
+    #[error("the client identifier is not the device ID of the user name")]
+    ClientId,
+    #[error("the password is not text")]
+    Password,
+    #[error("the password is not a token: {0}")]
+    Token(#[from] BadToken),
+}
+
+/// Reads a CONNECT. Takes the certificates; a password wins over them, as a token does over HTTPS.
+pub(super) fn read(caller: &mut Caller, user: &HubUser) -> Result<Login, BadLogin> {
+    if user.module_id.is_some() {
+        return Err(BadLogin::Module);
+    }
+    let hub = HubName::parse(&user.host).map_err(BadLogin::Hub)?;
+    let device_id = DeviceId::parse(&user.device_id).map_err(BadLogin::Device)?;
+    if caller.connect.client_id.as_str() != device_id.as_str() {
+        return Err(BadLogin::ClientId);
+    }
+    let evidence = match caller.password() {
+        Some(password) => Evidence::Sas(wire::sas::parse(password.ok_or(BadLogin::Password)?)?),
+        None => match std::mem::take(&mut caller.peer.client_chain) {
+            chain if chain.is_empty() => Evidence::Nothing,
+            chain => Evidence::X509(chain),
+        },
+    };
+    let will = caller.connect.will.as_ref().and_then(|will| read_will(will, &device_id));
+    let (address, clean) = (caller.peer.address.ip(), caller.connect.clean_session);
+    let connecting = Connecting { hub, device_id, evidence, address, clean };
+    Ok(Login { connecting, will })
+}
+
+/// The device's will. One for a topic that is not the device's own is forgotten: the sources are
+/// silent, and a device that cannot connect for it is worse off than one without a will.
+fn read_will(will: &Will, device_id: &DeviceId) -> Option<Box<EventDraft>> {
+    if let HubRequest::Telemetry { bag } = HubRequest::of(&will.topic, device_id)
+        && let Ok(draft) = event::draft(bag, &will.payload, will.retain)
+    {
+        return Some(Box::new(draft));
+    }
+    let topic = one_line(&will.topic);
+    info!(device.id = %device_id, "the will of `{device_id}` is ignored: `{topic}` is not its own");
+    None
+}

@@ -1,0 +1,5 @@
+//! The door over a stream in memory, with a real store behind it.
+
+mod connect;
+mod provisioning;
+mod scene;
