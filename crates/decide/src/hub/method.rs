@@ -43,15 +43,17 @@ pub struct MethodCall {
 /// Checks a method call.
 ///
 /// # Errors
-/// [`HubRefusal::ArgumentInvalid`] for a name that is empty, too long or has a slash or a control
-/// character, and for times beyond their bounds; [`HubRefusal::MessageTooLarge`] for the payload.
+/// [`HubRefusal::ArgumentInvalid`] for a name that is empty, too long or has a character that no
+/// topic can carry, and for times beyond their bounds; [`HubRefusal::MessageTooLarge`] for the payload.
 pub fn check(draft: MethodDraft) -> Result<MethodCall, HubRefusal> {
     let MethodDraft { name, payload, response_timeout_secs, connect_timeout_secs } = draft;
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
         return Err(invalid(format!("methodName has 1 to {MAX_NAME_CHARS} characters")));
     }
-    if name.chars().any(|c| c == '/' || c.is_control()) {
-        return Err(invalid("methodName has neither slashes nor control characters"));
+    // The name stands in a topic as it is: these would end it there, or make it a filter; and `%`
+    // is decoded by some clients and not by others.
+    if name.chars().any(|c| "/#+?%".contains(c) || c.is_control()) {
+        return Err(invalid("methodName has no control characters and none of `/ # + ? %`"));
     }
     let (default, least, most) = RESPONSE_TIMEOUT_SECS;
     let response = response_timeout_secs.unwrap_or(default);
