@@ -16,28 +16,29 @@ use std::{
     },
 };
 
+pub use decide::hub::event::{EventDraft, retained, will};
 use decide::{
     attestation::Shown,
     hub::{
         connect::{self, Admission, ConnectRequest, Credential},
-        event::{self, EventDraft},
-        message,
+        event, message,
     },
 };
 use model::{
     Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, DeviceId, Evidence, Expect,
-    HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp,
+    HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp, Version,
 };
 use store::{CommitError, StoreFault};
 use thiserror::Error;
-use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
     limits::{Key, Kind},
-    live::{Command, End, Seat},
+    live::{Command, End, LooseEnd, Seat},
 };
+
+pub use crate::live::Commands;
 
 /// A device's last activity is written at most so often, in seconds: a write for each event would
 /// double their cost.
@@ -110,21 +111,6 @@ impl fmt::Debug for DeviceSession {
     }
 }
 
-/// What a session is told, in order.
-#[derive(Debug)]
-pub struct Commands(mpsc::Receiver<Box<Command>>);
-
-impl Commands {
-    /// The next command. Waits until there is one.
-    pub async fn next(&mut self) -> Command {
-        match self.0.recv().await {
-            Some(command) => *command,
-            // The sender is in the session's place, which lives as long as the session.
-            None => std::future::pending().await,
-        }
-    }
-}
-
 impl App {
     /// Connects a device: when this returns, it is in the index of live sessions, and written as
     /// connected.
@@ -146,43 +132,99 @@ impl App {
         drop(evidence);
         let request = ConnectRequest { hub: &hub, device_id: &device_id, shown: &shown, address };
         let query = request.query();
-        let connection = self.connection_number();
-        let mut seated: Option<(DeviceSession, Commands)> = None;
+        let mut place: Option<Place> = None;
+        let mut took_over = false;
         for _ in 0..MAX_ATTEMPTS {
+            // Before the facts: whatever changed in the hubs after it conflicts.
+            let hubs_version = match self.live.hubs_version() {
+                Some(version) => version,
+                None => self.read_hubs_version().await?,
+            };
             let facts = self.store.connect_facts(&query).await?;
             let now = self.clock.now();
             let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
             let found = if clean { None } else { facts.subscriptions };
             let subscriptions = found.unwrap_or_default();
             let expires = admission.expires;
-            let changes = connect_changes(&request, &facts, &admission, connection, clean, now);
+            let mut changes =
+                connect_changes(&request, &facts, &admission).expecting(Expect::Hubs(hubs_version));
             // In the index first: whoever changes the registry from here on meets the session, and
             // whoever changed it before is met by the commit.
-            let (mut session, commands) = match seated.take() {
-                Some((session, commands)) => {
-                    session.seat.readmit(admission);
-                    session.seat.set_subscriptions(subscriptions);
-                    (session, commands)
+            let mut taken = match place.take() {
+                Some(place) if place.session.seat.why_ended().is_none() => {
+                    place.session.seat.readmit(admission);
+                    place.session.seat.set_subscriptions(subscriptions);
+                    place
                 }
-                None => {
+                // What it rested on is gone, and by what there is now it may come all the same.
+                other => {
+                    drop(other);
                     let device = (hub.clone(), device_id.clone());
-                    let (seat, commands) =
-                        self.live.sit(device, connection, admission, subscriptions);
-                    (self.session(seat, expires, now), Commands(commands))
+                    self.take_place(device, admission, subscriptions, now).await
                 }
             };
-            match attempted(self.store.commit(changes).await)? {
-                Attempt::Done => {
-                    session.was_present = found.is_some();
-                    session.expires = expires;
-                    self.live.announce_arrival();
-                    info!(hub.name = %hub, device.id = %device_id, "`{device_id}` connected to `{hub}`");
-                    return Ok((session, commands));
-                }
-                Attempt::Again => seated = Some((session, commands)),
+            took_over |= taken.took_over;
+            if clean {
+                // Also when there were none: the connection before may just have written them.
+                let (of, who) = (hub.clone(), device_id.clone());
+                changes = changes.with(Change::DeleteSubscriptions(of, who));
             }
+            changes = changes.with(Change::Connect {
+                hub: hub.clone(),
+                device_id: device_id.clone(),
+                connection: taken.session.seat.connection,
+                at: now,
+            });
+            if let Attempt::Again = attempted(self.store.commit(changes).await)? {
+                self.read_hubs_version().await?;
+                place = Some(taken);
+                continue;
+            }
+            taken.session.was_present = found.is_some();
+            taken.session.expires = expires;
+            if took_over && !clean {
+                // What the connection before wrote in its last moments. It writes no more.
+                let last = self.store.connect_facts(&query).await?.subscriptions;
+                taken.session.was_present = last.is_some();
+                taken.session.seat.set_subscriptions(last.unwrap_or_default());
+            }
+            taken.session.seat.settle();
+            if let Some(End::CutOff(why)) = taken.session.seat.why_ended() {
+                return Err(No::Refused(why.clone()));
+            }
+            self.live.announce_arrival();
+            info!(hub.name = %hub, device.id = %device_id, "`{device_id}` connected to `{hub}`");
+            return Ok((taken.session, taken.commands));
         }
         Err(No::Refused(ConnectRefusal::Conflict))
+    }
+
+    /// Takes the device's place in the index, once no other connection is just taking it.
+    async fn take_place(
+        &self,
+        device: (HubName, DeviceId),
+        admission: Admission,
+        subscriptions: Subscriptions,
+        now: Timestamp,
+    ) -> Place {
+        let expires = admission.expires;
+        let connection = self.connection_number();
+        let (seat, commands) = Seat::new(device, connection, admission, subscriptions);
+        let seat = Arc::new(seat);
+        let took_over = loop {
+            match self.live.sit(&seat) {
+                Ok(took_over) => break took_over,
+                Err(connecting) => connecting.settled().await,
+            }
+        };
+        // From here on dropping the session gives the place back.
+        Place { session: self.session(seat, expires, now), commands, took_over }
+    }
+
+    async fn read_hubs_version(&self) -> Result<Version, StoreFault> {
+        let version = self.store.service_facts().await?.version;
+        self.live.set_hubs_version(version);
+        Ok(version)
     }
 
     fn session(&self, seat: Arc<Seat>, expires: Timestamp, now: Timestamp) -> DeviceSession {
@@ -203,38 +245,35 @@ impl App {
     }
 }
 
-/// Connects on condition that all it was decided from still stands.
+/// A place in the index that a device connects from.
+struct Place {
+    session: DeviceSession,
+    commands: Commands,
+    /// Whether another connection had it.
+    took_over: bool,
+}
+
+/// Demands that all a connection was decided from still stands.
 fn connect_changes(
     request: &ConnectRequest<'_>,
     facts: &ConnectFacts,
     admission: &Admission,
-    connection: ConnectionNumber,
-    clean: bool,
-    at: Timestamp,
 ) -> ChangeSet {
     let (hub, device_id) = (request.hub.clone(), request.device_id.clone());
-    let mut changes = ChangeSet::new().expecting(Expect::Mark(
-        hub.clone(),
-        device_id.clone(),
-        admission.mark.clone(),
-    ));
+    let mark = Expect::Mark(hub.clone(), device_id, admission.mark.clone());
+    let changes = ChangeSet::new().expecting(mark);
     match &admission.credential {
         Credential::PolicyKey { policy, .. } => {
-            let scope = PolicyScope::Hub(hub.clone());
             let version = facts.policy.as_ref().map_or(0, |policy| policy.version);
-            changes = changes.expecting(Expect::Policy(scope, policy.to_string(), version));
+            changes.expecting(Expect::Policy(PolicyScope::Hub(hub), policy.to_string(), version))
         }
         Credential::CertificateAuthority { name, .. } => {
             let ours = facts.ca_certificates.iter().find(|ca| *ca.name == **name);
             let version = ours.map_or(0, |ca| ca.version);
-            changes = changes.expecting(Expect::CaCertificate(name.to_string(), version));
+            changes.expecting(Expect::CaCertificate(name.to_string(), version))
         }
-        Credential::DeviceKey(_) | Credential::Thumbprint { .. } => {}
+        Credential::DeviceKey(_) | Credential::Thumbprint { .. } => changes,
     }
-    if clean && facts.subscriptions.is_some() {
-        changes = changes.with(Change::DeleteSubscriptions(hub.clone(), device_id.clone()));
-    }
-    changes.with(Change::Connect { hub, device_id, connection, at })
 }
 
 impl DeviceSession {
@@ -319,9 +358,18 @@ impl DeviceSession {
         let event = event::sent(&admission.mark.generation_id, id, auth, draft, now)
             .map_err(SessionNo::Refused)?;
         let change = Change::AppendEvent(hub.clone(), partition, Box::new(event));
-        self.write(|now| Ok((ChangeSet::new().with(change.clone()), now))).await?;
-        self.app.live.announce_event(hub);
-        Ok(())
+        // Readers hear of it as well when the connection breaks while it is written.
+        let told_later =
+            self.app.live.loose_ends.note_unless_answered(LooseEnd::Event(hub.clone()));
+        let written = self.write(|now| Ok((ChangeSet::new().with(change.clone()), now))).await;
+        match &written {
+            Ok(()) => self.app.live.announce_event(hub),
+            // Perhaps it was written.
+            Err(SessionNo::Fault(_)) => return written,
+            Err(SessionNo::Refused(_) | SessionNo::Over(_)) => {}
+        }
+        told_later.answered();
+        written
     }
 
     /// Writes on condition that the device may still do so, with its last activity now and then.
@@ -383,8 +431,13 @@ impl DeviceSession {
 
 impl Drop for DeviceSession {
     fn drop(&mut self) {
+        self.seat.settle();
         self.app.live.stand_up(&self.seat);
-        let device = (self.seat.hub.clone(), self.seat.device_id.clone());
-        self.app.live.departed.note(device, self.seat.connection, self.app.clock.now());
+        self.app.live.loose_ends.note(LooseEnd::Departed {
+            hub: self.seat.hub.clone(),
+            device_id: self.seat.device_id.clone(),
+            connection: self.seat.connection,
+            at: self.app.clock.now(),
+        });
     }
 }

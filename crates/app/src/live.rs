@@ -8,30 +8,38 @@
 //! What deliberately does not live here: sockets (the doors end a connection when its session
 //! ends) and the rule what holds (`decide::hub::connect`).
 
-mod departed;
+mod loose_ends;
+mod seat;
 mod touched;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use decide::hub::connect::{self, Admission, Credential};
-use model::{
-    ChangeSet, ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName, IdentityMark,
-    Json, Subscriptions,
-};
+use decide::hub::connect;
+use model::{ChangeSet, ConnectRefusal, DeviceId, HubName, Json, Version};
 use store::CommitError;
-use tokio::sync::{Notify, futures::Notified, mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-pub(crate) use self::departed::Departed;
+pub use self::seat::Commands;
 use self::touched::Touched;
+pub(crate) use self::{
+    loose_ends::{LooseEnd, LooseEnds},
+    seat::Seat,
+};
 use crate::App;
 
 /// How many shards the index has, so that connections do not wait for each other.
 const N_SHARDS: usize = 64;
+
+/// No set of linked hubs has this version: the first connection reads it.
+const NOT_READ: Version = Version::MAX;
 
 /// How many commands may wait for a session. A device that does not read its notifications is
 /// disconnected, which tells it to fetch its twin anew; dropping one would not.
@@ -44,7 +52,8 @@ pub enum End {
     CutOff(ConnectRefusal),
     /// The device opened another connection (H §4.5.1).
     TakenOver,
-    /// More commands waited for it than may.
+    /// It missed a command, because more waited for it than may, or because one could not be told
+    /// in time. The device learns what it missed when it connects anew.
     TooSlow,
 }
 
@@ -88,115 +97,6 @@ pub struct MethodAnswer {
     pub payload: Vec<u8>,
 }
 
-/// A session's place in the index.
-pub(crate) struct Seat {
-    pub(crate) hub: HubName,
-    pub(crate) device_id: DeviceId,
-    pub(crate) connection: ConnectionNumber,
-    ended: OnceLock<End>,
-    wake: Notify,
-    commands: mpsc::Sender<Box<Command>>,
-    state: Mutex<SeatState>,
-}
-
-struct SeatState {
-    admission: Admission,
-    subscriptions: Subscriptions,
-}
-
-impl fmt::Debug for Seat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat")
-            .field("hub", &self.hub)
-            .field("device_id", &self.device_id)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Seat {
-    pub(crate) fn mark(&self) -> IdentityMark {
-        self.state().admission.mark.clone()
-    }
-
-    pub(crate) fn admission(&self) -> Admission {
-        self.state().admission.clone()
-    }
-
-    pub(crate) fn subscriptions(&self) -> Subscriptions {
-        self.state().subscriptions
-    }
-
-    pub(crate) fn set_subscriptions(&self, subscriptions: Subscriptions) {
-        self.state().subscriptions = subscriptions;
-    }
-
-    pub(crate) fn readmit(&self, admission: Admission) {
-        self.state().admission = admission;
-    }
-
-    pub(crate) fn end(&self, why: End) {
-        if self.ended.set(why).is_ok() {
-            self.wake.notify_waiters();
-        }
-    }
-
-    pub(crate) fn why_ended(&self) -> Option<&End> {
-        self.ended.get()
-    }
-
-    pub(crate) async fn ended(&self) -> End {
-        loop {
-            let wake: Notified<'_> = self.wake.notified();
-            let mut wake = std::pin::pin!(wake);
-            // From here on no call is missed, so looking once is enough.
-            wake.as_mut().enable();
-            if let Some(why) = self.ended.get() {
-                return why.clone();
-            }
-            wake.await;
-        }
-    }
-
-    /// Holds the session against the identity as it stands now, and ends it if need be.
-    pub(crate) fn recheck(&self, identity: Option<&DeviceIdentity>) -> Result<(), ConnectRefusal> {
-        let held = {
-            let mut state = self.state();
-            connect::still_holds(&state.admission, identity).map(|mark| {
-                // Two writes may be told out of order; the counter never goes back.
-                if mark.etag_counter > state.admission.mark.etag_counter {
-                    state.admission.mark = mark;
-                }
-            })
-        };
-        if let Err(refusal) = &held {
-            self.end(End::CutOff(refusal.clone()));
-        }
-        held
-    }
-
-    fn recheck_credential(&self, holds: impl FnOnce(&Credential) -> bool, why: ConnectRefusal) {
-        let held = holds(&self.state().admission.credential);
-        if !held {
-            self.end(End::CutOff(why));
-        }
-    }
-
-    /// Gives a command; a session whose commands pile up is ended.
-    pub(crate) fn tell(&self, command: Command) {
-        match self.commands.try_send(Box::new(command)) {
-            // One that is gone hears nothing any more.
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => self.end(End::TooSlow),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, SeatState> {
-        // Whoever panicked with the lock left whole values behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The index.
 pub(crate) struct Live {
     shards: Box<[Shard]>,
@@ -205,7 +105,10 @@ pub(crate) struct Live {
     arrivals: watch::Sender<u64>,
     /// Goes up whenever an event was appended, by hub.
     news: Mutex<HashMap<HubName, watch::Sender<u64>>>,
-    pub(crate) departed: Departed,
+    /// The version of the set of linked hubs when it was last read. One that is out of date costs
+    /// a connection another attempt, and never more.
+    hubs_version: AtomicU64,
+    pub(crate) loose_ends: LooseEnds,
 }
 
 type Shard = Mutex<HashMap<(HubName, DeviceId), Arc<Seat>>>;
@@ -223,7 +126,8 @@ impl Default for Live {
             hasher: RandomState::new(),
             arrivals: watch::Sender::new(0),
             news: Mutex::default(),
-            departed: Departed::default(),
+            hubs_version: AtomicU64::new(NOT_READ),
+            loose_ends: LooseEnds::default(),
         }
     }
 }
@@ -233,30 +137,28 @@ impl Live {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Gives a session its place; another session of the device ends (H §4.5.1).
-    pub(crate) fn sit(
-        &self,
-        (hub, device_id): (HubName, DeviceId),
-        connection: ConnectionNumber,
-        admission: Admission,
-        subscriptions: Subscriptions,
-    ) -> (Arc<Seat>, mpsc::Receiver<Box<Command>>) {
-        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
-        let seat = Arc::new(Seat {
-            hub: hub.clone(),
-            device_id: device_id.clone(),
-            connection,
-            ended: OnceLock::new(),
-            wake: Notify::new(),
-            commands,
-            state: Mutex::new(SeatState { admission, subscriptions }),
-        });
-        let key = (hub, device_id);
-        let before = lock(self.shard(&key)).insert(key, Arc::clone(&seat));
-        if let Some(before) = before {
-            before.end(End::TakenOver);
-        }
-        (seat, receiver)
+    /// Gives a session its place; another session of the device ends (H §4.5.1), and `true` is
+    /// the answer.
+    ///
+    /// # Errors
+    /// One that is still connecting keeps its place, and is returned to be waited for. If two wrote
+    /// at once that they are connected, the store might hold the earlier one for the later.
+    pub(crate) fn sit(&self, seat: &Arc<Seat>) -> Result<bool, Arc<Seat>> {
+        let device = (seat.hub.clone(), seat.device_id.clone());
+        let mut shard = lock(self.shard(&device));
+        let before = match shard.entry(device) {
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::clone(seat));
+                return Ok(false);
+            }
+            Entry::Occupied(entry) if !entry.get().has_settled() => {
+                return Err(Arc::clone(entry.get()));
+            }
+            Entry::Occupied(mut entry) => entry.insert(Arc::clone(seat)),
+        };
+        drop(shard);
+        before.end(End::TakenOver);
+        Ok(true)
     }
 
     /// Takes a session's place away, unless another one has it by now.
@@ -302,6 +204,14 @@ impl Live {
         news.entry(hub.clone()).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
+    pub(crate) fn hubs_version(&self) -> Option<Version> {
+        Some(self.hubs_version.load(Ordering::Relaxed)).filter(|version| *version != NOT_READ)
+    }
+
+    pub(crate) fn set_hubs_version(&self, version: Version) {
+        self.hubs_version.store(version, Ordering::Relaxed);
+    }
+
     fn shard(&self, key: &(HubName, DeviceId)) -> &Shard {
         let n = self.hasher.hash_one(key) % (N_SHARDS as u64);
         // There are 64 shards and the rest of a division by 64 is below that.
@@ -316,17 +226,19 @@ impl Live {
         self.shards.iter().flat_map(of_shard).collect()
     }
 
-    /// Ends the sessions that no longer hold after these writes.
-    fn recheck(&self, touched: &Touched) {
-        for (hub, identity) in &touched.identities {
-            if let Some(seat) = self.find(hub, &identity.device_id) {
+    /// Ends the sessions that no longer hold after these writes; or, while it is not known whether
+    /// they were written, those that then no longer would.
+    fn recheck(&self, touched: &Touched, outcome: Outcome) {
+        let identities =
+            touched.identities.iter().map(|(hub, new)| (hub, &new.device_id, Some(new)));
+        let deleted = touched.deleted.iter().map(|(hub, id)| (hub, id, None));
+        for (hub, id, identity) in identities.chain(deleted) {
+            let Some(seat) = self.find(hub, id) else { continue };
+            let identity = identity.map(|identity| &**identity);
+            match outcome {
                 // The refusal ends the session; there is nobody else to tell.
-                let _ = seat.recheck(Some(identity));
-            }
-        }
-        for (hub, id) in &touched.deleted {
-            if let Some(seat) = self.find(hub, id) {
-                let _ = seat.recheck(None);
+                Outcome::Written => drop(seat.recheck(identity)),
+                Outcome::Unknown => seat.doubt(identity),
             }
         }
         for hub in &touched.hubs {
@@ -360,18 +272,32 @@ fn lock(shard: &Shard) -> MutexGuard<'_, HashMap<(HubName, DeviceId), Arc<Seat>>
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What became of a change set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Written,
+    /// Perhaps the store will still write it.
+    Unknown,
+}
+
 /// Holds sessions against a change set when it is dropped: when the commit is done, and as well
 /// when nobody waits for it any more. The store may write it all the same then, and a session
 /// that ended for nothing only connects anew.
 struct RecheckOnDrop<'a> {
     live: &'a Live,
-    touched: Option<Touched>,
+    touched: Touched,
+    /// `None` when nothing was written.
+    outcome: Option<Outcome>,
 }
 
 impl Drop for RecheckOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(touched) = &self.touched {
-            self.live.recheck(touched);
+        let Some(outcome) = self.outcome else { return };
+        self.live.recheck(&self.touched, outcome);
+        if outcome == Outcome::Unknown {
+            for end in self.touched.loose_ends() {
+                self.live.loose_ends.note(end);
+            }
         }
     }
 }
@@ -384,16 +310,15 @@ impl App {
     /// The store's.
     pub(crate) async fn commit(&self, changes: ChangeSet) -> Result<(), CommitError> {
         let touched = Touched::by(&changes);
-        if touched.is_empty() {
-            return self.store.commit(changes).await;
-        }
-        let mut guard = RecheckOnDrop { live: &self.live, touched: Some(touched) };
-        let outcome = self.store.commit(changes).await;
-        if let Err(CommitError::Conflict) = outcome {
-            // Nothing was written.
-            guard.touched = None;
-        }
-        outcome
+        let outcome = Some(Outcome::Unknown);
+        let mut guard = RecheckOnDrop { live: &self.live, touched, outcome };
+        let committed = self.store.commit(changes).await;
+        guard.outcome = match &committed {
+            Ok(()) => Some(Outcome::Written),
+            Err(CommitError::Conflict) => None,
+            Err(CommitError::Fault(_)) => Some(Outcome::Unknown),
+        };
+        committed
     }
 
     /// How many devices hold a session in this process.

@@ -1,15 +1,23 @@
 //! An answer before it becomes an HTTP response.
 
+mod body;
+
+use std::fmt;
+
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{CONTENT_TYPE, STRICT_TRANSPORT_SECURITY},
+    header::{CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY},
 };
-use http_body_util::Full;
 use model::{Json, RegistrationId};
+
+pub use self::body::{AnswerBody, Streamed};
 
 /// The exact text the service sends; some clients compare it (D §1.6, O §1.3).
 const JSON_TYPE: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const TRANSPORT_SECURITY: HeaderValue =
     HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
@@ -21,11 +29,27 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    body: Option<String>,
+    content: Content,
     /// What the log says of it, when it is an error.
     pub(crate) trouble: Option<Trouble>,
     /// Whom the request was about, for the log.
     pub(crate) registration_id: Option<RegistrationId>,
+}
+
+enum Content {
+    Nothing,
+    Document(String),
+    Events(BoxStream<'static, Bytes>),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing"),
+            Self::Document(text) => f.debug_tuple("Document").field(text).finish(),
+            Self::Events(_) => f.debug_tuple("Events").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// What the log says of an answer that is an error.
@@ -40,12 +64,17 @@ pub(crate) struct Trouble {
 impl Answer {
     /// A JSON document.
     pub(crate) fn json(status: StatusCode, document: &Json) -> Self {
-        Self { body: Some(document.to_string()), ..Self::empty(status) }
+        Self { content: Content::Document(document.to_string()), ..Self::empty(status) }
     }
 
     /// 200 and a JSON document.
     pub(crate) fn ok(document: &Json) -> Self {
         Self::json(StatusCode::OK, document)
+    }
+
+    /// 200 and server-sent events, for as long as there are any and somebody listens.
+    pub(crate) fn events(pieces: BoxStream<'static, Bytes>) -> Self {
+        Self { content: Content::Events(pieces), ..Self::empty(StatusCode::OK) }
     }
 
     /// 204, without content and content type (O §1.11).
@@ -54,7 +83,13 @@ impl Answer {
     }
 
     fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: None, trouble: None, registration_id: None }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            content: Content::Nothing,
+            trouble: None,
+            registration_id: None,
+        }
     }
 
     /// An error: a JSON document, and what the log says.
@@ -77,19 +112,27 @@ impl Answer {
     }
 
     /// The response, with the headers that every response has.
-    pub(crate) fn into_response(self, tracking_id: &str) -> Response<Full<Bytes>> {
-        let has_body = self.body.is_some();
-        let mut response = Response::new(Full::from(self.body.unwrap_or_default()));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
-        let headers = response.headers_mut();
+    pub(crate) fn into_response(self, tracking_id: &str) -> Response<AnswerBody> {
+        let mut headers = self.headers;
         headers.insert(STRICT_TRANSPORT_SECURITY, TRANSPORT_SECURITY);
         if let Ok(id) = HeaderValue::from_str(tracking_id) {
             headers.insert(REQUEST_ID, id);
         }
-        if has_body {
-            headers.insert(CONTENT_TYPE, JSON_TYPE);
-        }
+        let body = match self.content {
+            Content::Nothing => AnswerBody::whole(Bytes::new()),
+            Content::Document(text) => {
+                headers.insert(CONTENT_TYPE, JSON_TYPE);
+                AnswerBody::whole(text)
+            }
+            Content::Events(pieces) => {
+                headers.insert(CONTENT_TYPE, EVENT_STREAM);
+                headers.insert(CACHE_CONTROL, NO_STORE);
+                AnswerBody::stream(pieces)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
         response
     }
 }

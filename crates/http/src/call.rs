@@ -1,11 +1,14 @@
 //! A request, taken apart: what the handlers read.
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use app::App;
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use model::{CertificateDer, Precondition, Timestamp};
+use tokio::sync::{Semaphore, watch};
 use wire::RequestFault;
 
 use crate::HttpSettings;
@@ -38,6 +41,35 @@ pub(crate) struct Call<'a> {
     pub(crate) tracking_id: &'a str,
     /// When the request came.
     pub(crate) now: Timestamp,
+    /// Places for readers of events who wait.
+    pub(crate) event_readers: &'a Arc<Semaphore>,
+    pub(crate) stop: Stop,
+}
+
+/// Says when whoever waits is to come to an end; never, where there is no connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop(Option<watch::Receiver<bool>>);
+
+impl Stop {
+    pub(crate) const fn of(shutdown: watch::Receiver<bool>) -> Self {
+        Self(Some(shutdown))
+    }
+
+    /// Whether it is time.
+    pub(crate) fn is_asked(&self) -> bool {
+        // A lost sender is a shutdown as well.
+        self.0
+            .as_ref()
+            .is_some_and(|shutdown| *shutdown.borrow() || shutdown.has_changed().is_err())
+    }
+
+    /// Waits until it is time.
+    pub(crate) async fn asked(&mut self) {
+        match &mut self.0 {
+            Some(shutdown) => drop(shutdown.wait_for(|stop| *stop).await),
+            None => pending().await,
+        }
+    }
 }
 
 impl Call<'_> {

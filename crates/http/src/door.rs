@@ -12,24 +12,26 @@ use app::App;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, request::Parts};
-use http_body_util::Full;
 use hyper::{body::Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use listen::websocket::{BadHandshake, Handshake};
 use model::{CertificateDer, HubName, RegistrationId, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tracing::{debug, error, info};
 use wire::RequestFault;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, AnswerBody};
 use crate::body::{Received, Room};
-use crate::call::{Call, Peer};
+use crate::call::{Call, Peer, Stop};
 use crate::errors;
-use crate::routes::{self, Action, DeviceAction, Found, Route, Site};
+use crate::routes::{self, Action, DeviceAction, Found, HubAction, ManageAction, Route, Site};
 use crate::upgrade::{self, Switch, Switched, Upgrades};
-use crate::watchdog::{Watchdog, Watched};
-use crate::{HttpSettings, device, hub, manage, operator};
+use crate::watchdog::{self, Watchdog, Watched};
+use crate::{HttpSettings, device, events, hub, manage, operator};
 
 /// The longest path and query we look at, in bytes. An id has at most 128, encoded three times as
 /// many.
@@ -45,6 +47,7 @@ pub struct HttpDoor {
     app: App,
     settings: Arc<HttpSettings>,
     room: Arc<Room>,
+    event_readers: Arc<Semaphore>,
     upgrades: Option<Arc<dyn Upgrades>>,
 }
 
@@ -59,7 +62,9 @@ impl HttpDoor {
     #[must_use]
     pub fn new(app: App, settings: HttpSettings) -> Self {
         let room = Arc::new(Room::new(&settings));
-        Self { app, settings: Arc::new(settings), room, upgrades: None }
+        let n_readers = settings.max_event_readers.min(Semaphore::MAX_PERMITS);
+        let event_readers = Arc::new(Semaphore::new(n_readers));
+        Self { app, settings: Arc::new(settings), room, event_readers, upgrades: None }
     }
 
     /// The same door, serving WebSockets too. Without this a request for one is an ordinary request.
@@ -112,12 +117,13 @@ impl HttpDoor {
         let switch = Switch::default();
         let watchdog = Watchdog::new(&self.settings);
         let io = TokioIo::new(Watched { stream, watchdog: Arc::clone(&watchdog) });
+        let stop = Stop::of(shutdown.clone());
         let service = service_fn(|request| {
             let request_guard = watchdog.begin_request();
-            let switch = &switch;
+            let along = Along { peer, switch: &switch, stop: stop.clone() };
             async move {
-                let response = self.receive(request, peer, switch).await;
-                drop(request_guard);
+                let mut response = self.receive(request, along, &request_guard).await;
+                response.body_mut().answered(request_guard);
                 Ok::<_, Infallible>(response)
             }
         });
@@ -156,14 +162,15 @@ impl HttpDoor {
     async fn receive<B>(
         &self,
         mut request: Request<B>,
-        peer: &Peer,
-        switch: &Switch,
-    ) -> Response<Full<Bytes>>
+        along: Along<'_>,
+        request_guard: &watchdog::Request,
+    ) -> Response<AnswerBody>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let started = self.app.now();
+        let Along { peer, switch, stop } = along;
         let handshake = match &self.upgrades {
             Some(upgrades) => upgrade::handshake(&request, &**upgrades),
             None => Handshake::NotAsked,
@@ -183,13 +190,16 @@ impl HttpDoor {
         if let Handshake::Refused(bad) = handshake {
             aim.place = Place::NoWebSocket(bad);
         }
+        if let Place::Legal(Found::Route(route, _)) = &aim.place {
+            request_guard.may_wait(waiting(route));
+        }
         // Whom it is for comes first: what nobody will look at is not kept.
         let body = self.room.receive(body, aim.wanted_bytes(&head, &self.settings)).await;
-        self.respond(&head, aim, body, peer, started).await
+        self.respond(&head, aim, body, peer, started, stop).await
     }
 
     /// Answers one request whose body is there. Never fails: every trouble is an answer.
-    pub async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<Full<Bytes>> {
+    pub async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<AnswerBody> {
         let started = self.app.now();
         let (head, body) = request.into_parts();
         let limit = self.settings.max_body_bytes;
@@ -198,7 +208,7 @@ impl HttpDoor {
             false => Ok(body),
         };
         let aim = Aim::of(&head, &self.app).await;
-        self.respond(&head, aim, Received::of(body), peer, started).await
+        self.respond(&head, aim, Received::of(body), peer, started, Stop::default()).await
     }
 
     async fn respond(
@@ -208,7 +218,8 @@ impl HttpDoor {
         received: Received,
         peer: &Peer,
         started: Timestamp,
-    ) -> Response<Full<Bytes>> {
+        stop: Stop,
+    ) -> Response<AnswerBody> {
         let tracking_id = self.app.tracking_id();
         let Aim { host, hub, site, segments, place } = aim;
         let mut call = Call {
@@ -223,6 +234,8 @@ impl HttpDoor {
             body: &received.body,
             tracking_id: &tracking_id,
             now: started,
+            event_readers: &self.event_readers,
+            stop,
         };
         let (template, answer) = match place {
             Place::TooLong => ("(too long)", errors::uri_too_long(&call, site)),
@@ -270,7 +283,8 @@ impl HttpDoor {
             }
         };
         let caught = AssertUnwindSafe(answering).catch_unwind();
-        match timeout(self.settings.request_timeout, caught).await {
+        let patience = self.settings.request_timeout + waiting(route);
+        match timeout(patience, caught).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
                 error!(
@@ -284,8 +298,7 @@ impl HttpDoor {
                 error!(
                     tracking_id = call.tracking_id,
                     http.route = route.template,
-                    "no answer within {:?}; is the storage stuck?",
-                    self.settings.request_timeout,
+                    "no answer within {patience:?}; is the storage stuck?",
                 );
                 errors::request_fault(call, site, RequestFault::Unavailable)
             }
@@ -324,6 +337,24 @@ impl HttpDoor {
             peer.address = %peer.address,
             "{method} {template} answered {status}{why}",
         );
+    }
+}
+
+/// What a request comes along with.
+struct Along<'c> {
+    peer: &'c Peer,
+    switch: &'c Switch,
+    stop: Stop,
+}
+
+/// How long an endpoint may wait for something that is not of our making, in its own time.
+const fn waiting(route: &Route) -> Duration {
+    match route.action {
+        Action::Hub(HubAction::CallMethod) => hub::MAX_METHOD_WAIT,
+        Action::Hub(HubAction::ReadEvents) | Action::Manage(ManageAction::ReadEvents) => {
+            events::MAX_WAIT
+        }
+        _ => Duration::ZERO,
     }
 }
 

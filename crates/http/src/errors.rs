@@ -5,7 +5,7 @@ use std::error::Error;
 
 use app::No;
 use http::Method;
-use model::{ApiVersion, DeviceRefusal, HubRefusal, OperatorRefusal};
+use model::{ApiVersion, DeviceRefusal, HubRefusal, Json, OperatorRefusal, Timestamp};
 use tracing::error;
 use wire::{ErrorRow, RequestFault, hub::HubErrorRow};
 
@@ -80,12 +80,19 @@ pub(crate) fn hub(call: &Call<'_>, problem: Problem<HubRefusal>) -> Answer {
                 HubRefusal::Throttled(secs) => Some(secs),
                 _ => None,
             };
+            let shape = match refusal {
+                // How a method fails, and nothing else does (H §2.3).
+                HubRefusal::DeviceNotOnline(_) | HubRefusal::MethodTimeout(_) => {
+                    wire::hub::envelope_nested
+                }
+                _ => wire::hub::envelope_a,
+            };
             let reason = match refusal {
                 // Whoever has no access is not told why; the log is.
                 HubRefusal::Unauthorized(why) => why,
                 other => other.to_string(),
             };
-            let answer = hub_answer(call, &row, reason);
+            let answer = hub_answer_in(shape, call, &row, reason);
             match wait {
                 Some(secs) => asking_again(answer, secs),
                 None => answer,
@@ -93,6 +100,20 @@ pub(crate) fn hub(call: &Call<'_>, problem: Problem<HubRefusal>) -> Answer {
         }
         Problem::Request(fault) => request_fault(call, Site::Hub, fault),
         Problem::Fault(fault) => our_fault(call, Site::Hub, &*fault),
+    }
+}
+
+/// A refusal about a hub, told on the service's host: the hub's number and sentence, in the shape
+/// that all answers there have.
+pub(crate) fn hub_of_service(call: &Call<'_>, problem: Problem<HubRefusal>) -> Answer {
+    match problem {
+        Problem::Refused(refusal) => {
+            let HubErrorRow { status, number, message, .. } = wire::hub::error_row(&refusal);
+            let row = ErrorRow { status, code: number, message };
+            row_answer(call, &row, refusal.to_string())
+        }
+        Problem::Request(fault) => request_fault(call, Site::Service, fault),
+        Problem::Fault(fault) => our_fault(call, Site::Service, &*fault),
     }
 }
 
@@ -175,7 +196,16 @@ pub(crate) fn not_built(call: &Call<'_>, what: &str) -> Answer {
 }
 
 fn hub_answer(call: &Call<'_>, row: &HubErrorRow, reason: String) -> Answer {
-    let body = wire::hub::envelope_a(row, call.tracking_id, call.now);
+    hub_answer_in(wire::hub::envelope_a, call, row, reason)
+}
+
+fn hub_answer_in(
+    envelope: fn(&HubErrorRow, &str, Timestamp) -> Json,
+    call: &Call<'_>,
+    row: &HubErrorRow,
+    reason: String,
+) -> Answer {
+    let body = envelope(row, call.tracking_id, call.now);
     Answer::error(row.status, &body, row.name.to_owned(), reason)
         .with(wire::hub::ERROR_CODE_HEADER, row.name)
 }
@@ -204,6 +234,12 @@ pub(crate) fn our_fault(
 
 /// Says what broke, with every cause, to the log.
 pub(crate) fn log_fault(call: &Call<'_>, fault: &(dyn Error + Send + Sync + 'static)) {
+    let chain = with_causes(fault);
+    error!(tracking_id = call.tracking_id, error = %chain, "a request failed by our fault: {chain}");
+}
+
+/// What broke, and every cause of it.
+pub(crate) fn with_causes(fault: &(dyn Error + 'static)) -> String {
     let mut chain = fault.to_string();
     let mut cause = fault.source();
     while let Some(error) = cause {
@@ -211,5 +247,5 @@ pub(crate) fn log_fault(call: &Call<'_>, fault: &(dyn Error + Send + Sync + 'sta
         chain.push_str(&error.to_string());
         cause = error.source();
     }
-    error!(tracking_id = call.tracking_id, error = %chain, "a request failed by our fault: {chain}");
+    chain
 }

@@ -1,6 +1,9 @@
-//! A hub's registry, twins and queries, on the hub's host name (H §2, §3, §7).
+//! A hub's registry, twins, queries, methods and messages, on the hub's host name (H §2, §3, §4.2.9,
+//! §7).
 
+mod feedback;
 mod identities;
+mod methods;
 mod query;
 mod twins;
 
@@ -13,6 +16,9 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::errors::{self, Problem};
 use crate::routes::{HubAction, Route};
+use crate::{events, messages};
+
+pub(crate) use self::methods::MAX_METHOD_WAIT;
 
 /// What a handler comes back with.
 type Outcome = Result<Answer, Problem<HubRefusal>>;
@@ -41,7 +47,7 @@ async fn perform(call: &Call<'_>, action: HubAction, route: &Route, hub: &HubNam
         HubAction::GetDevice => identities::get(call, hub).await,
         HubAction::PutDevice => identities::put(call, hub, &by).await,
         HubAction::DeleteDevice => identities::delete(call, hub, &by).await,
-        HubAction::PurgeCommands => identities::purge_commands(call, hub).await,
+        HubAction::PurgeCommands => identities::purge_commands(call, hub, &by).await,
         HubAction::ListModules => identities::list_modules(call, hub).await,
         HubAction::MissingModule => identities::missing_module(call, hub).await,
         HubAction::GetTwin => twins::get(call, hub).await,
@@ -51,6 +57,12 @@ async fn perform(call: &Call<'_>, action: HubAction, route: &Route, hub: &HubNam
         HubAction::ModuleTwin => {
             Err(Problem::Refused(HubRefusal::DeviceNotFound(device_id(call)?.to_string())))
         }
+        HubAction::CallMethod => methods::call(call, hub).await,
+        HubAction::ReadEvents => events::read(call, route, hub, events::Place::Hub).await,
+        HubAction::SendMessage => messages::send(call, hub, call.param(0)).await,
+        HubAction::ReadFeedback => feedback::read(call, hub).await,
+        HubAction::CompleteFeedback => feedback::complete(call, hub).await,
+        HubAction::AbandonFeedback => feedback::abandon(call),
         HubAction::DeviceStatistics => {
             let counts = call.app.device_counts(hub).await?;
             Ok(Answer::ok(&wire::hub::device_statistics(&counts)))

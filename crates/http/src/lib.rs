@@ -1,5 +1,6 @@
 //! The HTTPS door: device endpoint (D §1), operator API (O §1), management API (O §3, [`openapi`]),
-//! hub registry, twins and queries (H §2, §3, §7); and the way in for WebSockets ([`Upgrades`]).
+//! hub registry, twins, queries, methods and messages (H §2, §3, §4.2.9, §7), readers of events;
+//! and the way in for WebSockets ([`Upgrades`]).
 //!
 //! Handlers parse, call one use case, render. [`routes`] lists every endpoint with the right it
 //! needs; which endpoints a request meets depends on the host it names: a hub's, or the
@@ -19,13 +20,16 @@ mod call;
 mod device;
 mod door;
 mod errors;
+mod events;
 mod hub;
 mod manage;
+mod messages;
 mod operator;
 mod settings;
 mod upgrade;
 mod watchdog;
 
+pub use answer::{AnswerBody, Streamed};
 pub use call::Peer;
 pub use door::HttpDoor;
 pub use settings::HttpSettings;

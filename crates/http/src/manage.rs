@@ -1,5 +1,6 @@
 //! The management API, which is our own: the service's settings, networking, linked hubs, CA
-//! certificates, shared access policies, usage and the audit log (O §3).
+//! certificates, shared access policies, usage and the audit log (O §3); and what devices of its
+//! built-in hubs say and are told, for those who manage the service and not only one hub.
 //!
 //! Its version is in the path, so no `api-version` is asked for. Errors look as the operator
 //! API's.
@@ -10,7 +11,7 @@ mod hubs;
 mod policies;
 mod service;
 
-use model::OperatorRefusal;
+use model::{HubName, HubRefusal, OperatorRefusal};
 use wire::RequestFault;
 
 use crate::answer::Answer;
@@ -18,6 +19,10 @@ use crate::call::Call;
 use crate::errors::{self, Problem};
 use crate::operator::authorize;
 use crate::routes::{ManageAction, Route};
+use crate::{events, messages};
+
+/// How much of a hub's name a refusal repeats, in characters.
+const MAX_NAME_CHARS: usize = 128;
 
 /// What a handler comes back with.
 type Outcome = Result<Answer, Problem<OperatorRefusal>>;
@@ -58,7 +63,34 @@ async fn perform(call: &Call<'_>, action: ManageAction, route: &Route) -> Outcom
         ManageAction::RotateKey => policies::rotate(call, &by).await,
         ManageAction::ListAudit => audit::list(call).await,
         ManageAction::VerifyAudit => audit::verify(call).await,
+        ManageAction::ReadEvents => Ok(told_here(call, read_events(call, route).await)),
+        ManageAction::SendMessage => Ok(told_here(call, send_message(call).await)),
     }
+}
+
+async fn read_events(call: &Call<'_>, route: &Route) -> Result<Answer, Problem<HubRefusal>> {
+    let hub = built_in_hub(call).await?;
+    events::read(call, route, &hub, events::Place::Service).await
+}
+
+async fn send_message(call: &Call<'_>) -> Result<Answer, Problem<HubRefusal>> {
+    let hub = built_in_hub(call).await?;
+    messages::send(call, &hub, call.param(1)).await
+}
+
+/// The built-in hub that the path names.
+async fn built_in_hub(call: &Call<'_>) -> Result<HubName, Problem<HubRefusal>> {
+    let name = call.param(0);
+    let not_found = || HubRefusal::HubNotFound(name.chars().take(MAX_NAME_CHARS).collect());
+    let name = HubName::parse(name).map_err(|_| not_found())?;
+    let found = call.app.find_hub(name.as_str()).await;
+    let found = found.map_err(|fault| Problem::Fault(Box::new(fault)))?;
+    Ok(found.ok_or_else(not_found)?)
+}
+
+/// What became of a request about a hub, told as all of this API tells it.
+fn told_here(call: &Call<'_>, outcome: Result<Answer, Problem<HubRefusal>>) -> Answer {
+    outcome.unwrap_or_else(|problem| errors::hub_of_service(call, problem))
 }
 
 /// Whether the caller says that an effect which would otherwise be refused is wanted.

@@ -1,10 +1,13 @@
-//! The OpenAPI document of the management API: made from [`ROUTES`] and from the documents that
+//! The OpenAPI document of the management API, and of our own endpoints on hubs' host names: made from [`ROUTES`] and from the documents that
 //! `wire` describes, checked in as `docs/openapi-v1.json`, and compared in a test.
 
 use model::Json;
 use wire::manage::schema::{DOCUMENTS, Shape};
 
-use crate::routes::{Action, ManageAction, ROUTES, Route};
+use crate::routes::{Action, HubAction, ManageAction, ROUTES, Route};
+
+/// What the paths of our own endpoints begin with, on whatever host name.
+pub(crate) const OWN: &str = "/induct/v1/";
 
 /// What the document says of an endpoint besides method, path and right.
 struct Operation {
@@ -12,8 +15,10 @@ struct Operation {
     summary: &'static str,
     /// What the body of the request is.
     request: Option<Shape>,
-    /// What 200 answers; nothing means 204.
+    /// What is answered; nothing means 204.
     answer: Option<Shape>,
+    /// The status of an answer.
+    status: &'static str,
     parameters: &'static [Parameter],
 }
 
@@ -59,6 +64,28 @@ const AUDIT: &[Parameter] = &[
     CONTINUATION,
 ];
 
+const EVENT_PAGE: &str = "EventPage";
+const EVENTS: &[Parameter] = &[
+    query("from", "Where to begin: earliest, latest (the default), or a time.", Shape::Text),
+    query(
+        "cursor",
+        "Where to go on: the cursor of an earlier answer. Counts more than from.",
+        Shape::Text,
+    ),
+    query("partition", "Only events of this partition.", Shape::Count),
+    query("deviceId", "Only events of this device.", Shape::Text),
+    query("limit", "How many events a page has at most, 1 to 1000; 100 when absent.", Shape::Count),
+    query(
+        "wait",
+        "How many seconds a page waits for its first event, 0 to 60; 0 when absent.",
+        Shape::Count,
+    ),
+    header(
+        "Last-Event-ID",
+        "Where a stream goes on: the id of the last message. Counts more than cursor.",
+    ),
+];
+
 use Shape::{Document, List};
 
 /// A `match` without `_`, so that a new endpoint asks for its description. A table, so one line
@@ -67,7 +94,7 @@ use Shape::{Document, List};
 fn operation(action: ManageAction) -> Operation {
     use ManageAction as M;
     let op = |id, summary, request, answer, parameters| {
-        Operation { id, summary, request, answer, parameters }
+        Operation { id, summary, request, answer, status: "200", parameters }
     };
     const LINKED_HUBS: Option<Shape> = Some(List(&Document("LinkedHub")));
     const LINKED_HUB: Option<Shape> = Some(Document("LinkedHub"));
@@ -103,6 +130,41 @@ fn operation(action: ManageAction) -> Operation {
         M::Usage => op("getUsage", "How full the service is", None, body("UsageReport"), &[]),
         M::ListAudit => op("listAudit", "Changes by operators, the oldest first", None, Some(List(&Document("AuditLine"))), AUDIT),
         M::VerifyAudit => op("verifyAudit", "Whether the audit log is as it was written", None, body("AuditCheck"), &[]),
+        M::ReadEvents => reading("readHubEvents"),
+        M::SendMessage => sending("sendHubMessage"),
+    }
+}
+
+/// Our own endpoints on a hub's host name; `None` for the vendor's.
+fn hub_operation(action: HubAction) -> Option<Operation> {
+    match action {
+        HubAction::ReadEvents => Some(reading("readEvents")),
+        HubAction::SendMessage => Some(sending("sendMessage")),
+        _ => None,
+    }
+}
+
+const fn reading(id: &'static str) -> Operation {
+    Operation {
+        id,
+        summary: "What devices of a built-in hub sent: a page, or with Accept: text/event-stream \
+                  server-sent events, each with the event as its data and the cursor after it as \
+                  its id. A page may be empty before the end is reached; go on with its cursor",
+        request: None,
+        answer: Some(Document(EVENT_PAGE)),
+        status: "200",
+        parameters: EVENTS,
+    }
+}
+
+const fn sending(id: &'static str) -> Operation {
+    Operation {
+        id,
+        summary: "Puts a message into a device's queue",
+        request: Some(Document("MessageDraft")),
+        answer: Some(Document("MessageSent")),
+        status: "201",
+        parameters: &[],
     }
 }
 
@@ -111,9 +173,16 @@ fn operation(action: ManageAction) -> Operation {
 pub fn document() -> Json {
     let mut paths: Vec<(String, Json)> = Vec::new();
     for route in ROUTES {
-        let Action::Manage(action) = route.action else { continue };
+        let operation = match route.action {
+            Action::Manage(action) => operation(action),
+            Action::Hub(action) if route.template.starts_with(OWN) => {
+                let Some(operation) = hub_operation(action) else { continue };
+                operation
+            }
+            _ => continue,
+        };
         let method = route.method.as_str().to_ascii_lowercase();
-        let described = describe(route, &operation(action));
+        let described = describe(route, &operation);
         match paths.iter_mut().find(|(path, _)| path == route.template) {
             Some((_, methods)) => methods.set(&method, described),
             None => {
@@ -127,7 +196,10 @@ pub fn document() -> Json {
         ("type", "apiKey".into()),
         ("in", "header".into()),
         ("name", "Authorization".into()),
-        ("description", "A SharedAccessSignature of a policy of the service.".into()),
+        (
+            "description",
+            "A SharedAccessSignature of a policy of the service, or of the hub.".into(),
+        ),
     ]);
     object([
         ("openapi", "3.1.0".into()),
@@ -138,8 +210,10 @@ pub fn document() -> Json {
                 ("version", "v1".into()),
                 (
                     "description",
-                    "What an operator configures while the service runs. Every call needs a \
-                     policy with the right ServiceConfig."
+                    "What an operator configures while the service runs, what devices of its \
+                     built-in hubs say, and what they are told. Each call needs a policy with the \
+                     right it names: of the service, on the service's host name; of the hub, where \
+                     x-host is hub, which means the hub's host name."
                         .into(),
                 ),
             ]),
@@ -176,14 +250,19 @@ fn describe(route: &Route, operation: &Operation) -> Json {
     });
     let parameters: Vec<Json> = named.chain(others).collect();
     let good = match &operation.answer {
-        Some(shape) => ("200", response("The answer.", Some(shape))),
+        Some(shape) => (operation.status, response("The answer.", Some(shape))),
         None => ("204", response("Done.", None)),
     };
-    let no = response("A refusal or a fault.", Some(&Document("Error")));
+    let is_hubs = matches!(route.action, Action::Hub(_));
+    let error = if is_hubs { "HubError" } else { "Error" };
+    let no = response("A refusal or a fault.", Some(&Document(error)));
     let mut members =
         vec![("operationId", operation.id.into()), ("summary", operation.summary.into())];
     if let Some(right) = route.right {
         members.push(("x-right", right.name().into()));
+    }
+    if is_hubs {
+        members.push(("x-host", "hub".into()));
     }
     if !parameters.is_empty() {
         members.push(("parameters", Json::Array(parameters)));
@@ -203,7 +282,12 @@ fn response(about: &str, shape: Option<&Shape>) -> Json {
 }
 
 fn content(shape: &Shape) -> Json {
-    object([("application/json", object([("schema", shape.json_schema())]))])
+    let as_json = ("application/json", object([("schema", shape.json_schema())]));
+    if *shape != Document(EVENT_PAGE) {
+        return object([as_json]);
+    }
+    let as_stream = ("text/event-stream", object([("schema", Shape::Text.json_schema())]));
+    object([as_json, as_stream])
 }
 
 fn object<'a>(members: impl IntoIterator<Item = (&'a str, Json)>) -> Json {

@@ -99,6 +99,8 @@ pub(crate) enum ManageAction {
     Usage,
     ListAudit,
     VerifyAudit,
+    ReadEvents,
+    SendMessage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +118,12 @@ pub(crate) enum HubAction {
     PatchTwin,
     ReplaceTwin,
     ModuleTwin,
+    CallMethod,
+    ReadEvents,
+    SendMessage,
+    ReadFeedback,
+    CompleteFeedback,
+    AbandonFeedback,
     DeviceStatistics,
     ServiceStatistics,
     /// A part of a real hub that is not built here; the text names it.
@@ -143,7 +151,8 @@ const fn operator(
 }
 
 /// Whoever configures the service may change what everything else rests on, so there is one right
-/// for all of it.
+/// for all of it. What devices say and are told is opened by it too: no other right of the service
+/// is about hubs, and whoever has this one can make a policy of the hub that may do the same.
 const fn manage(method: Method, template: &'static str, action: ManageAction) -> Route {
     let action = Action::Manage(action);
     Route { method, template, area: Area::Manage, right: Some(Right::ServiceConfig), action }
@@ -155,16 +164,17 @@ const fn hub(method: Method, template: &'static str, right: Right, action: HubAc
 }
 
 const MODULES: HubAction = HubAction::NotBuilt("module identities");
-const METHODS: HubAction = HubAction::NotBuilt("direct methods");
+const MODULE_METHODS: HubAction = HubAction::NotBuilt("direct methods of modules");
 const JOBS: HubAction = HubAction::NotBuilt("jobs");
 const CONFIGURATIONS: HubAction = HubAction::NotBuilt("automatic device configurations");
-const MESSAGES: HubAction = HubAction::NotBuilt("messages");
+const MESSAGES: HubAction = HubAction::NotBuilt("messages of this kind over HTTPS");
 const DIGITAL_TWINS: HubAction = HubAction::NotBuilt("digital twins");
 
 /// Every endpoint. The first whose path and method fit is taken, so `query` stands before `{id}`.
 ///
 /// Rights: O §1.2 (`attestationmechanism` shows keys and so needs the right to write, O §1.5) and
-/// H §2.2 (purging the queue of messages to a device is `ServiceConnect`, as sending one is).
+/// H §2.2 (purging the queue of messages to a device is `ServiceConnect`, as sending one is). Our own
+/// endpoints on a hub's host name begin with `/induct/v1`, as the management API does.
 pub static ROUTES: &[Route] = {
     use self::{HubAction as H, ManageAction as M, OperatorAction as O};
     use DeviceAction::{OperationStatus, Register, RegistrationStatus};
@@ -232,6 +242,8 @@ pub static ROUTES: &[Route] = {
         manage(GET, "/induct/v1/usage", M::Usage),
         manage(GET, "/induct/v1/audit", M::ListAudit),
         manage(GET, "/induct/v1/audit/verify", M::VerifyAudit),
+        manage(GET, "/induct/v1/hubs/{hub}/events", M::ReadEvents),
+        manage(POST, "/induct/v1/hubs/{hub}/devices/{id}/messages", M::SendMessage),
         device(PUT, "/{scope}/registrations/{id}/register", Register),
         device(GET, "/{scope}/registrations/{id}/operations/{operation}", OperationStatus),
         device(POST, "/{scope}/registrations/{id}", RegistrationStatus),
@@ -252,8 +264,8 @@ pub static ROUTES: &[Route] = {
         hub(GET, "/twins/{id}/modules/{module}", ServiceConnect, H::ModuleTwin),
         hub(PATCH, "/twins/{id}/modules/{module}", ServiceConnect, H::ModuleTwin),
         hub(PUT, "/twins/{id}/modules/{module}", ServiceConnect, H::ModuleTwin),
-        hub(POST, "/twins/{id}/methods", ServiceConnect, METHODS),
-        hub(POST, "/twins/{id}/modules/{module}/methods", ServiceConnect, METHODS),
+        hub(POST, "/twins/{id}/methods", ServiceConnect, H::CallMethod),
+        hub(POST, "/twins/{id}/modules/{module}/methods", ServiceConnect, MODULE_METHODS),
         hub(GET, "/statistics/devices", RegistryRead, H::DeviceStatistics),
         hub(GET, "/statistics/service", RegistryRead, H::ServiceStatistics),
         hub(POST, "/jobs/create", RegistryWrite, JOBS),
@@ -268,6 +280,16 @@ pub static ROUTES: &[Route] = {
         hub(POST, "/configurations/{*}", ServiceConnect, CONFIGURATIONS),
         hub(DELETE, "/configurations/{*}", ServiceConnect, CONFIGURATIONS),
         hub(POST, "/devices/{id}/applyConfigurationContent", ServiceConnect, CONFIGURATIONS),
+        hub(GET, "/induct/v1/events", ServiceConnect, H::ReadEvents),
+        hub(POST, "/induct/v1/devices/{id}/messages", ServiceConnect, H::SendMessage),
+        hub(GET, "/messages/serviceBound/feedback", ServiceConnect, H::ReadFeedback),
+        hub(DELETE, "/messages/serviceBound/feedback/{token}", ServiceConnect, H::CompleteFeedback),
+        hub(
+            POST,
+            "/messages/serviceBound/feedback/{token}/abandon",
+            ServiceConnect,
+            H::AbandonFeedback,
+        ),
         hub(GET, "/messages/{*}", ServiceConnect, MESSAGES),
         hub(POST, "/messages/{*}", ServiceConnect, MESSAGES),
         hub(DELETE, "/messages/{*}", ServiceConnect, MESSAGES),

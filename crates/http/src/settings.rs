@@ -21,8 +21,12 @@ pub struct HttpSettings {
     /// second one by itself (D §1.6), so this must be longer than its pauses.
     pub idle_timeout: Duration,
     /// How long a request's body may take to arrive, and how long a use case may take to answer,
-    /// each for itself. Default: 30 seconds.
+    /// each for itself. Default: 30 seconds. Calls of methods and readers of events who wait have
+    /// as much more as they may wait for.
     pub request_timeout: Duration,
+    /// How many readers of events may wait for them at once, streams and long polls together. Each
+    /// looks into the log whenever an event comes. Default: 256.
+    pub max_event_readers: usize,
     /// How many headers a request may have. Default: 64.
     pub max_headers: usize,
     /// How many bytes a request's head may have, request line included. Default: 32 KiB.
@@ -44,6 +48,7 @@ impl Default for HttpSettings {
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(180),
             request_timeout: Duration::from_secs(30),
+            max_event_readers: 256,
             max_headers: 64,
             max_header_bytes: 32 * 1024,
             retry_after_secs: 3,

@@ -95,7 +95,7 @@ pub(crate) fn refuse(
     upgrades: Option<&dyn Upgrades>,
 ) -> Answer {
     let spoken = upgrades.map(|upgrades| upgrades.protocols().join(", ")).unwrap_or_default();
-    let message = format!("{}. WebSockets are served here for: {spoken}.", capitalized(bad));
+    let message = format!("No WebSocket: {bad}. Subprotocols spoken here: {spoken}.");
     let (status, reason) = (bad.status(), bad.to_string());
     let (body, code) = match site {
         Site::Service => {
@@ -121,12 +121,6 @@ pub(crate) fn refuse(
             .with("sec-websocket-version", "13"),
         BadHandshake::NotConnected | BadHandshake::NoKey | BadHandshake::NoKnownProtocol => answer,
     }
-}
-
-fn capitalized(bad: BadHandshake) -> String {
-    let text = bad.to_string();
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// Where a request of the connection leaves word that it made a WebSocket of it.

@@ -41,6 +41,8 @@ enum Phase {
     Head,
     /// A request is being answered.
     Busy,
+    /// An answer goes on for as long as it is read.
+    Streaming,
 }
 
 impl Watchdog {
@@ -85,6 +87,12 @@ impl Watchdog {
         }
     }
 
+    fn bytes_left(&self) {
+        if self.lock().phase == Phase::Streaming {
+            self.enter(Phase::Streaming, self.idle);
+        }
+    }
+
     fn enter(&self, phase: Phase, patience: Duration) {
         let deadline = Instant::now() + patience;
         let before = std::mem::replace(&mut *self.lock(), State { phase, deadline });
@@ -103,13 +111,40 @@ impl Watchdog {
 #[derive(Debug)]
 pub(crate) struct Request(Arc<Watchdog>);
 
+impl Request {
+    /// This request may take so much longer than others: its answer waits for something.
+    pub(crate) fn may_wait(&self, longer: Duration) {
+        if !longer.is_zero() {
+            self.0.enter(Phase::Busy, self.0.busy + longer);
+        }
+    }
+
+    /// The answer has begun and goes on until the guard is dropped, as long as bytes of it leave.
+    pub(crate) fn into_stream(self) -> Streaming {
+        let watchdog = Arc::clone(&self.0);
+        drop(self);
+        watchdog.enter(Phase::Streaming, watchdog.idle);
+        Streaming(watchdog)
+    }
+}
+
+/// While this lives, an answer is being streamed.
+#[derive(Debug)]
+pub(crate) struct Streaming(Arc<Watchdog>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Idle, self.0.idle);
+    }
+}
+
 impl Drop for Request {
     fn drop(&mut self) {
         self.0.enter(Phase::Idle, self.0.idle);
     }
 }
 
-/// A stream that tells the watchdog when bytes arrive.
+/// A stream that tells the watchdog when bytes arrive and leave.
 #[derive(Debug)]
 pub(crate) struct Watched<S> {
     pub(crate) stream: S,
@@ -137,7 +172,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(1..)) = polled {
+            self.watchdog.bytes_left();
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -153,7 +192,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(1..)) = polled {
+            self.watchdog.bytes_left();
+        }
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -191,6 +191,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a change set, all or nothing, and answers when it is durable.
     ///
+    /// Change sets are written in the order in which they were asked for in one process, also when
+    /// whoever asked is gone before the answer: what is asked after a cut-off meets it.
+    ///
     /// # Errors
     /// [`CommitError::Conflict`] when an expectation no longer holds: nothing was written, read
     /// again. [`CommitError::Fault`] when the store failed.

@@ -1,10 +1,16 @@
-//! A hub's registry, twins and queries as requests and answers (H §2, §3, §7).
+//! A hub's registry, twins, queries, methods, messages and events as requests and answers (H §2 to
+//! §5, §7).
 //!
 //! What is read here is shape and spelling; which keys and thumbprints are legal together, limits
 //! of twins and every comparison with what is stored are decisions and live in `decide`.
 
 mod bulk;
+mod cursor;
+mod device_view;
+mod event;
 mod identity;
+mod message;
+mod method;
 pub mod query;
 mod refusal;
 mod statistics;
@@ -16,11 +22,18 @@ use json::Limits;
 use model::{HubRefusal, Json, query::Select};
 
 pub use bulk::{BulkFailure, bulk_answer, mode_name, parse_bulk};
+pub use cursor::{BadCursor, read_cursor, write_cursor};
+pub use device_view::{MAX_REPORT_BYTES, desired_notification, device_twin, parse_reported};
+pub use event::{event, event_page};
 pub use identity::{Answer, identity, parse_identity};
 pub(crate) use identity::{kind_name, read_identity, status_name};
+pub use message::{
+    MAX_FEEDBACK, MessageBody, feedback, feedback_number, message_sent, parse_message,
+};
+pub use method::{MethodBody, method_answer, parse_method};
 pub use refusal::{
     BULK_ERROR_HEADER, BULK_FAILURE, ERROR_CODE_HEADER, HubErrorRow, envelope_a, envelope_b,
-    error_row, fault_row,
+    envelope_nested, error_row, fault_row,
 };
 pub use statistics::{count_row, device_statistics, page_top, purged, service_statistics};
 pub use twin::{parse_twin, twin};

@@ -55,7 +55,7 @@ fn read_object<T>(
 }
 
 /// The members of a value that must be an object of these members and no others.
-fn members<'a>(
+pub(crate) fn members<'a>(
     value: &'a Json,
     path: impl Into<String>,
     known: &[&str],

@@ -1,10 +1,10 @@
 //! A device takes its cloud-to-device messages (H §4.2.8).
 
 use decide::hub::message::{self, Next};
-use model::{CloudMessage, MessageEnd};
+use model::{CloudMessage, HubRefusal, MessageEnd};
 
 use super::{DeviceSession, SessionNo};
-use crate::Attempt;
+use crate::{Attempt, MAX_ATTEMPTS};
 
 /// How many messages are looked at in one read.
 const PAGE: usize = 16;
@@ -20,7 +20,8 @@ impl DeviceSession {
         let (hub, id) = (self.hub(), self.device_id());
         let limits = &self.app.settings.hub_limits.messages;
         let mut after = after;
-        loop {
+        let mut n_conflicts = 0;
+        while n_conflicts < MAX_ATTEMPTS {
             self.check_over()?;
             let waiting = self.app.store.waiting_messages(hub, id, after, PAGE).await?;
             if waiting.is_empty() {
@@ -37,6 +38,7 @@ impl DeviceSession {
                         }
                         // It was written meanwhile, by an operator who purged it or by the chore
                         // that ends what is over: look at it again.
+                        n_conflicts += 1;
                         break;
                     }
                     Next::End(end) => {
@@ -48,6 +50,7 @@ impl DeviceSession {
                 after = number;
             }
         }
+        Err(SessionNo::Refused(HubRefusal::Conflict(id.to_string())))
     }
 
     /// The device acknowledged this message. Nothing happens when it is gone.
@@ -69,7 +72,7 @@ impl DeviceSession {
     async fn settle(&self, number: u64, end: MessageEnd) -> Result<(), SessionNo> {
         let (hub, id) = (self.hub(), self.device_id());
         let before = number.saturating_sub(1);
-        loop {
+        for _ in 0..MAX_ATTEMPTS {
             self.check_over()?;
             let found = self.app.store.waiting_messages(hub, id, before, 1).await?;
             let Some(message) = found.into_iter().find(|message| message.number == number) else {
@@ -82,5 +85,6 @@ impl DeviceSession {
                 return Ok(());
             }
         }
+        Err(SessionNo::Refused(HubRefusal::Conflict(id.to_string())))
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use decide::hub::event;
-use model::{EventPosition, HubAccess, HubName, HubRefusal, StoredEvent, Timestamp};
+use model::{
+    EventPosition, HubAccess, HubName, HubRefusal, PartitionState, StoredEvent, Timestamp,
+};
 use store::{CommitError, StoreFault};
 use tokio::sync::watch;
 
@@ -130,12 +132,17 @@ impl App {
                     Err(CommitError::Conflict) => break,
                     Err(CommitError::Fault(fault)) => return Err(fault),
                 }
-                // What could go has gone when a round changes nothing.
+                // Only a whole step may have left something that has to go. To go on for less would
+                // never end while devices send.
                 let after = self.store.event_partitions(&hub.name).await?;
-                let firsts = |states: &[model::PartitionState]| -> Vec<u64> {
-                    states.iter().map(|state| state.first_offset).collect()
+                let is_whole = |before: &PartitionState| {
+                    let now = after.iter().find(|now| now.partition == before.partition);
+                    now.is_some_and(|now| {
+                        now.first_offset.saturating_sub(before.first_offset)
+                            >= retention.batch.max(1)
+                    })
                 };
-                if firsts(&partitions) == firsts(&after) {
+                if !partitions.iter().any(is_whole) {
                     break;
                 }
             }

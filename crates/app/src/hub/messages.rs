@@ -63,7 +63,8 @@ impl App {
         let device = self.get_device(hub, id).await?;
         let generation = &device.identity.generation_id;
         let mut n_purged = 0;
-        for _ in 0..MAX_ATTEMPTS {
+        let mut n_conflicts = 0;
+        while n_conflicts < MAX_ATTEMPTS {
             let waiting = self.store.waiting_messages(hub, id, 0, BATCH).await?;
             if waiting.is_empty() {
                 return Ok(n_purged);
@@ -78,8 +79,16 @@ impl App {
             };
             let changes = message::purge_changes(hub, &waiting, generation, now)
                 .with(audit::line(by, now, deed));
-            if let Attempt::Done = attempted(self.commit(changes).await)? {
-                n_purged += n;
+            match attempted(self.commit(changes).await)? {
+                Attempt::Done => n_purged += n,
+                Attempt::Again => {
+                    n_conflicts += 1;
+                    continue;
+                }
+            }
+            if waiting.len() < BATCH {
+                // What is enqueued from here on is none of what there was.
+                return Ok(n_purged);
             }
         }
         Err(No::Refused(HubRefusal::Conflict(id.to_string())))

@@ -5,6 +5,8 @@ use model::{
     PolicyScope,
 };
 
+use super::LooseEnd;
+
 /// The writes after which a session may no longer hold.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
@@ -14,6 +16,10 @@ pub(super) struct Touched {
     pub(super) hubs: Vec<HubName>,
     pub(super) policies: Vec<(HubName, String, Option<Box<AccessPolicy>>)>,
     pub(super) ca_certificates: Vec<(String, Option<Box<CaCertificate>>)>,
+    /// Twins that were written by an operator.
+    twins: Vec<(HubName, DeviceId)>,
+    /// Devices for which a message was enqueued.
+    messages: Vec<(HubName, DeviceId)>,
 }
 
 impl Touched {
@@ -25,13 +31,12 @@ impl Touched {
         touched
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        let Self { identities, deleted, hubs, policies, ca_certificates } = self;
-        identities.is_empty()
-            && deleted.is_empty()
-            && hubs.is_empty()
-            && policies.is_empty()
-            && ca_certificates.is_empty()
+    /// What is to be told later when it is not known whether this was written.
+    pub(super) fn loose_ends(&self) -> impl Iterator<Item = LooseEnd> {
+        let twins = self.twins.iter().map(|(hub, id)| LooseEnd::Twin(hub.clone(), id.clone()));
+        let messages =
+            self.messages.iter().map(|(hub, id)| LooseEnd::Message(hub.clone(), id.clone()));
+        twins.chain(messages)
     }
 
     /// Without `_`: a new kind of change has to say what it means to live sessions.
@@ -65,6 +70,10 @@ impl Touched {
                 self.ca_certificates.push((ca.name.clone(), Some(ca.clone())));
             }
             Change::DeleteCaCertificate(name) => self.ca_certificates.push((name.clone(), None)),
+            Change::PutTwin(hub, id, _) => self.twins.push((hub.clone(), id.clone())),
+            Change::EnqueueMessage(hub, message) => {
+                self.messages.push((hub.clone(), message.device_id.clone()));
+            }
             // An enrollment does not end sessions by itself (O §2, H §4.5.3).
             Change::PutIndividual(_)
             | Change::DeleteIndividual(_)
@@ -74,7 +83,6 @@ impl Touched {
             | Change::DeleteRecord(_)
             // Who may connect from where is asked when a device connects.
             | Change::PutServiceSettings(_)
-            | Change::PutTwin(..)
             | Change::Connect { .. }
             | Change::Disconnect { .. }
             | Change::DisconnectAll { .. }
@@ -83,7 +91,6 @@ impl Touched {
             | Change::DeleteSubscriptions(..)
             | Change::AppendEvent(..)
             | Change::TrimEvents { .. }
-            | Change::EnqueueMessage(..)
             | Change::PutMessage(..)
             | Change::DeleteMessage(..)
             | Change::AppendFeedback(..)

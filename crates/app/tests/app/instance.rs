@@ -9,6 +9,7 @@ use std::sync::{
 use decide::{attestation::AttestSettings, manage::DEFAULT_QUOTAS, register::RegisterSettings};
 use induct_app::{
     App, AppSettings,
+    device::HubLimits,
     first_start::{self, Declared, DeclaredHub},
     limits::RateSettings,
     ports::{Clock, Entropy, NoAllocationHook},
@@ -67,6 +68,17 @@ pub(crate) async fn instance() -> Instance {
 }
 
 pub(crate) async fn instance_with(hubs: &[&str], quotas: Quotas, rates: RateSettings) -> Instance {
+    let entropy = Arc::new(CountingEntropy::default());
+    let (folder, store) = open(hubs, &entropy).await;
+    let clock = Arc::new(FixedClock);
+    let settings = settings(quotas, rates, HubLimits::default());
+    let (under, time, dice) = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
+    let app = App::new(under, time, dice, Arc::new(NoAllocationHook), settings);
+    Instance { app, store, entropy, clock, _folder: folder }
+}
+
+/// A new store with these built-in hubs.
+pub(crate) async fn open(hubs: &[&str], entropy: &CountingEntropy) -> (TempDir, Arc<dyn Store>) {
     let folder = tempfile::tempdir().unwrap();
     let settings = SqliteSettings {
         path: folder.path().join("induct.db"),
@@ -76,8 +88,6 @@ pub(crate) async fn instance_with(hubs: &[&str], quotas: Quotas, rates: RateSett
         master_key: MasterKey::generate([42; 32]),
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(settings).unwrap());
-    let entropy = Arc::new(CountingEntropy::default());
-    let clock = Arc::new(FixedClock);
     let declare = |name: &&str| DeclaredHub {
         name: hub_name(name),
         weight: 1,
@@ -87,8 +97,13 @@ pub(crate) async fn instance_with(hubs: &[&str], quotas: Quotas, rates: RateSett
         hubs: hubs.iter().map(declare).collect(),
         allocation_policy: AllocationPolicy::Hashed,
     };
-    first_start::prepare(&*store, &*entropy, &*clock, &declared).await.unwrap();
-    let settings = AppSettings {
+    first_start::prepare(&*store, entropy, &FixedClock, &declared).await.unwrap();
+    (folder, store)
+}
+
+/// Settings without surprises.
+pub(crate) fn settings(quotas: Quotas, rates: RateSettings, hub_limits: HubLimits) -> AppSettings {
+    AppSettings {
         service_hosts: vec!["localhost".to_owned()],
         register: RegisterSettings {
             attest: AttestSettings {
@@ -100,9 +115,6 @@ pub(crate) async fn instance_with(hubs: &[&str], quotas: Quotas, rates: RateSett
         },
         quotas,
         rates,
-        hub_limits: app::device::HubLimits::default(),
-    };
-    let (under, time, dice) = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
-    let app = App::new(under, time, dice, Arc::new(NoAllocationHook), settings);
-    Instance { app, store, entropy, clock, _folder: folder }
+        hub_limits,
+    }
 }

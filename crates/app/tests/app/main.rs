@@ -1,6 +1,15 @@
 //! The use cases over the embedded store.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod device;
+mod events;
+mod gated;
 mod instance;
+mod live_cut_off;
+mod live_histories;
+mod live_takeover;
 mod manage;
+mod messages;
+mod methods;
 mod races;
+mod stage;

@@ -78,10 +78,10 @@ pub(super) async fn bulk(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome
 /// Clients look header names up without regard to case.
 const BULK_ERROR: &str = "iothuberrorcode";
 
-/// No messages wait for a device here, so none is purged.
-pub(super) async fn purge_commands(call: &Call<'_>, hub: &HubName) -> Outcome {
-    let device = call.app.get_device(hub, &device_id(call)?).await?;
-    Ok(Answer::ok(&api::purged(&device.identity.device_id, 0)))
+pub(super) async fn purge_commands(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome {
+    let id = device_id(call)?;
+    let n_messages = call.app.purge_messages(hub, &id, by).await?;
+    Ok(Answer::ok(&api::purged(&id, n_messages)))
 }
 
 /// No device has modules here.

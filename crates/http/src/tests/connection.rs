@@ -15,17 +15,17 @@ use crate::HttpDoor;
 /// A request that is answered without the storage, whose threads tokio's time does not wait for.
 const ASK: &str = "GET /nothing HTTP/1.1\r\nHost: dps.example.test\r\n\r\n";
 
-struct Line {
-    client: DuplexStream,
-    server: JoinHandle<()>,
-    shutdown: watch::Sender<bool>,
+pub(super) struct Line {
+    pub(super) client: DuplexStream,
+    pub(super) server: JoinHandle<()>,
+    pub(super) shutdown: watch::Sender<bool>,
 }
 
 async fn connect() -> Line {
     connect_to(settled().await.door)
 }
 
-fn connect_to(door: HttpDoor) -> Line {
+pub(super) fn connect_to(door: HttpDoor) -> Line {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let (shutdown, stop) = watch::channel(false);
     let server =
@@ -34,7 +34,7 @@ fn connect_to(door: HttpDoor) -> Line {
 }
 
 impl Line {
-    async fn say(&mut self, text: impl AsRef<[u8]>) {
+    pub(super) async fn say(&mut self, text: impl AsRef<[u8]>) {
         self.client.write_all(text.as_ref()).await.expect("written");
     }
 
@@ -51,8 +51,17 @@ impl Line {
         format!("{head}{}", String::from_utf8(body).expect("text"))
     }
 
+    /// What comes until it ends with this text.
+    pub(super) async fn hear_until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(self.client.read_u8().await.expect("more"));
+        }
+        String::from_utf8(bytes).expect("text")
+    }
+
     /// Everything until the server closes, and how long that took.
-    async fn hear_out(mut self) -> (String, Duration) {
+    pub(super) async fn hear_out(mut self) -> (String, Duration) {
         let from = Instant::now();
         let mut bytes = Vec::new();
         self.client.read_to_end(&mut bytes).await.expect("an end");

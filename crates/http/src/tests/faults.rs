@@ -5,25 +5,38 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use model::{
-    AccessPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, Device, DeviceCounts, DeviceId,
-    EnrollmentGroup, EnrollmentGroupId, HubName, IndividualEnrollment, IndividualFacts, Page,
+    AccessPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, CloudMessage, ConnectFacts,
+    ConnectQuery, Device, DeviceCounts, DeviceId, EnrollmentGroup, EnrollmentGroupId,
+    EventPosition, Feedback, HubName, IndividualEnrollment, IndividualFacts, Page, PartitionState,
     PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery, RegistrationId,
-    RegistrationRecord, RemoteRemoval, ServiceFacts, Timestamp, Usage,
+    RegistrationRecord, RemoteRemoval, ServiceFacts, StoredEvent, Timestamp, Usage,
 };
 use store::{AuditHead, CommitError, Store, StoreFault};
 use tracing::subscriber::DefaultGuard;
 
+use super::frozen::Frozen;
 use super::scene::{Ask, HUB, KEY, OTHER_KEY, Scene, scene, scene_on};
 
 /// A store that finds policies and how the service is configured, and nothing else.
-struct Broken {
+pub(super) struct Broken {
     store: Arc<dyn Store>,
     panics: bool,
     /// Told again without asking the store, as soon as it was asked once.
     configured: OnceLock<ServiceFacts>,
+    /// What it knows besides.
+    frozen: Option<Arc<Frozen>>,
 }
 
 impl Broken {
+    /// One that knows what is frozen, and reads from and writes to this store until then.
+    pub(super) fn but_for(frozen: Arc<Frozen>, store: Arc<dyn Store>) -> Self {
+        Self { store, panics: false, configured: OnceLock::new(), frozen: Some(frozen) }
+    }
+
+    fn frozen(&self) -> Result<&Frozen, StoreFault> {
+        self.frozen.as_deref().ok_or_else(|| self.fault())
+    }
+
     fn fault(&self) -> StoreFault {
         assert!(!self.panics, "the broken store panics");
         StoreFault::new("read the facts", io::Error::other("disk /dev/secret is full"))
@@ -75,8 +88,15 @@ impl Store for Broken {
     async fn find_ca_certificate(&self, _: &str) -> Result<Option<CaCertificate>, StoreFault> {
         Err(self.fault())
     }
-    async fn find_device(&self, _: &HubName, _: &DeviceId) -> Result<Option<Device>, StoreFault> {
-        Err(self.fault())
+    async fn find_device(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<Device>, StoreFault> {
+        match self.frozen()?.facts() {
+            Some(facts) => Ok(facts.find_device(id)),
+            None => self.store.find_device(hub, id).await,
+        }
     }
     async fn list_devices(
         &self,
@@ -94,7 +114,48 @@ impl Store for Broken {
         scope: &PolicyScope,
         name: &str,
     ) -> Result<Option<AccessPolicy>, StoreFault> {
+        if let Some(facts) = self.frozen.as_ref().and_then(|frozen| frozen.facts()) {
+            return Ok(facts.find_policy(scope, name));
+        }
         self.store.find_policy(scope, name).await
+    }
+    async fn connect_facts(&self, query: &ConnectQuery) -> Result<ConnectFacts, StoreFault> {
+        match self.frozen()?.facts() {
+            Some(facts) => Ok(facts.connect.clone()),
+            None => self.store.connect_facts(query).await,
+        }
+    }
+    async fn read_events(
+        &self,
+        _: &HubName,
+        partition: u16,
+        from: EventPosition,
+        limit: usize,
+        max_bytes: u64,
+    ) -> Result<Vec<StoredEvent>, StoreFault> {
+        Ok(self.frozen()?.read_events(partition, from, limit, max_bytes))
+    }
+    async fn event_partitions(&self, _: &HubName) -> Result<Vec<PartitionState>, StoreFault> {
+        Ok(self.frozen()?.event_partitions())
+    }
+    async fn waiting_messages(
+        &self,
+        _: &HubName,
+        _: &DeviceId,
+        _: u64,
+        _: usize,
+    ) -> Result<Vec<CloudMessage>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn expired_messages(
+        &self,
+        _: Timestamp,
+        _: usize,
+    ) -> Result<Vec<(HubName, String, CloudMessage)>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_feedback(&self, _: &HubName, _: usize) -> Result<Vec<Feedback>, StoreFault> {
+        Err(self.fault())
     }
     async fn list_policies(&self, _: &PolicyScope) -> Result<Vec<AccessPolicy>, StoreFault> {
         Err(self.fault())
@@ -145,13 +206,21 @@ impl Store for Broken {
     async fn instance_setting(&self, _: &str) -> Result<Option<String>, StoreFault> {
         Err(self.fault())
     }
-    async fn commit(&self, _: ChangeSet) -> Result<(), CommitError> {
-        Err(CommitError::Fault(self.fault()))
+    async fn commit(&self, changes: ChangeSet) -> Result<(), CommitError> {
+        match &self.frozen {
+            None => Err(CommitError::Fault(self.fault())),
+            Some(frozen) if frozen.facts().is_some() => {
+                frozen.keep_events(changes);
+                Ok(())
+            }
+            Some(_) => self.store.commit(changes).await,
+        }
     }
 }
 
 async fn broken(panics: bool) -> Scene {
-    scene_on(|store| Arc::new(Broken { store, panics, configured: OnceLock::new() })).await
+    let broken = |store| Broken { store, panics, configured: OnceLock::new(), frozen: None };
+    scene_on(|store| Arc::new(broken(store))).await
 }
 
 /// An instance that never waits for its store, whose threads know nothing of tokio's time: it
@@ -159,7 +228,8 @@ async fn broken(panics: bool) -> Scene {
 pub(super) async fn settled() -> Scene {
     let (settings, hubs) = (store::first_settings(), Vec::new());
     let facts = ServiceFacts { settings, hubs, version: 0 };
-    let broken = |store| Broken { store, panics: false, configured: OnceLock::from(facts.clone()) };
+    let configured = || OnceLock::from(facts.clone());
+    let broken = |store| Broken { store, panics: false, configured: configured(), frozen: None };
     scene_on(|store| Arc::new(broken(store))).await
 }
 

@@ -276,7 +276,8 @@ async fn counts_modules_and_purges_are_answered() {
     .await;
     check("DELETE", "/devices/c/commands", 404, r#"{"Message":"ErrorCode:DeviceNotFound;c"#).await;
     check("POST", "/jobs/create", 501, r#"{"Message":"ErrorCode:InvalidOperation;"#).await;
-    check("POST", "/twins/a/methods", 501, r#"{"Message":"ErrorCode:InvalidOperation;"#).await;
+    check("POST", "/twins/a/modules/m/methods", 501, r#"{"Message":"ErrorCode:InvalidOperation;"#)
+        .await;
 }
 
 #[tokio::test]

@@ -39,6 +39,24 @@ fn every_management_endpoint_is_described_with_its_right() {
 }
 
 #[test]
+fn our_own_endpoints_on_a_hubs_host_are_described_as_such() {
+    let document = document();
+    let own = |route: &&crate::routes::Route| {
+        route.area == Area::Hub && route.template.starts_with(openapi::OWN)
+    };
+    let routes: Vec<_> = ROUTES.iter().filter(own).collect();
+    assert_eq!(routes.len(), 2);
+    for route in routes {
+        let method = route.method.as_str().to_lowercase();
+        let described = &document["paths"][route.template][method.as_str()];
+        assert_eq!(described["x-host"], "hub", "{method} {}", route.template);
+        assert_eq!(described["x-right"], "ServiceConnect");
+        let schema = &described["responses"]["default"]["content"]["application/json"]["schema"];
+        assert_eq!(schema["$ref"], "#/components/schemas/HubError");
+    }
+}
+
+#[test]
 fn every_reference_leads_to_a_schema_and_every_schema_is_referred_to() {
     let document = document();
     let mut referred = BTreeSet::new();

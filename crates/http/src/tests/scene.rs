@@ -4,17 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use app::device::{Commands, Connecting, DeviceSession};
 use app::first_start::{self, Declared, DeclaredHub};
 use app::limits::RateSettings;
 use app::ports::{Clock, Entropy, NoAllocationHook};
 use app::{App, AppSettings};
 use bytes::Bytes;
 use decide::{attestation::AttestSettings, register::RegisterSettings};
-use http::Request;
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use model::{
-    AccessPolicy, AllocationPolicy, CertificateDer, Change, ChangeSet, Etag, HubName, IdScope,
-    PolicyScope, Quotas, Right, Rights, SymmetricKey, SymmetricKeys, Timestamp,
+    AccessPolicy, AllocationPolicy, CertificateDer, Change, ChangeSet, DeviceId, Etag, Evidence,
+    HubName, IdScope, PolicyScope, Quotas, Right, Rights, SymmetricKey, SymmetricKeys, Timestamp,
 };
 use serde_json::Value;
 use store::Store;
@@ -22,7 +23,7 @@ use store_sqlite::{MasterKey, SqliteSettings, SqliteStore};
 use tempfile::TempDir;
 use testkit::{ClientStyle, DeviceToken, ServiceToken, entropy, sas::derive_device_key};
 
-use crate::{HttpDoor, HttpSettings, Peer};
+use crate::{AnswerBody, HttpDoor, HttpSettings, Peer};
 
 /// The host name of the provisioning service.
 pub(super) const SERVICE: &str = "dps.example.test";
@@ -65,6 +66,7 @@ impl Entropy for Counted {
 /// An instance behind a door.
 pub(super) struct Scene {
     pub(super) door: HttpDoor,
+    pub(super) app: App,
     pub(super) store: Arc<dyn Store>,
     pub(super) id_scope: String,
     clock: Arc<HandClock>,
@@ -137,7 +139,8 @@ async fn build(
     let under = become_of(Arc::clone(&store));
     let app = App::new(under, Arc::clone(&clock) as _, dice, hook, app_settings);
     Scene {
-        door: HttpDoor::new(app, HttpSettings::default()),
+        door: HttpDoor::new(app.clone(), HttpSettings::default()),
+        app,
         store,
         id_scope: IdScope::as_str(&started.id_scope).to_owned(),
         clock,
@@ -272,6 +275,17 @@ impl Reply {
 
 impl Scene {
     pub(super) async fn send(&self, ask: Ask) -> Reply {
+        let (head, body) = self.open(ask).await.into_parts();
+        let bytes = body.collect().await.expect("whole").to_bytes();
+        Reply {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            text: String::from_utf8(bytes.to_vec()).expect("UTF-8"),
+        }
+    }
+
+    /// The answer, its body not yet read.
+    pub(super) async fn open(&self, ask: Ask) -> Response<AnswerBody> {
         let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
         if !ask.host.is_empty() {
             request = request.header("host", &ask.host);
@@ -282,14 +296,7 @@ impl Scene {
         let request = request.body(Bytes::from(ask.body)).expect("legal request");
         let address = SocketAddr::new(ask.address, 50_000);
         let peer = Peer { address, ..peer(ask.chain) };
-        let response = self.door.handle(request, &peer).await;
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.expect("whole").to_bytes();
-        Reply {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            text: String::from_utf8(bytes.to_vec()).expect("UTF-8"),
-        }
+        self.door.handle(request, &peer).await
     }
 
     /// A request of the service's owner, with an api-version.
@@ -321,6 +328,11 @@ impl Scene {
     /// A token for the hub, valid for ten minutes.
     pub(super) fn hub_token(&self, policy: &str) -> String {
         self.token(HUB, policy, &self.hub_owner.primary)
+    }
+
+    /// The key of the hub's owner.
+    pub(super) fn hub_owner_key(&self) -> SymmetricKey {
+        self.hub_owner.primary.clone()
     }
 
     /// A token, valid for ten minutes.
@@ -400,6 +412,25 @@ impl Scene {
     /// The same, whatever comes of it.
     pub(super) async fn enroll_anew(&self, id: &str) -> Reply {
         self.operator("PUT", &format!("/enrollments/{id}"), &symmetric_enrollment(id)).await
+    }
+
+    /// Adds a device to the hub.
+    pub(super) async fn add_device(&self, id: &str) {
+        let body = format!(r#"{{"deviceId":"{id}"}}"#);
+        self.hub("PUT", &format!("/devices/{id}"), &body).await.with_status(200);
+    }
+
+    /// Connects a device of the hub, with a token of the hub's owner.
+    pub(super) async fn connect(&self, id: &str) -> (DeviceSession, Commands) {
+        let token = wire::sas::parse(&self.hub_token(first_start::HUB_OWNER)).expect("a token");
+        let connecting = Connecting {
+            hub: HubName::parse(HUB).expect("legal"),
+            device_id: DeviceId::parse(id).expect("legal"),
+            evidence: Evidence::Sas(token),
+            address: Ipv4Addr::LOCALHOST.into(),
+            clean: false,
+        };
+        self.app.connect_device(connecting).await.expect("connected")
     }
 
     pub(super) fn advance_secs(&self, secs: i64) {

@@ -60,7 +60,15 @@ pub fn error_row(refusal: &HubRefusal) -> HubErrorRow {
         HubRefusal::MessageTooLarge(_) => 413_001,
         HubRefusal::NotImplemented(_) => 400_003,
     };
-    HubErrorRow::new(number, refusal.name(), refusal.to_string())
+    let message = match refusal {
+        // In the words clients look for (H §2.3).
+        HubRefusal::DeviceNotOnline(id) => format!(
+            "The operation failed because the requested device isn't online or hasn't registered \
+             the direct method callback: '{id}'"
+        ),
+        _ => refusal.to_string(),
+    };
+    HubErrorRow::new(number, refusal.name(), message)
 }
 
 const ARGUMENT_INVALID: &str = "ArgumentInvalid";
@@ -105,4 +113,17 @@ pub fn envelope_b(row: &HubErrorRow, tracking_id: &str, now: Timestamp) -> Json 
         .with("message", row.message.as_str())
         .with("timestampUtc", time::whole_seconds(now).as_str())
         .build()
+}
+
+/// Envelope B as a text in envelope A: how direct methods fail (H §2.3).
+#[must_use]
+pub fn envelope_nested(row: &HubErrorRow, tracking_id: &str, now: Timestamp) -> Json {
+    let inner = Object::new()
+        .with("errorCode", u64::from(row.number))
+        .with("trackingId", tracking_id)
+        .with("message", row.message.as_str())
+        .with("info", Json::Null)
+        .with("timestampUtc", time::wire(now).as_str())
+        .build();
+    Object::new().with("Message", inner.to_string().as_str()).with("ExceptionMessage", "").build()
 }

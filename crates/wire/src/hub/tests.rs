@@ -412,6 +412,26 @@ fn table() -> Vec<(HubRefusal, u32, &'static str, &'static str)> {
             "ThrottlingException",
             "too many requests; wait 7 seconds",
         ),
+        (
+            HubRefusal::DeviceNotOnline(text("d")),
+            404_103,
+            "DeviceNotOnline",
+            "The operation failed because the requested device isn't online or hasn't registered \
+             the direct method callback: 'd'",
+        ),
+        (
+            HubRefusal::MethodTimeout(text("d")),
+            504_101,
+            "GatewayTimeout",
+            "the device 'd' did not answer in time",
+        ),
+        (
+            HubRefusal::QueueFull { device: text("d"), limit: 50 },
+            403_004,
+            "DeviceMaximumQueueDepthExceeded",
+            "50 messages wait for the device 'd', no more are taken",
+        ),
+        (HubRefusal::MessageTooLarge(text("why")), 413_001, "MessageTooLarge", "why"),
         (HubRefusal::NotImplemented(text("why")), 400_003, "InvalidOperation", "why"),
     ]
 }
@@ -460,6 +480,10 @@ fn the_envelopes_are_those_that_were_recorded() {
         envelope_b(&row, id, now).to_string(),
         r#"{"errorCode":404001,"trackingId":"aeec4c1e-4e91-4a4c-9f40-fdba7be68fa5","message":"mydevice","timestampUtc":"2022-10-18T20:50:39Z"}"#
     );
+    assert_eq!(
+        envelope_nested(&row, id, now).to_string(),
+        r#"{"Message":"{\"errorCode\":404001,\"trackingId\":\"aeec4c1e-4e91-4a4c-9f40-fdba7be68fa5\",\"message\":\"mydevice\",\"info\":null,\"timestampUtc\":\"2022-10-18T20:50:39.5000001Z\"}","ExceptionMessage":""}"#
+    );
 }
 
 proptest::proptest! {
@@ -469,5 +493,8 @@ proptest::proptest! {
         let _ = parse_twin(&body);
         let _ = parse_bulk(&body);
         let _ = query::parse_request(&body);
+        let _ = parse_method(&body);
+        let _ = parse_message(&body);
+        let _ = method_answer(200, &body);
     }
 }

@@ -26,6 +26,8 @@ pub enum Shape {
     Either(&'static [Shape]),
     /// Any object.
     Anything,
+    /// Any value at all.
+    Value,
 }
 
 /// A member of a document.
@@ -58,7 +60,7 @@ const fn maybe(name: &'static str, shape: Shape) -> Member {
     Member { name, shape, required: false }
 }
 
-use Shape::{Anything, Count, Either, Flag, List, Moment, Text, Word};
+use Shape::{Anything, Count, Either, Flag, List, Moment, Text, Value, Word};
 
 const POLICIES: Shape = Word(&["hashed", "geoLatency", "static"]);
 const ACTION: Shape = Word(&["Accept", "Reject"]);
@@ -66,6 +68,7 @@ const TARGET: Shape = Word(&["all", "serviceApi", "deviceApi"]);
 const KEY: Shape = Word(&["primary", "secondary"]);
 const PROBED: Shape = Word(&["builtIn", "healthy", "unauthorized", "unreachable"]);
 const USED: Shape = Shape::Document("Usage");
+const ACK: Shape = Word(&["none", "positive", "negative", "full"]);
 
 /// Every document of the management API.
 pub const DOCUMENTS: &[Document] = &[
@@ -266,6 +269,65 @@ pub const DOCUMENTS: &[Document] = &[
         ],
     },
     Document {
+        name: "Event",
+        about: "What a device sent. properties is what the message says about itself, \
+                applicationProperties what its sender added, annotations what the hub says of it; \
+                body is there when it is JSON and says so, else bodyBase64.",
+        members: &[
+            always("partition", Count),
+            always("sequenceNumber", Count),
+            always("offset", Text),
+            always("enqueuedTime", Moment),
+            always("deviceId", Text),
+            always("properties", Anything),
+            always("applicationProperties", Anything),
+            always("annotations", Anything),
+            maybe("body", Value),
+            maybe("bodyBase64", Text),
+        ],
+    },
+    Document {
+        name: "EventPage",
+        about: "Events in the order they were taken, exactly so within a partition, and where to \
+                go on.",
+        members: &[always("events", List(&Shape::Document("Event"))), always("cursor", Text)],
+    },
+    Document {
+        name: "MessageDraft",
+        about: "A message to a device. Its body is one of body (JSON), bodyText and bodyBase64, \
+                or nothing. Without expiryTimeUtc it waits as long as the hub's default; ack says \
+                of which ends there is feedback.",
+        members: &[
+            maybe("messageId", Text),
+            maybe("correlationId", Text),
+            maybe("userId", Text),
+            maybe("contentType", Text),
+            maybe("contentEncoding", Text),
+            maybe("expiryTimeUtc", Moment),
+            maybe("ack", ACK),
+            maybe("properties", Anything),
+            maybe("body", Value),
+            maybe("bodyText", Text),
+            maybe("bodyBase64", Text),
+        ],
+    },
+    Document {
+        name: "MessageSent",
+        about: "A message that waits for its device until it expires.",
+        members: &[
+            always("messageId", Text),
+            always("deviceId", Text),
+            always("enqueuedTime", Moment),
+            always("expiryTimeUtc", Moment),
+        ],
+    },
+    Document {
+        name: "HubError",
+        about: "A refusal or a fault of a hub. The name between ErrorCode: and the semicolon is in \
+                the header iothub-errorcode too.",
+        members: &[always("Message", Text), always("ExceptionMessage", Text)],
+    },
+    Document {
         name: "Error",
         about: "A refusal or a fault. The HTTP status is the first three digits of errorCode.",
         members: &[
@@ -321,6 +383,7 @@ impl Shape {
                 Object::new().with("oneOf", Json::Array(shapes)).build()
             }
             Self::Anything => of_type("object").build(),
+            Self::Value => Json::empty_object(),
         }
     }
 }

@@ -240,6 +240,12 @@ impl Things {
             (Area::Hub, _) if rest.starts_with("/twins/{") => {
                 at(&self.devices, &|_| json!({"tags": {"line": 7}}))
             }
+            (Area::Hub, _) if rest.ends_with("/methods") => {
+                at(&self.devices, &|_| json!({"methodName": "reboot", "payload": {"line": 7}}))
+            }
+            (Area::Hub | Area::Manage, _) if rest.ends_with("/messages") => {
+                at(&self.devices, &|_| json!({"ack": "full", "body": {"line": 7}}))
+            }
             (Area::Hub, _) if rest.contains("{id}") => whole(&self.devices),
             (Area::Device, _) => {
                 let mut targets = at(
@@ -260,6 +266,8 @@ impl Things {
 fn fill(scene: &Scene, template: &str, name: &str) -> String {
     let part = |part| match part {
         "{scope}" => scene.id_scope.clone(),
+        "{hub}" => HUB.to_owned(),
+        "{token}" => "7".to_owned(),
         "{*}" => "a/b".to_owned(),
         "{module}" | "{operation}" => "nobody".to_owned(),
         part if part.starts_with('{') => name.to_owned(),
@@ -306,7 +314,7 @@ fn told_in(body: &str, secrets: &Secrets) -> Vec<String> {
 }
 
 /// Members that hold what their writer likes, and show it.
-const FREE: &[&str] = &["tags", "payload"];
+const FREE: &[&str] = &["tags", "payload", "body"];
 
 /// Bodies that are wrong, with the secrets in them.
 fn damaged(body: &Value, told: &[String]) -> Vec<String> {

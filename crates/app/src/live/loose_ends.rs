@@ -1,0 +1,183 @@
+//! What is left to do where nobody can wait for the store: a session or a call was dropped.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use model::{Change, ChangeSet, ConnectionNumber, DeviceId, HubName, Timestamp};
+use store::CommitError;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::{Command, End, Live};
+use crate::App;
+
+/// How many are taken up at a time.
+const MAX_BATCH: usize = 256;
+
+/// How many may wait while the store fails; what is more is dropped and logged.
+const MAX_WAITING: usize = 65_536;
+
+/// One thing left to do. All but the first were perhaps written by a call that nobody waited for
+/// to the end; whether they were shows once the store has written what was given to it later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LooseEnd {
+    /// A session is over, and its device is perhaps still written as connected.
+    Departed { hub: HubName, device_id: DeviceId, connection: ConnectionNumber, at: Timestamp },
+    /// An event was perhaps appended, and readers do not know.
+    Event(HubName),
+    /// A message was perhaps enqueued, and its device does not know.
+    Message(HubName, DeviceId),
+    /// A twin was perhaps written, and its device does not know.
+    Twin(HubName, DeviceId),
+}
+
+/// The loose ends, until [`App::see_off`] takes them up. Each comes from a session or a call that
+/// is over, so there are not more of them than the store is slow.
+#[derive(Debug, Default)]
+pub(crate) struct LooseEnds {
+    waiting: Mutex<VecDeque<LooseEnd>>,
+    wake: Notify,
+}
+
+impl LooseEnds {
+    pub(crate) fn note(&self, end: LooseEnd) {
+        self.lock().push_back(end);
+        self.wake.notify_one();
+    }
+
+    /// Notes something if this is dropped before [`UnlessAnswered::answered`].
+    pub(crate) const fn note_unless_answered(&self, end: LooseEnd) -> UnlessAnswered<'_> {
+        UnlessAnswered { ends: self, end: Some(end) }
+    }
+
+    fn take(&self) -> Taken<'_> {
+        let mut waiting = self.lock();
+        let n = waiting.len().min(MAX_BATCH);
+        Taken { all: self, ends: waiting.drain(..n).collect() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<LooseEnd>> {
+        // Whoever panicked with the lock left whole entries behind.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Loose ends that are being tied up. Dropped before [`Taken::done`] they wait again, before what
+/// came meanwhile.
+struct Taken<'a> {
+    all: &'a LooseEnds,
+    ends: Vec<LooseEnd>,
+}
+
+impl Taken<'_> {
+    fn done(mut self) {
+        self.ends.clear();
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.all.lock();
+        let room = MAX_WAITING.saturating_sub(waiting.len());
+        let n_dropped = self.ends.len().saturating_sub(room);
+        if n_dropped > 0 {
+            warn!(n_dropped, "{n_dropped} devices stay written as connected until they come again");
+        }
+        for end in self.ends.drain(..).take(room).rev() {
+            waiting.push_front(end);
+        }
+    }
+}
+
+/// See [`LooseEnds::note_unless_answered`].
+pub(crate) struct UnlessAnswered<'a> {
+    ends: &'a LooseEnds,
+    end: Option<LooseEnd>,
+}
+
+impl UnlessAnswered<'_> {
+    pub(crate) fn answered(mut self) {
+        self.end = None;
+    }
+}
+
+impl Drop for UnlessAnswered<'_> {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            self.ends.note(end);
+        }
+    }
+}
+
+impl App {
+    /// Waits until there is something for [`Self::see_off`].
+    pub async fn departure(&self) {
+        self.live.loose_ends.wake.notified().await;
+    }
+
+    /// Writes that the devices whose sessions ended are no longer connected, and tells those who
+    /// would have been told by calls that were cut short. What cannot be written while the store
+    /// fails waits for the next departure.
+    pub async fn see_off(&self) {
+        loop {
+            let taken = self.live.loose_ends.take();
+            if taken.ends.is_empty() {
+                return;
+            }
+            let changes = taken.ends.iter().filter_map(disconnect).collect();
+            // Without any change as well: the store writes in the order it is asked, so what a
+            // call that was cut short may have written is written by now.
+            let set = ChangeSet { expects: Vec::new(), changes };
+            if let Err(CommitError::Fault(fault)) = self.store.commit(set).await {
+                let n = taken.ends.len();
+                warn!(error = %fault, "could not write that {n} sessions are over");
+                return;
+            }
+            self.live.tie_up(&taken.ends);
+            taken.done();
+        }
+    }
+}
+
+impl Live {
+    fn tie_up(&self, ends: &[LooseEnd]) {
+        let mut hubs = BTreeSet::new();
+        for end in ends {
+            match end {
+                LooseEnd::Departed { .. } => {}
+                LooseEnd::Event(hub) => {
+                    hubs.insert(hub);
+                }
+                LooseEnd::Message(hub, id) => {
+                    if let Some(seat) = self.find(hub, id) {
+                        seat.tell(Command::Messages);
+                    }
+                }
+                // What was written is not known any more. The device fetches its twin when it
+                // comes back.
+                LooseEnd::Twin(hub, id) => {
+                    if let Some(seat) = self.find(hub, id) {
+                        seat.end(End::TooSlow);
+                    }
+                }
+            }
+        }
+        for hub in hubs {
+            self.announce_event(hub);
+        }
+    }
+}
+
+fn disconnect(end: &LooseEnd) -> Option<Change> {
+    match end {
+        LooseEnd::Departed { hub, device_id, connection, at } => Some(Change::Disconnect {
+            hub: hub.clone(),
+            device_id: device_id.clone(),
+            connection: *connection,
+            at: *at,
+        }),
+        LooseEnd::Event(_) | LooseEnd::Message(..) | LooseEnd::Twin(..) => None,
+    }
+}

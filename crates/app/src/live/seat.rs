@@ -1,0 +1,244 @@
+//! A session's place in the index, and the commands that wait there for it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use decide::hub::connect::{self, Admission, Credential};
+use model::{
+    ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName, IdentityMark,
+    Subscriptions,
+};
+use tokio::sync::{Notify, futures::Notified, mpsc};
+
+use super::{Command, End, MAX_COMMANDS};
+
+/// A session's place in the index.
+pub(crate) struct Seat {
+    pub(crate) hub: HubName,
+    pub(crate) device_id: DeviceId,
+    pub(crate) connection: ConnectionNumber,
+    ended: OnceLock<End>,
+    /// Whether no write that makes this connection the device's is on its way any more.
+    settled: AtomicBool,
+    wake: Notify,
+    commands: mpsc::Sender<Box<Command>>,
+    messages_told: Arc<AtomicBool>,
+    state: Mutex<SeatState>,
+}
+
+struct SeatState {
+    admission: Admission,
+    subscriptions: Subscriptions,
+    /// The `$version` of the last desired properties the session was told of; 0 for none.
+    desired_told: u64,
+}
+
+/// What a session is told, in order.
+#[derive(Debug)]
+pub struct Commands {
+    receiver: mpsc::Receiver<Box<Command>>,
+    messages_told: Arc<AtomicBool>,
+}
+
+impl Commands {
+    /// The next command. Waits until there is one; nothing is lost when this is dropped while it
+    /// waits.
+    pub async fn next(&mut self) -> Command {
+        match self.receiver.recv().await {
+            Some(command) => {
+                if let Command::Messages = *command {
+                    // What comes from here on is worth another look.
+                    self.messages_told.store(false, Ordering::SeqCst);
+                }
+                *command
+            }
+            // The sender is in the session's place, which lives as long as the session.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat")
+            .field("hub", &self.hub)
+            .field("device_id", &self.device_id)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    pub(crate) fn new(
+        (hub, device_id): (HubName, DeviceId),
+        connection: ConnectionNumber,
+        admission: Admission,
+        subscriptions: Subscriptions,
+    ) -> (Self, Commands) {
+        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+        let messages_told = Arc::<AtomicBool>::default();
+        let seat = Self {
+            hub,
+            device_id,
+            connection,
+            ended: OnceLock::new(),
+            settled: AtomicBool::new(false),
+            wake: Notify::new(),
+            commands,
+            messages_told: Arc::clone(&messages_told),
+            state: Mutex::new(SeatState { admission, subscriptions, desired_told: 0 }),
+        };
+        (seat, Commands { receiver, messages_told })
+    }
+
+    pub(crate) fn mark(&self) -> IdentityMark {
+        self.state().admission.mark.clone()
+    }
+
+    pub(crate) fn admission(&self) -> Admission {
+        self.state().admission.clone()
+    }
+
+    pub(crate) fn subscriptions(&self) -> Subscriptions {
+        self.state().subscriptions
+    }
+
+    pub(crate) fn set_subscriptions(&self, subscriptions: Subscriptions) {
+        self.state().subscriptions = subscriptions;
+    }
+
+    pub(crate) fn readmit(&self, admission: Admission) {
+        self.state().admission = admission;
+    }
+
+    pub(crate) fn end(&self, why: End) {
+        if self.ended.set(why).is_ok() {
+            self.wake.notify_waiters();
+        }
+    }
+
+    pub(crate) fn why_ended(&self) -> Option<&End> {
+        self.ended.get()
+    }
+
+    pub(crate) async fn ended(&self) -> End {
+        self.until(|| self.ended.get().cloned()).await
+    }
+
+    /// From here on the session writes no more that this connection is the device's.
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::SeqCst);
+        self.wake.notify_waiters();
+    }
+
+    pub(super) fn has_settled(&self) -> bool {
+        self.settled.load(Ordering::SeqCst)
+    }
+
+    /// Waits for [`Self::settle`].
+    pub(crate) async fn settled(&self) {
+        self.until(|| self.has_settled().then_some(())).await;
+    }
+
+    async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
+        loop {
+            let wake: Notified<'_> = self.wake.notified();
+            let mut wake = std::pin::pin!(wake);
+            // From here on no call is missed, so looking once is enough.
+            wake.as_mut().enable();
+            if let Some(found) = look() {
+                return found;
+            }
+            wake.await;
+        }
+    }
+
+    /// Holds the session against the identity as it was read or written, and ends it if need be.
+    pub(crate) fn recheck(&self, identity: Option<&DeviceIdentity>) -> Result<(), ConnectRefusal> {
+        let held = {
+            let mut state = self.state();
+            // Two writes may be told out of order. What is older than what the session was held
+            // against already says nothing, and its mark never goes back.
+            if identity.is_some_and(|identity| is_older(identity, &state.admission.mark)) {
+                return Ok(());
+            }
+            connect::still_holds(&state.admission, identity).map(|mark| state.admission.mark = mark)
+        };
+        self.end_if_refused(held)
+    }
+
+    /// As [`Self::recheck`], with an identity that may never have been written: the session does
+    /// not go on with its mark, which perhaps no identity will ever have.
+    pub(super) fn doubt(&self, identity: Option<&DeviceIdentity>) {
+        let held = connect::still_holds(&self.state().admission, identity);
+        // The refusal ends the session; there is nobody else to tell.
+        let _ = self.end_if_refused(held.map(drop));
+    }
+
+    pub(super) fn recheck_credential(
+        &self,
+        holds: impl FnOnce(&Credential) -> bool,
+        why: ConnectRefusal,
+    ) {
+        let held = holds(&self.state().admission.credential);
+        if !held {
+            self.end(End::CutOff(why));
+        }
+    }
+
+    fn end_if_refused(&self, held: Result<(), ConnectRefusal>) -> Result<(), ConnectRefusal> {
+        if let Err(refusal) = &held {
+            self.end(End::CutOff(refusal.clone()));
+        }
+        held
+    }
+
+    /// Gives a command. A session whose commands pile up is ended, and so is one that hears of a
+    /// change of its desired properties after a later one: it would go on with an old value. For
+    /// a method it is enough that its caller hears there is no answer.
+    pub(crate) fn tell(&self, command: Command) {
+        // Under the lock, so that of two changes told at once the later one is given last.
+        let mut state = self.state();
+        match &command {
+            Command::Desired(desired) => {
+                if desired.version < state.desired_told {
+                    self.end(End::TooSlow);
+                    return;
+                }
+                state.desired_told = desired.version;
+            }
+            // One look into the queue finds them all.
+            Command::Messages => {
+                if self.messages_told.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
+            Command::Method(_) => {}
+        }
+        match self.commands.try_send(Box::new(command)) {
+            // One that is gone hears nothing any more.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(unheard)) => {
+                if !matches!(*unheard, Command::Method(_)) {
+                    self.end(End::TooSlow);
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, SeatState> {
+        // Whoever panicked with the lock left whole values behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether this is an earlier state of the identity that the mark was taken from. Its counter
+/// goes up with every write of one generation.
+fn is_older(identity: &DeviceIdentity, mark: &IdentityMark) -> bool {
+    *identity.generation_id == *mark.generation_id && identity.etag_counter < mark.etag_counter
+}
