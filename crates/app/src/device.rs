@@ -4,6 +4,7 @@
 //! Every write of a session expects the mark of the identity it was admitted with. When the
 //! identity was written meanwhile, the session is held against it again, and goes on or ends.
 
+mod line;
 mod messages;
 mod twin;
 
@@ -26,12 +27,13 @@ use decide::{
 };
 use model::{
     Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, DeviceId, Evidence, Expect,
-    HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp, Version,
+    HubName, HubRefusal, IdentityMark, PolicyScope, Subscriptions, Timestamp, Version,
 };
 use store::{CommitError, StoreFault};
 use thiserror::Error;
 use tracing::info;
 
+use self::line::Line;
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
     limits::{Key, Kind},
@@ -101,6 +103,7 @@ pub struct DeviceSession {
     seat: Arc<Seat>,
     expires: Timestamp,
     touched_secs: AtomicI64,
+    line: Line,
     /// Whether the device finds what it subscribed to before.
     was_present: bool,
 }
@@ -233,6 +236,7 @@ impl App {
             seat,
             expires,
             touched_secs: AtomicI64::new(now.unix_secs()),
+            line: Line::default(),
             was_present: false,
         }
     }
@@ -361,7 +365,7 @@ impl DeviceSession {
         // Readers hear of it as well when the connection breaks while it is written.
         let told_later =
             self.app.live.loose_ends.note_unless_answered(LooseEnd::Event(hub.clone()));
-        let written = self.write(|now| Ok((ChangeSet::new().with(change.clone()), now))).await;
+        let written = self.append(change).await;
         match &written {
             Ok(()) => self.app.live.announce_event(hub),
             // Perhaps it was written.
@@ -370,6 +374,23 @@ impl DeviceSession {
         }
         told_later.answered();
         written
+    }
+
+    /// Writes an event, after those that were sent before it.
+    async fn append(&self, change: Change) -> Result<(), SessionNo> {
+        let mut ticket = self.line.join();
+        for _ in 0..MAX_ATTEMPTS {
+            let mark = ticket.turn(|| self.seat.mark()).await;
+            self.check_over()?;
+            let set = ChangeSet::new().with(change.clone());
+            let attempt = self.try_write_with(mark, set, self.app.clock.now()).await?;
+            if let Attempt::Done = attempt {
+                return Ok(());
+            }
+            ticket.conflicted();
+            self.recheck().await?;
+        }
+        Err(SessionNo::Refused(HubRefusal::Conflict(self.device_id().to_string())))
     }
 
     /// Writes on condition that the device may still do so, with its last activity now and then.
@@ -390,8 +411,21 @@ impl DeviceSession {
 
     /// One attempt. After a conflict the session has been held against its identity anew.
     async fn try_write(&self, set: ChangeSet, now: Timestamp) -> Result<Attempt, SessionNo> {
+        let attempt = self.try_write_with(self.seat.mark(), set, now).await?;
+        if let Attempt::Again = attempt {
+            self.recheck().await?;
+        }
+        Ok(attempt)
+    }
+
+    /// One attempt, on condition that the identity was not written since this mark.
+    async fn try_write_with(
+        &self,
+        mark: IdentityMark,
+        set: ChangeSet,
+        now: Timestamp,
+    ) -> Result<Attempt, SessionNo> {
         let (hub, id) = (self.hub(), self.device_id());
-        let mark = self.seat.mark();
         let mut set = set.expecting(Expect::Mark(hub.clone(), id.clone(), mark));
         let touched = self.touched_secs.load(Ordering::Relaxed);
         let is_due = now.unix_secs().saturating_sub(touched) >= TOUCH_EVERY_SECS;
@@ -405,10 +439,7 @@ impl DeviceSession {
                 }
                 Ok(Attempt::Done)
             }
-            Err(CommitError::Conflict) => {
-                self.recheck().await?;
-                Ok(Attempt::Again)
-            }
+            Err(CommitError::Conflict) => Ok(Attempt::Again),
             Err(CommitError::Fault(fault)) => Err(SessionNo::Fault(fault)),
         }
     }
