@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod connection_string;
 mod demo;
+mod device;
 pub(crate) mod document;
 mod enrollment;
 mod enrollment_group;
@@ -63,6 +64,9 @@ use crate::{
   induct enrollment create --eid press-17 --at symmetricKey
   induct enrollment-group create --gid line-4 --cp intermediate.pem
   induct hub device-identity list -o table
+  induct hub monitor-events                     Watch what devices send.
+  induct device c2d-message send -d press-17 --da hello
+  induct device simulate --count 100           A hundred devices that report.
   induct linked-hub create --connection-string @plant.txt
   induct policy create --pn ci --rights EnrollmentRead
   induct audit list -o table
@@ -129,8 +133,10 @@ pub enum Command {
     Enrollment(enrollment::Enrollment),
     /// Manage enrollment groups: what you promise about a family of devices.
     EnrollmentGroup(enrollment_group::EnrollmentGroup),
-    /// Manage the devices of a hub: identities, twins, queries.
+    /// Manage the devices of a hub: identities, twins, events, methods, queries.
     Hub(hub::Hub),
+    /// Send messages to devices, and simulate devices.
+    Device(device::Device),
     /// Show the service's settings.
     Show(service::Show),
     /// Change the service's settings; what you do not name stays as it is.
@@ -216,8 +222,13 @@ impl Context<'_> {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+        block_on(work)
     }
+}
+
+/// Runs something that waits, on this thread.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// Does what the arguments say.
@@ -249,6 +260,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Command::Enrollment(command) => command.run(&mut context),
         Command::EnrollmentGroup(command) => command.run(&mut context),
         Command::Hub(command) => command.run(&mut context),
+        Command::Device(command) => command.run(&mut context),
         Command::Show(command) => command.run(&mut context),
         Command::Update(command) => command.run(&mut context),
         Command::LinkedHub(command) => command.run(&mut context),

@@ -4,6 +4,7 @@
 //! as a device would do it. The connection is kept for the next request. What a request means is
 //! not known here.
 
+mod streamed;
 mod tls;
 
 use std::{error::Error, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::{
@@ -21,8 +23,9 @@ use tokio::{
     sync::Mutex,
     time::timeout,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
+pub use streamed::Streamed;
 pub use tls::TlsVersions;
 
 /// The largest answer we read unless told otherwise, in bytes.
@@ -51,6 +54,8 @@ pub struct ClientSettings {
     pub max_answer_bytes: usize,
     /// Whether to speak without TLS. For loopback addresses only.
     pub plain: bool,
+    /// What is spoken, for ALPN.
+    pub protocol: &'static str,
 }
 
 /// A client certificate with its private key.
@@ -77,6 +82,7 @@ impl ClientSettings {
             request_timeout: Duration::from_secs(60),
             max_answer_bytes: MAX_ANSWER_BYTES,
             plain: false,
+            protocol: "http/1.1",
         }
     }
 
@@ -97,6 +103,16 @@ impl ClientSettings {
         let (chain_pem, key_pem) = (chain_pem.into(), key_pem.into());
         self.identity = Some(Identity { chain_pem, key_pem });
         self
+    }
+}
+
+impl ClientSettings {
+    /// The configuration of TLS that these settings ask for, for [`Client::sharing`].
+    ///
+    /// # Errors
+    /// [`ClientError`] for CAs and certificates that cannot be used.
+    pub fn tls(&self) -> Result<ClientConfig, ClientError> {
+        tls::config(self)
     }
 }
 
@@ -241,14 +257,57 @@ impl Client {
     /// # Errors
     /// [`ClientError`] for names, CAs and certificates that cannot be used.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        let config = match settings.plain {
+            true => None,
+            false => Some(Arc::new(tls::config(&settings)?)),
+        };
+        Self::build(settings, config)
+    }
+
+    /// A client that takes whom to trust, who to be and what to speak from `config`, which it
+    /// shares with others, and the rest from `settings`.
+    ///
+    /// # Errors
+    /// [`ClientError::BadName`].
+    pub fn sharing(
+        settings: ClientSettings,
+        config: Arc<ClientConfig>,
+    ) -> Result<Self, ClientError> {
+        Self::build(settings, Some(config))
+    }
+
+    fn build(
+        settings: ClientSettings,
+        config: Option<Arc<ClientConfig>>,
+    ) -> Result<Self, ClientError> {
         let bare = settings.host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(bare)
             .map_err(|_| ClientError::BadName { host: settings.host.clone() })?;
-        let connector = match settings.plain {
-            true => None,
-            false => Some(TlsConnector::from(Arc::new(tls::config(&settings)?))),
-        };
+        let connector = config.map(TlsConnector::from);
         Ok(Self { settings, name, connector, connection: Mutex::new(None) })
+    }
+
+    /// Opens a connection of the caller's own: TCP and TLS, and nothing said on it yet.
+    ///
+    /// # Errors
+    /// [`ClientError`]; for a client without TLS as well.
+    pub async fn dial(&self) -> Result<TlsStream<TcpStream>, ClientError> {
+        let limit = self.settings.connect_timeout;
+        let connected = timeout(limit, async {
+            let tcp = self
+                .connect_tcp()
+                .await
+                .map_err(|source| ClientError::Connect { server: self.server(), source })?;
+            let Some(connector) = &self.connector else {
+                let source = io::Error::new(io::ErrorKind::Unsupported, "this client has no TLS");
+                return Err(ClientError::Connect { server: self.server(), source });
+            };
+            let stream = connector.connect(self.name.clone(), tcp).await;
+            stream.map_err(|source| self.handshake_failed(source))
+        });
+        connected.await.unwrap_or_else(|_| {
+            Err(ClientError::Slow { server: self.server(), what: "accept a connection", limit })
+        })
     }
 
     /// Host and port as they stand in `Host` and in connection strings: without 443.
@@ -271,13 +330,29 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Response, ClientError> {
+        let limit = self.settings.request_timeout;
+        self.request_within(limit, method, path_and_query, headers, body).await
+    }
+
+    /// As [`Self::request`], where the answer may take longer, or less long, than usual.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn request_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path_and_query: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Response, ClientError> {
         let body = body.into();
         let mut kept = self.connection.lock().await;
         if let Some(mut sender) = kept.take()
             && sender.ready().await.is_ok()
         {
             let request = self.compose(&method, path_and_query, headers, body.clone())?;
-            match self.exchange(&mut sender, request).await {
+            match self.exchange(limit, &mut sender, request).await {
                 Ok(response) => {
                     *kept = Some(sender);
                     return Ok(response);
@@ -288,7 +363,7 @@ impl Client {
         }
         let request = self.compose(&method, path_and_query, headers, body)?;
         let mut sender = self.connect().await?;
-        let response = self.exchange(&mut sender, request).await?;
+        let response = self.exchange(limit, &mut sender, request).await?;
         *kept = Some(sender);
         Ok(response)
     }
@@ -320,10 +395,10 @@ impl Client {
 
     async fn exchange(
         &self,
+        limit: Duration,
         sender: &mut SendRequest<Full<Bytes>>,
         request: Request<Full<Bytes>>,
     ) -> Result<Response, ClientError> {
-        let limit = self.settings.request_timeout;
         let whole = async {
             let response =
                 sender.send_request(request).await.map_err(|error| self.broken(error))?;

@@ -39,6 +39,12 @@ pub struct Config {
     pub data_folder: PathBuf,
     /// `[attestation]`
     pub attestation: Attestation,
+    /// `[mqtt]`
+    pub mqtt: Mqtt,
+    /// `[events]`
+    pub events: Events,
+    /// `[messages]`
+    pub messages: Messages,
     /// `[limits]`
     pub limits: Limits,
     /// `[rates]`
@@ -72,10 +78,16 @@ pub struct Service {
 pub struct Listen {
     /// The addresses of the HTTPS door; port 0 lets the system choose.
     pub https: Vec<SocketAddr>,
-    /// How many connections may be open at once.
+    /// The addresses of the MQTT door; none switches them off.
+    pub mqtt: Vec<SocketAddr>,
+    /// How many connections may be open at once at the HTTPS door.
     pub max_connections: usize,
     /// How many of them may come from one address.
     pub max_connections_per_address: usize,
+    /// How many connections may be open at once at the MQTT door.
+    pub max_mqtt_connections: usize,
+    /// How many of them may come from one address.
+    pub max_mqtt_connections_per_address: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// How long a request's head may take to arrive.
@@ -142,6 +154,59 @@ pub struct Attestation {
     pub max_certificate_bytes: usize,
     /// The largest RSA key, in bits.
     pub max_rsa_bits: usize,
+}
+
+/// `[mqtt]`: what holds on every connection that speaks MQTT, in a WebSocket or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    /// Whether MQTT is spoken in WebSockets at the HTTPS door.
+    pub websockets: bool,
+    /// How long the first packet may take to arrive.
+    pub connect_timeout: Duration,
+    /// The longest silence of a device at its hub, whatever keep-alive it asks for.
+    pub keep_alive_cap: Duration,
+    /// The same for a device that provisions.
+    pub provisioning_idle_cap: Duration,
+    /// How long a packet may take from its first byte to its last.
+    pub packet_timeout: Duration,
+    /// How long a device may take to read what is sent to it.
+    pub write_timeout: Duration,
+    /// The largest first packet, in bytes.
+    pub max_connect_bytes: usize,
+    /// The largest packet of a device that provisions, in bytes.
+    pub max_provisioning_packet_bytes: usize,
+    /// The largest packet of a device at its hub, in bytes.
+    pub max_hub_packet_bytes: usize,
+    /// How many events of one device may wait to be stored.
+    pub max_in_flight_events: usize,
+    /// How many messages may be on their way to one device.
+    pub max_in_flight_messages: usize,
+    /// The most bytes of packets held at once, of all connections together.
+    pub max_buffered_bytes: usize,
+}
+
+/// `[events]`: what hubs keep of what devices send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// Into how many partitions the events of a hub are put.
+    pub partitions: u16,
+    /// For how long they are kept, in seconds.
+    pub max_age_secs: i64,
+    /// How much of each partition is kept, in bytes.
+    pub max_partition_bytes: u64,
+}
+
+/// `[messages]`: what hubs keep for devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Messages {
+    /// How many may wait for one device.
+    pub max_waiting: u32,
+    /// For how long one waits that does not say, in seconds.
+    pub default_ttl_secs: i64,
+    /// The longest that one may ask for, in seconds.
+    pub max_ttl_secs: i64,
+    /// How often one is delivered before it is given up.
+    pub max_deliveries: u32,
 }
 
 /// `[limits]`

@@ -36,6 +36,9 @@ pub struct Listening {
     pub pid: u32,
     /// The addresses of the HTTPS door, with real ports.
     pub https: Vec<SocketAddr>,
+    /// The addresses of the MQTT door, with real ports; none when it is switched off.
+    #[serde(default)]
+    pub mqtt: Vec<SocketAddr>,
     /// The instance's ID scope.
     pub id_scope: String,
     /// The names of the provisioning service.
@@ -60,15 +63,23 @@ impl Listening {
     /// address in place of “all addresses”.
     #[must_use]
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.https.first().map(|address| {
-            let ip = match address.ip() {
-                IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-                ip => ip,
-            };
-            SocketAddr::new(ip, address.port())
-        })
+        self.https.first().copied().map(from_here)
     }
+
+    /// The same for the MQTT door.
+    #[must_use]
+    pub fn local_mqtt_address(&self) -> Option<SocketAddr> {
+        self.mqtt.first().copied().map(from_here)
+    }
+}
+
+fn from_here(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Held while a server runs; dropping it, or the end of the process, lets go.
@@ -288,7 +299,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// What to do when there are no file descriptors left.
 pub(crate) const DESCRIPTORS_REMEDY: &str = "the process has too many files and connections \
-     open: raise its limit (`ulimit -n`, or `LimitNOFILE=` of its systemd unit), or lower `listen.max_connections`";
+     open: raise its limit (`ulimit -n`, or `LimitNOFILE=` of its systemd unit), or lower \
+     `listen.max_connections` and `listen.max_mqtt_connections`";
 
 /// Whether the process, or the whole machine, has no file descriptors left. That says nothing
 /// about the file.
@@ -323,6 +335,7 @@ mod tests {
         Listening {
             pid: 7,
             https: vec![https.parse().expect("address")],
+            mqtt: vec!["0.0.0.0:8883".parse().expect("address")],
             id_scope: "0ne00ABCDEF".to_owned(),
             service_hosts: vec!["localhost".to_owned()],
             hubs: vec![ListeningHub {
@@ -354,7 +367,7 @@ mod tests {
         let text = serde_json::to_string(&listening("[::1]:443")).expect("JSON");
         assert_eq!(
             text,
-            r#"{"pid":7,"https":["[::1]:443"],"idScope":"0ne00ABCDEF","serviceHosts":["localhost"],"hubs":[{"name":"hub-1","host":"hub-1.localhost"}],"ca":"/d/tls/ca.pem"}"#
+            r#"{"pid":7,"https":["[::1]:443"],"mqtt":["0.0.0.0:8883"],"idScope":"0ne00ABCDEF","serviceHosts":["localhost"],"hubs":[{"name":"hub-1","host":"hub-1.localhost"}],"ca":"/d/tls/ca.pem"}"#
         );
     }
 
@@ -367,6 +380,8 @@ mod tests {
         check("0.0.0.0:443", "127.0.0.1:443");
         check("[::]:443", "[::1]:443");
         check("192.0.2.7:443", "192.0.2.7:443");
+        let mqtt = Some("127.0.0.1:8883".parse().expect("address"));
+        assert_eq!(listening("[::1]:443").local_mqtt_address(), mqtt);
     }
 
     #[cfg(unix)]

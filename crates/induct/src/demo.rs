@@ -2,9 +2,12 @@
 //!
 //! Nothing is staged. The server is the one `induct serve` starts, devices register over TLS with
 //! certificates of their own, the operator uses the API, and every sentence about what happened
-//! was checked against an answer before it was printed.
+//! was checked against an answer before it was printed. The devices are those of [`simulate`].
+//!
+//! [`simulate`]: crate::simulate
 
-mod device;
+mod connections;
+mod events;
 mod factory;
 mod scenes;
 mod stage;
@@ -12,7 +15,7 @@ mod story;
 
 use crate::{cli::Failure, serve::Signals};
 
-use self::stage::Stage;
+use self::{connections::Connections, stage::Stage};
 pub use story::Teller;
 
 /// How large the demo is.
@@ -40,23 +43,32 @@ pub async fn play(scale: Scale, exit: bool, teller: &mut Teller<'_>) -> Result<(
         signal = signals.next() => Err(Failure::new(format!("The demo was stopped by {signal}."))),
     };
     let outcome = match played {
-        Ok(()) if !exit => {
+        Ok(connections) if !exit => {
             signals.next().await;
+            drop(connections);
             teller.line("")
         }
-        other => other,
+        other => other.map(drop),
     };
     let cleared = stage.clear().await;
     outcome.and(cleared)
 }
 
-async fn perform(stage: &Stage, exit: bool, teller: &mut Teller<'_>) -> Result<(), Failure> {
+/// Tells the story. The devices stay connected for as long as the answer lives.
+async fn perform(
+    stage: &Stage,
+    exit: bool,
+    teller: &mut Teller<'_>,
+) -> Result<Connections, Failure> {
     scenes::server(stage, teller)?;
     scenes::factory(stage, teller)?;
     scenes::enroll(stage, teller).await?;
     let assignments = scenes::register_all(stage, teller).await?;
-    scenes::shut_out(stage, &assignments, teller).await?;
-    scenes::refused(stage, &assignments, teller).await?;
-    scenes::let_back_in(stage, &assignments, teller).await?;
-    scenes::summary(stage, exit, teller)
+    let mut connections = Connections::new();
+    scenes::connect_all(stage, &assignments, &mut connections, teller).await?;
+    scenes::shut_out(stage, &assignments, &mut connections, teller).await?;
+    scenes::refused(stage, &assignments, &mut connections, teller).await?;
+    scenes::let_back_in(stage, &assignments, &mut connections, teller).await?;
+    scenes::summary(stage, &assignments, exit, teller)?;
+    Ok(connections)
 }

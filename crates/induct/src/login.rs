@@ -1,7 +1,7 @@
 //! How a command reaches a running server and says who it is: with a connection string, or with
 //! what the data folder on this machine knows.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use app::{
     first_start::{HUB_OWNER, SERVICE_OWNER},
@@ -17,7 +17,7 @@ use wire::connection_string::{ConnectionString, Target};
 
 use crate::{
     cli::{Failure, Place},
-    client::{self, Client, ClientError, ClientSettings, Response},
+    client::{self, Client, ClientError, ClientSettings, Response, Streamed},
     config::{self, Config},
     data_folder::{DataFolder, Listening},
     master_key,
@@ -155,12 +155,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Sends a request with a fresh token and waits for the whole answer, whatever its status.
+    /// Sends a request with a fresh token and waits for the whole answer, whatever its status, for
+    /// as long as usual or as `limit` says.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn request(
         &self,
+        limit: Option<Duration>,
         method: Method,
         path_and_query: &str,
         headers: &[(&str, &str)],
@@ -173,7 +175,27 @@ impl Session {
             all.push(("content-type", "application/json; charset=utf-8"));
         }
         all.extend_from_slice(headers);
-        self.client.request(method, path_and_query, &all, body).await
+        match limit {
+            None => self.client.request(method, path_and_query, &all, body).await,
+            Some(limit) => {
+                self.client.request_within(limit, method, path_and_query, &all, body).await
+            }
+        }
+    }
+
+    /// As [`Self::request`], for an answer that goes on, with GET.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn open(
+        &self,
+        path_and_query: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Streamed, ClientError> {
+        let token = self.login.token(SystemClock.now());
+        let mut all = vec![("authorization", token.as_str())];
+        all.extend_from_slice(headers);
+        self.client.open(Method::GET, path_and_query, &all).await
     }
 
     /// The login it was opened with.

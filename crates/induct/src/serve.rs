@@ -3,17 +3,18 @@
 mod announce;
 mod chores;
 mod descriptors;
+mod device_chores;
+mod doors;
 mod signals;
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use app::{
+    App,
     first_start::{self, Started},
     ports::Clock,
 };
-use futures_util::future::BoxFuture;
-use http_door::HttpDoor;
-use listen::{ListenError, Listener};
+use listen::ListenError;
 use store::{Store, StoreFault};
 use store_sqlite::{OpenError, SqliteStore};
 use thiserror::Error;
@@ -23,7 +24,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use self::chores::Chores;
+use self::{chores::Chores, doors::Doors};
 use crate::{
     certificates::{Certificates, CertificatesError},
     client::ClientError,
@@ -36,6 +37,7 @@ use crate::{
 };
 
 pub use announce::{announce_addresses, announce_first_start};
+pub(crate) use descriptors::raise as raise_descriptors;
 pub use signals::Signals;
 
 /// How often the data folder's lock is tried: a command that looks whether a server runs holds it
@@ -61,8 +63,9 @@ pub struct Server {
     stop: watch::Sender<bool>,
     /// Gone once it is known how they ended.
     doors: Option<JoinHandle<()>>,
-    worker: JoinHandle<()>,
-    chores: JoinHandle<()>,
+    /// What goes on by itself until the stop.
+    background: Vec<JoinHandle<()>>,
+    app: AppHandle,
     store: StoreHandle,
     _lock: ServeLock,
 }
@@ -73,6 +76,15 @@ struct StoreHandle(SqliteStore);
 impl std::fmt::Debug for StoreHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("StoreHandle")
+    }
+}
+
+/// The use cases, for what is to be done at the end.
+struct AppHandle(App);
+
+impl std::fmt::Debug for AppHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AppHandle")
     }
 }
 
@@ -99,13 +111,16 @@ pub enum StartError {
     Trust(#[from] ClientError),
     /// An address cannot be listened on.
     #[error(
-        "cannot listen on {address}: {}; free the address, or choose another with `listen.https` \
-         in the configuration or INDUCT_LISTEN__HTTPS (port 0 lets the system choose)",
-        reason(source)
+        "cannot listen on {address}: {}; free the address, or choose another with `listen.{door}` \
+         in the configuration or INDUCT_LISTEN__{} (port 0 lets the system choose)",
+        reason(source),
+        door.to_uppercase()
     )]
     Bind {
+        /// The door, as its setting is called.
+        door: &'static str,
         /// The address.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// The operating system's answer.
         source: io::Error,
     },
@@ -141,15 +156,6 @@ fn reason(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege",
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
         _ => "the operating system refuses",
-    }
-}
-
-impl From<ListenError> for StartError {
-    fn from(error: ListenError) -> Self {
-        match error {
-            ListenError::Bind { address, source } => Self::Bind { address, source },
-            other => Self::Listen(other),
-        }
     }
 }
 
@@ -191,12 +197,13 @@ impl Server {
             Arc::clone(&shared),
             Arc::new(bell.clone()),
         )?;
-        let door = HttpDoor::new(app.clone(), wiring::http_settings(config));
-        let settings = descriptors::fit(wiring::listen_settings(config), config);
-        let listener = Listener::bind(settings, certificates.server()).await?;
+        let doors = Doors::bind(config, certificates.server()).await?;
+        // Whoever a server before us left as connected is not: no door is open yet.
+        app.disconnect_all().await?;
         let listening = Listening {
             pid: std::process::id(),
-            https: listener.local_addresses(),
+            https: doors.https(),
+            mqtt: doors.mqtt(),
             id_scope: started.id_scope.as_str().to_owned(),
             service_hosts: config.service.host_names.clone(),
             hubs: wiring::built_in_hubs(config, &facts.hubs),
@@ -204,20 +211,8 @@ impl Server {
         };
         let made_ca = certificates.made_ca;
         let (stop, stopping) = watch::channel(false);
-        let doors = {
-            let of_connections = stopping.clone();
-            let serve = move |connection| {
-                let (door, stopping) = (door.clone(), of_connections.clone());
-                // Boxed, because the compiler cannot see that so deep a future may move between
-                // threads.
-                let served: BoxFuture<'static, ()> =
-                    Box::pin(async move { door.serve(connection, stopping).await });
-                served
-            };
-            tokio::spawn(listener.run(serve, stopping.clone()))
-        };
+        let doors = doors.open(config, &app, stopping.clone());
         data.publish(&listening)?;
-        let worker = tokio::spawn(work(app, bell, stopping.clone()));
         let chores = Chores {
             config: config.clone(),
             store: shared,
@@ -226,7 +221,12 @@ impl Server {
             listening: listening.clone(),
             hubs_version: facts.version,
         };
-        let chores = tokio::spawn(chores.run(config.tls.reload, stopping));
+        let background = vec![
+            tokio::spawn(work(app.clone(), bell, stopping.clone())),
+            tokio::spawn(chores.run(config.tls.reload, stopping.clone())),
+            tokio::spawn(device_chores::see_off(app.clone(), stopping.clone())),
+            tokio::spawn(device_chores::tidy(app.clone(), stopping)),
+        ];
         let server = Self {
             listening,
             started,
@@ -235,14 +235,15 @@ impl Server {
             data,
             stop,
             doors: Some(doors),
-            worker,
-            chores,
+            background,
+            app: AppHandle(app),
             store: StoreHandle(store),
             _lock: lock,
         };
         info!(
             id_scope = %server.started.id_scope,
             addresses = ?server.listening.https,
+            mqtt_addresses = ?server.listening.mqtt,
             "serving ID scope {}", server.started.id_scope,
         );
         Ok(server)
@@ -283,11 +284,21 @@ impl Server {
         {
             error!(error = %broken, "the doors did not stop cleanly: {broken}");
         }
-        // Worker and chores watch the same signal. What a remote hub has not been told yet is in
-        // the store, and goes on after the next start.
-        let _ = self.worker.await;
-        let _ = self.chores.await;
+        // They watch the same signal. What a remote hub has not been told yet is in the store, and
+        // goes on after the next start.
+        for task in self.background {
+            let _ = task.await;
+        }
         self.data.retract();
+        // No session is left, and nobody else writes who is connected.
+        let AppHandle(app) = self.app;
+        if let Err(fault) = app.disconnect_all().await {
+            warn!(
+                error = &fault as &dyn Error,
+                "devices stay written as connected until the next start: {fault}"
+            );
+        }
+        drop(app);
         let StoreHandle(store) = self.store;
         if let Err(broken) = spawn_blocking(move || store.close()).await {
             error!(error = %broken, "the store did not close cleanly: {broken}");

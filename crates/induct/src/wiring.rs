@@ -5,15 +5,21 @@ use std::{path::Path, sync::Arc};
 
 use app::{
     App, AppSettings,
+    device::HubLimits,
     first_start::{Declared, DeclaredHub},
     ports::Bell,
     remote::RemoteSettings,
 };
 use attest::chain;
-use decide::{attestation::AttestSettings, register::RegisterSettings};
-use http_door::HttpSettings;
+use decide::{
+    attestation::AttestSettings,
+    hub::{event::Retention, message::MessageLimits},
+    register::RegisterSettings,
+};
+use http_door::{HttpDoor, HttpSettings};
 use listen::ListenSettings;
 use model::{HubAccess, IdScope, LinkedHub, Quotas};
+use mqtt::{MqttDoor, MqttSettings};
 use store::Store;
 use store_sqlite::{MasterKey, SqliteSettings};
 
@@ -21,6 +27,7 @@ use crate::{
     client::{ClientError, read_pem},
     config::Config,
     data_folder::{DataFolder, ListeningHub},
+    mqtt_in_websockets::MqttInWebSockets,
     ports::{SystemClock, SystemEntropy},
     remote_hub::{HttpsRemoteHubs, RemoteHubSettings, system_roots},
     webhook::{HttpsAllocationHook, WebhookSettings},
@@ -92,7 +99,27 @@ pub fn app_settings(config: &Config, id_scope: IdScope) -> AppSettings {
             linked_hubs: limits.linked_hubs,
         },
         rates: config.rates,
-        hub_limits: app::device::HubLimits::default(),
+        hub_limits: hub_limits(config),
+    }
+}
+
+/// What hubs take from their devices and keep for them.
+fn hub_limits(config: &Config) -> HubLimits {
+    let (events, messages) = (&config.events, &config.messages);
+    HubLimits {
+        event_partitions: events.partitions,
+        retention: Retention {
+            max_age_secs: events.max_age_secs,
+            max_partition_bytes: events.max_partition_bytes,
+            ..Retention::default()
+        },
+        messages: MessageLimits {
+            max_queue: messages.max_waiting,
+            default_ttl_secs: messages.default_ttl_secs,
+            max_ttl_secs: messages.max_ttl_secs,
+            max_deliveries: messages.max_deliveries,
+            ..MessageLimits::default()
+        },
     }
 }
 
@@ -135,7 +162,7 @@ pub fn store_settings(config: &Config, data: &DataFolder, master_key: MasterKey)
     }
 }
 
-/// What the listener is told.
+/// What the listener of the HTTPS door is told.
 #[must_use]
 pub fn listen_settings(config: &Config) -> ListenSettings {
     let listen = &config.listen;
@@ -145,6 +172,29 @@ pub fn listen_settings(config: &Config) -> ListenSettings {
         max_connections: listen.max_connections,
         max_connections_per_address: listen.max_connections_per_address,
         shutdown_grace: listen.shutdown_grace,
+    }
+}
+
+/// What the listener of the MQTT door is told; nothing when there is none.
+#[must_use]
+pub fn mqtt_listen_settings(config: &Config) -> Option<ListenSettings> {
+    let listen = &config.listen;
+    (!listen.mqtt.is_empty()).then(|| ListenSettings {
+        addresses: listen.mqtt.clone(),
+        max_connections: listen.max_mqtt_connections,
+        max_connections_per_address: listen.max_mqtt_connections_per_address,
+        ..listen_settings(config)
+    })
+}
+
+/// The two doors. MQTT comes to the HTTPS door as well, in WebSockets.
+#[must_use]
+pub fn doors(config: &Config, app: &App) -> (HttpDoor, MqttDoor) {
+    let mqtt = MqttDoor::new(app.clone(), mqtt_settings(config));
+    let https = HttpDoor::new(app.clone(), http_settings(config));
+    match config.mqtt.websockets {
+        true => (https.with_upgrades(Arc::new(MqttInWebSockets::new(mqtt.clone()))), mqtt),
+        false => (https, mqtt),
     }
 }
 
@@ -162,5 +212,71 @@ pub fn http_settings(config: &Config) -> HttpSettings {
         max_header_bytes: listen.max_header_bytes,
         retry_after_secs: config.service.retry_after_secs,
         ..HttpSettings::default()
+    }
+}
+
+/// What the MQTT door is told.
+#[must_use]
+pub fn mqtt_settings(config: &Config) -> MqttSettings {
+    let mqtt = &config.mqtt;
+    MqttSettings {
+        connect_timeout: mqtt.connect_timeout,
+        max_connect_bytes: mqtt.max_connect_bytes,
+        max_provisioning_packet_bytes: mqtt.max_provisioning_packet_bytes,
+        max_hub_packet_bytes: mqtt.max_hub_packet_bytes,
+        packet_timeout: mqtt.packet_timeout,
+        keep_alive_cap: mqtt.keep_alive_cap,
+        provisioning_idle_cap: mqtt.provisioning_idle_cap,
+        request_timeout: config.listen.request_timeout,
+        write_timeout: mqtt.write_timeout,
+        retry_after_secs: config.service.retry_after_secs,
+        max_in_flight_events: mqtt.max_in_flight_events,
+        max_in_flight_messages: mqtt.max_in_flight_messages,
+        room_bytes: mqtt.max_buffered_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Given, parse},
+        ports::Environment,
+    };
+
+    fn config(text: &str) -> Config {
+        let given = Given { config: None, data: Some("data".into()) };
+        parse(text, None, &given, &Environment::default()).expect("legal").config
+    }
+
+    #[test]
+    fn defaults_are_those_that_the_parts_document() {
+        let config = config("");
+        let same = |ours: String, theirs: String| assert_eq!(ours, theirs);
+        same(format!("{:?}", mqtt_settings(&config)), format!("{:?}", MqttSettings::default()));
+        same(format!("{:?}", hub_limits(&config)), format!("{:?}", HubLimits::default()));
+        same(format!("{:?}", http_settings(&config)), format!("{:?}", HttpSettings::default()));
+    }
+
+    #[test]
+    fn each_door_has_its_own_addresses_and_limits() {
+        let config = config(
+            "[listen]\nhttps = ['127.0.0.1:0']\nmqtt = ['[::1]:0']\nmax_connections = 1\n\
+             max_mqtt_connections = 2\nmax_connections_per_address = 3\n\
+             max_mqtt_connections_per_address = 4\nhandshake_timeout_secs = 5\n",
+        );
+        let figures = |settings: &ListenSettings| {
+            let address = settings.addresses[0].to_string();
+            (address, settings.max_connections, settings.max_connections_per_address)
+        };
+        let mqtt = mqtt_listen_settings(&config).expect("a door");
+        assert_eq!(figures(&listen_settings(&config)), ("127.0.0.1:0".to_owned(), 1, 3));
+        assert_eq!(figures(&mqtt), ("[::1]:0".to_owned(), 2, 4));
+        assert_eq!(mqtt.handshake_timeout.as_secs(), 5);
+    }
+
+    #[test]
+    fn without_addresses_there_is_no_mqtt_door() {
+        assert!(mqtt_listen_settings(&config("[listen]\nmqtt = []\n")).is_none());
     }
 }

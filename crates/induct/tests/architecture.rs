@@ -34,7 +34,8 @@ const HOUSE: [(&str, &[&str], &[&str]); 13] = [
     (
         "app",
         &["decide", "model", "store"],
-        &["serde", "serde_json", "hyper", "http", "rusqlite", "rustls", "tokio"],
+        // Of tokio it takes the channels, which need no runtime: see the test below.
+        &["serde", "serde_json", "hyper", "http", "rusqlite", "rustls"],
     ),
     ("wire", &["json", "model"], &["tokio", "hyper", "http", "rusqlite", "rustls"]),
     ("listen", &[], &["serde", "serde_json", "hyper", "http", "rusqlite"]),
@@ -54,6 +55,7 @@ const HOUSE: [(&str, &[&str], &[&str]); 13] = [
             "json",
             "listen",
             "model",
+            "mqtt",
             "store",
             "store-sqlite",
             "wire",
@@ -127,6 +129,27 @@ fn no_crate_has_heard_of_what_it_must_not_know() {
             assert!(may.contains(&library.as_str()), "`{name}` may not have `{library}`");
         }
     }
+}
+
+#[test]
+fn the_use_cases_take_channels_from_tokio_and_neither_timers_nor_tasks() {
+    let mut folders = vec![crates().join("app/src")];
+    let mut n_uses = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a source file");
+            for used in text.split("tokio::").skip(1) {
+                assert!(used.starts_with("sync"), "{path:?} uses tokio::{}", &used[..8]);
+                n_uses += 1;
+            }
+        }
+    }
+    assert!(n_uses > 0, "it is looked at");
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! Asking a server: requests, pages and errors, as the vendor's CLI makes and reads them (O §4.3).
 
-use std::{cell::RefCell, error::Error};
+use std::{cell::RefCell, error::Error, time::Duration};
 
 use clap::Args;
-use http::Method;
+use http::{Method, StatusCode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::Json;
 
 use super::complaint::Complaint;
 use crate::{
-    client::{ClientError, Response},
+    client::{ClientError, Response, Streamed},
     login::{Login, Session},
 };
 
@@ -51,6 +51,15 @@ pub(crate) struct Api {
     api_version: &'static str,
     draws_progress: bool,
     notes: RefCell<Vec<String>>,
+}
+
+/// Why an answer that goes on did not begin.
+#[derive(Debug)]
+pub(crate) enum NoStream {
+    /// The server cannot be reached or has too much to do: it may be otherwise in a moment.
+    NotNow(Complaint),
+    /// The server refused.
+    Refused(Complaint),
 }
 
 /// A path of these segments, each percent-encoded, beginning with a slash.
@@ -182,6 +191,46 @@ impl Api {
         document: Option<&Json>,
     ) -> Result<Json, Complaint> {
         json_of(&self.ask(Method::POST, path, &[("if-match", if_match)], document).await?)
+    }
+
+    /// As [`post`](Self::post), for what takes as long as this.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn post_within(
+        &self,
+        limit: Duration,
+        path: &str,
+        document: &Json,
+    ) -> Result<Json, Complaint> {
+        let asked = self.ask_within(Some(limit), Method::POST, path, &[], Some(document));
+        json_of(&asked.await?)
+    }
+
+    /// Deletes something of which there is no version, and hears what is gone.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn clear(&self, path: &str) -> Result<Json, Complaint> {
+        json_of(&self.ask(Method::DELETE, path, &[], None).await?)
+    }
+
+    /// Reads what goes on for as long as somebody listens, in Induct's own API.
+    ///
+    /// # Errors
+    /// [`NoStream`].
+    pub(crate) async fn stream(&self, path: &str) -> Result<Streamed, NoStream> {
+        let opened = self.session.open(path, &[("accept", "text/event-stream")]).await;
+        let stream = opened.map_err(|error| NoStream::NotNow(unreachable_server(&error)))?;
+        let status = stream.status;
+        if status.is_success() {
+            return Ok(stream);
+        }
+        let answer = stream.whole().await;
+        let answer = answer.map_err(|error| NoStream::NotNow(unreachable_server(&error)))?;
+        let complaint = complaint(&Method::GET, path, &answer);
+        let is_for_now = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+        Err(if is_for_now { NoStream::NotNow(complaint) } else { NoStream::Refused(complaint) })
     }
 
     /// As [`delete`](Self::delete), where the server has something to say about what that means.
@@ -317,21 +366,36 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<&Json>,
     ) -> Result<Response, Complaint> {
+        self.ask_within(None, method, path, headers, body).await
+    }
+
+    async fn ask_within(
+        &self,
+        limit: Option<Duration>,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Json>,
+    ) -> Result<Response, Complaint> {
         let target = match path.starts_with(OWN_API) {
             true => path.to_owned(),
             false => format!("{path}?api-version={}", self.api_version),
         };
         let body = body.map(Json::to_string).unwrap_or_default();
-        let sent = self.session.request(method.clone(), &target, headers, body).await;
+        let sent = self.session.request(limit, method.clone(), &target, headers, body).await;
         let response = sent.map_err(|error| unreachable_server(&error))?;
         if response.status.is_success() {
             Ok(response)
         } else {
-            let path = path.split('?').next().unwrap_or(path);
-            let request = format!("{method} {path}");
-            Err(Complaint::of_answer(response.status.as_u16(), &response.body, &request))
+            Err(complaint(&method, path, &response))
         }
     }
+}
+
+fn complaint(method: &Method, path: &str, response: &Response) -> Complaint {
+    let path = path.split('?').next().unwrap_or(path);
+    let request = format!("{method} {path}");
+    Complaint::of_answer(response.status.as_u16(), &response.body, &request)
 }
 
 fn unreachable_server(error: &ClientError) -> Complaint {

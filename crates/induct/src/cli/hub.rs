@@ -1,8 +1,10 @@
-//! `induct hub …`: what a hub knows of its devices (O §4.4).
+//! `induct hub …`: what a hub knows of its devices, and what it hears from them (O §4.4).
 
 mod connection;
 mod identity;
 mod keys;
+mod method;
+mod monitor;
 mod query;
 mod twin;
 
@@ -11,13 +13,15 @@ use model::Json;
 
 use super::{Context, Failure, api::Api, complaint::Complaint, target::HubTarget};
 
-/// Manage the devices of a hub: identities, twins, queries.
+/// Manage the devices of a hub: identities, twins, events, methods, queries.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   induct hub device-identity list -o table
   induct hub device-identity update -d press-17 --status disabled    Cut the device off.
   induct hub device-identity delete -d press-17
   induct hub device-twin update -d press-17 --desired '{\"interval\": 60}'
+  induct hub monitor-events                                          Watch what devices send.
+  induct hub invoke-device-method -d press-17 --mn reboot
   induct hub query -q \"SELECT deviceId FROM devices WHERE tags.line = 4\"
 
 With several hubs, name the one you mean: -n hub-1.")]
@@ -37,6 +41,10 @@ enum HubCommand {
     /// Twins: tags, desired and reported properties.
     #[command(subcommand)]
     DeviceTwin(twin::DeviceTwin),
+    /// Watch what devices send, as it comes.
+    MonitorEvents(monitor::MonitorEvents),
+    /// Call a method on a connected device, and print what it answers.
+    InvokeDeviceMethod(method::InvokeDeviceMethod),
     /// Ask a hub about its devices.
     Query(query::Query),
     /// The connection string of the hub.
@@ -75,7 +83,16 @@ impl Hub {
     /// What the options lack, or what the hub answered.
     pub(super) fn run(self, context: &mut Context<'_>) -> Result<(), Failure> {
         let Self { target, command } = self;
+        let command = match command {
+            HubCommand::MonitorEvents(monitor) => {
+                return target
+                    .follow(context, async |api, context| monitor.run(api, context).await);
+            }
+            other => other,
+        };
         target.run(context, async |api| match command {
+            HubCommand::MonitorEvents(_) => Ok(None),
+            HubCommand::InvokeDeviceMethod(command) => command.ask(api).await.map(Some),
             HubCommand::DeviceIdentity(command) => command.ask(api).await,
             HubCommand::DeviceTwin(command) => command.ask(api).await,
             HubCommand::Query(command) => command.ask(api).await.map(Some),

@@ -6,12 +6,15 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use model::Json;
+use model::{Json, Timestamp};
 
 use super::complaint::Complaint;
 
 /// The largest file a command reads, in bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// How many ticks make a millisecond.
+const TICKS_PER_MILLI: i64 = Timestamp::TICKS_PER_SECOND / 1_000;
 
 /// What stands in every PEM file with a private key.
 const PRIVATE_KEY: &[u8] = b"PRIVATE KEY";
@@ -105,6 +108,47 @@ pub(crate) fn text(option: &str, path: &Path) -> Result<String, Complaint> {
     Ok(text.map_err(not_text)?.trim().to_owned())
 }
 
+/// A file's bytes, whatever they are.
+///
+/// # Errors
+/// The file cannot be read, or is too large.
+pub(crate) fn bytes(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
+    read_file(option, path)
+}
+
+/// JSON given as a text or as `@path`; anything else is a JSON string of its own, so that a plain
+/// word need not be quoted twice.
+///
+/// # Errors
+/// What was meant as JSON is none, or the file cannot be read.
+pub(crate) fn json_or_text(option: &str, given: &str) -> Result<Json, Complaint> {
+    if given.trim_start().starts_with(['{', '[', '"', '@']) {
+        let json = any_json(option, given)?.map(|(json, _)| json);
+        return Ok(json.unwrap_or(Json::Null));
+    }
+    Ok(json::parse(given.trim()).unwrap_or_else(|_| Json::from(given)))
+}
+
+/// A moment as the API takes it, given so or as milliseconds since 1970.
+///
+/// # Errors
+/// Says what is wrong, in words.
+pub(crate) fn moment(given: &str) -> Result<String, String> {
+    let is_number = !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number {
+        // Past the year 9999 no clock of ours goes.
+        let millis = given.parse::<i64>().ok().filter(|millis| *millis < 253_402_300_800_000);
+        let millis = millis.ok_or_else(|| format!("`{given}` milliseconds is too far away"))?;
+        return Ok(wire::time::wire(Timestamp::from_ticks(millis * TICKS_PER_MILLI)));
+    }
+    match wire::time::parse(given) {
+        Ok(_) => Ok(given.to_owned()),
+        Err(_) => Err(format!(
+            "`{given}` is no time; write milliseconds since 1970, or 2026-03-01T00:00:00Z"
+        )),
+    }
+}
+
 fn certificate_file(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
     let bytes = read_file(option, path)?;
     if bytes.windows(PRIVATE_KEY.len()).any(|text| text == PRIVATE_KEY) {
@@ -193,6 +237,33 @@ mod tests {
         check("[1]", "--tags must be a JSON object");
         check("no-such-file", "--tags is neither JSON nor a file that exists: no-such-file");
         check("@no-such-file", "--tags: cannot read no-such-file: ");
+    }
+
+    #[test]
+    fn a_payload_is_json_where_it_can_be_and_a_text_where_it_cannot() {
+        let check = |given: &str, expected: &str| {
+            let got = json_or_text("--mp", given).map_or_else(|c| c.message, |j| j.to_string());
+            assert!(got.starts_with(expected), "{given}: {got}");
+        };
+        check(r#"{"z":1.0}"#, r#"{"z":1.0}"#);
+        check("1.50", "1.50");
+        check("null", "null");
+        check("reboot", "\"reboot\"");
+        check("a b ", "\"a b \"");
+        check("{no", "--mp is not valid JSON: ");
+        let (_folder, path) = file("payload.json", b"[1]");
+        check(&format!("@{}", path.display()), "[1]");
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_milliseconds() {
+        let text = |text: &str| Ok(text.to_owned());
+        assert_eq!(moment("0"), text("1970-01-01T00:00:00Z"));
+        assert_eq!(moment("1767225600500"), text("2026-01-01T00:00:00.5Z"));
+        assert_eq!(moment("2026-03-01T00:00:00+01:00"), text("2026-03-01T00:00:00+01:00"));
+        for wrong in ["", "soon", "-1", "999999999999999", "99999999999999999999999"] {
+            moment(wrong).expect_err(wrong);
+        }
     }
 
     #[test]

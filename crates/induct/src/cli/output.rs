@@ -13,6 +13,7 @@ pub enum Output {
     #[default]
     Json,
     /// One line per item, for people.
+    #[value(alias = "text")]
     Table,
 }
 

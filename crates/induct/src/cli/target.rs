@@ -2,7 +2,7 @@
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::{Context, Failure, answer::Answer, api::Api, complaint::Complaint};
+use super::{Context, Failure, answer::Answer, api::Api, block_on, complaint::Complaint};
 use crate::login::{Login, LoginArgs};
 
 /// A provisioning service.
@@ -128,6 +128,23 @@ impl HubTarget {
             Ok((answer, api.take_notes()))
         })?;
         print(context, answer, &notes)
+    }
+
+    /// Listens to the hub, for what prints as it comes.
+    ///
+    /// # Errors
+    /// There is no server or no such hub, it refused, or standard output is gone.
+    pub(super) fn follow(
+        self,
+        context: &mut Context<'_>,
+        work: impl AsyncFnOnce(&Api, &mut Context<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Self(HubOptions { login, hub_name, .. }) = self;
+        block_on(async {
+            let login = Login::find_hub(&login, hub_name.as_deref(), context.environment).await?;
+            let api = Api::of_hub(login, false)?;
+            work(&api, context).await
+        })
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn config(settings: &ClientSettings) -> Result<ClientConfig, ClientEr
                 .map_err(|error| bad_identity(format!("chain and key do not fit ({error})")))?
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![settings.protocol.as_bytes().to_vec()];
     Ok(config)
 }
 

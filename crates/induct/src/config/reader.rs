@@ -384,9 +384,37 @@ impl<'r> Section<'r> {
         default: &[&str],
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
+        let default: Vec<String> = default.iter().map(|text| (*text).to_owned()).collect();
+        let (parsed, empty) = self.elements(key, &default, parse);
+        if let Some(place) = empty {
+            self.wrong(&place, "is empty; name at least one".to_owned());
+        }
+        parsed
+    }
+
+    /// As [`Self::list`], but it may be empty: `[]`, or a variable without a text.
+    pub(super) fn list_or_none<T>(
+        &mut self,
+        key: &str,
+        default: &[String],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        self.elements(key, default, parse).0
+    }
+
+    /// The elements of a list, and where it stands if it is empty.
+    fn elements<T>(
+        &mut self,
+        key: &str,
+        default: &[String],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> (Vec<T>, Option<Place>) {
         let (found, place) = self.take(key);
         let (texts, origin): (Vec<String>, _) = match found {
-            None => (default.iter().map(|text| (*text).to_owned()).collect(), Origin::Default),
+            None => (default.to_vec(), Origin::Default),
+            Some(Found::Variable(text)) if text.trim().is_empty() => {
+                (Vec::new(), Origin::Environment)
+            }
             Some(Found::Variable(text)) => {
                 (text.split(',').map(|part| part.trim().to_owned()).collect(), Origin::Environment)
             }
@@ -396,18 +424,15 @@ impl<'r> Section<'r> {
                     Some(texts) => (texts, Origin::File),
                     None => {
                         self.wrong(&place, "is a list of texts in quotes".to_owned());
-                        return Vec::new();
+                        return (Vec::new(), None);
                     }
                 }
             }
             Some(Found::File(_)) => {
                 self.wrong(&place, format!("is a list, written `{key} = [\"…\"]`"));
-                return Vec::new();
+                return (Vec::new(), None);
             }
         };
-        if texts.is_empty() {
-            self.wrong(&place, "is empty; name at least one".to_owned());
-        }
         self.note(key, Value::Array(texts.iter().cloned().map(Value::String).collect()), origin);
         let mut parsed = Vec::new();
         for text in &texts {
@@ -416,7 +441,7 @@ impl<'r> Section<'r> {
                 Err(why) => self.wrong(&place, why),
             }
         }
-        parsed
+        (parsed, texts.is_empty().then_some(place))
     }
 
     /// A path, or `None` for an empty text. One in the file is meant from the file's folder, one

@@ -1,18 +1,24 @@
 //! The settings, one function a section: names, defaults, bounds. `induct.example.toml` explains
 //! each in the same order.
 
+mod devices;
+mod listen;
 mod outside;
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use app::limits::{Rate, RateSettings};
 use model::{AllocationPolicy, HubName};
 use toml::Value;
 
-use self::outside::{remote_hubs, secrets, webhook};
+use self::{
+    devices::{events, messages, mqtt},
+    listen::listen,
+    outside::{remote_hubs, secrets, webhook},
+};
 use super::{
-    Attestation, Config, Given, Hub, Limits, Listen, Log, LogFormat, LogLevel, Origin, Service,
-    Store, Tls, TlsFiles, lookup,
+    Attestation, Config, Given, Hub, Limits, Log, LogFormat, LogLevel, Origin, Service, Store, Tls,
+    TlsFiles, lookup,
     reader::{Reader, Section},
 };
 use crate::ports::Environment;
@@ -28,6 +34,9 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
     let hubs = hubs(reader, &service);
     let data_folder = data_folder(reader, given, environment);
     let attestation = reader.section("attestation", attestation);
+    let mqtt = reader.section("mqtt", mqtt);
+    let events = reader.section("events", events);
+    let messages = reader.section("messages", messages);
     let limits = reader.section("limits", limits);
     let rates = reader.section("rates", rates);
     let master_key = secrets(reader, environment);
@@ -42,6 +51,9 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
         hubs,
         data_folder,
         attestation,
+        mqtt,
+        events,
+        messages,
         limits,
         rates,
         master_key,
@@ -67,52 +79,6 @@ fn service(section: &mut Section<'_>) -> Service {
         allocation_policy: allocation_policy.unwrap_or(AllocationPolicy::Hashed),
         retry_after_secs: u32::try_from(retry_after_secs).unwrap_or(3),
     }
-}
-
-fn listen(section: &mut Section<'_>) -> Listen {
-    let https = section.list("https", &["127.0.0.1:8443"], |text| {
-        text.parse::<SocketAddr>().map_err(|_| {
-            format!("`{text}` is not an address with a port, such as 127.0.0.1:8443 or [::]:443")
-        })
-    });
-    let mut seen = BTreeSet::new();
-    for address in https.iter().filter(|address| address.port() != 0) {
-        if !seen.insert(*address) {
-            section.problem("https", format!("{address} stands there twice"));
-        }
-    }
-    let listen = Listen {
-        https,
-        max_connections: section.count("max_connections", 10_000, 1..=1_000_000),
-        max_connections_per_address: section.count(
-            "max_connections_per_address",
-            1_000,
-            1..=1_000_000,
-        ),
-        handshake_timeout: secs(section, "handshake_timeout_secs", 10, 1, 300),
-        header_timeout: secs(section, "header_timeout_secs", 10, 1, 300),
-        request_timeout: secs(section, "request_timeout_secs", 30, 1, 600),
-        idle_timeout: secs(section, "idle_timeout_secs", 180, 1, 86_400),
-        max_headers: section.count("max_headers", 64, 16..=1_024),
-        max_header_bytes: section.count("max_header_bytes", 32 * 1024, 8 * 1024..=MIB),
-        max_body_bytes: section.count("max_body_bytes", MIB, 64 * 1024..=64 * MIB),
-        max_body_bytes_in_flight: section.count(
-            "max_body_bytes_in_flight",
-            64 * MIB,
-            64 * 1024..=2_048 * MIB,
-        ),
-        shutdown_grace: secs(section, "shutdown_grace_secs", 10, 0, 600),
-    };
-    if listen.max_body_bytes_in_flight < listen.max_body_bytes {
-        section.problem(
-            "max_body_bytes_in_flight",
-            format!(
-                "is less than `max_body_bytes`, {}, which one body may have",
-                listen.max_body_bytes
-            ),
-        );
-    }
-    listen
 }
 
 fn tls(section: &mut Section<'_>) -> Tls {

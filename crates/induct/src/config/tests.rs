@@ -97,13 +97,13 @@ fn all_problems_are_reported_together_by_path() {
   listen.https: `localhost:8443` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
   listen.https: `127.0.0.1:70000` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
   listen.max_connections: 0 is not within 1 to 1000000
-  listen.port: is not a setting; there are https, max_connections, max_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, max_body_bytes_in_flight, shutdown_grace_secs
+  listen.port: is not a setting; there are https, mqtt, max_connections, max_connections_per_address, max_mqtt_connections, max_mqtt_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, max_body_bytes_in_flight, shutdown_grace_secs
   tls.key: is missing; `certificate` needs its private key
   hubs[0].host: `nodot` is not a host name such as hub-1.localhost: letters, digits and dashes, with at least one dot
   hubs[0].weight: is a whole number, not string
   hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
   log.level: is a text in quotes, not integer
-  hubs2: is not a section; there are service, listen, tls, data, attestation, limits, rates, secrets, webhook, remote_hubs, log, store, hubs
+  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, events, messages, limits, rates, secrets, webhook, remote_hubs, log, store, hubs
 environment: 2 problems
   INDUCT_LIMITS__REGISTRATIONS: `many` is not a whole number
   INDUCT_STORE__SPEED: is not a setting; `induct config show` lists all of them, and INDUCT_LISTEN__HTTPS stands for listen.https",
@@ -194,6 +194,79 @@ fn there_must_be_room_for_one_body() {
         &[],
         "/etc/induct/induct.toml: 1 problem
   listen.max_body_bytes_in_flight: is less than `max_body_bytes`, 1000000, which one body may have",
+    );
+}
+
+#[test]
+fn the_mqtt_door_stands_beside_the_https_door_unless_somebody_says() {
+    let addresses = |config: Config| -> Vec<String> {
+        config.listen.mqtt.iter().map(ToString::to_string).collect()
+    };
+    let beside = |https: &str, expected: &[&str]| {
+        let expected = expected.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        check(&format!("[listen]\nhttps = {https}\n"), &[], addresses, expected);
+    };
+    beside("['127.0.0.1:8443']", &["127.0.0.1:8883"]);
+    beside("['0.0.0.0:443', '[::1]:8443']", &["0.0.0.0:8883", "[::1]:8883"]);
+    beside("['127.0.0.1:443', '127.0.0.1:8443']", &["127.0.0.1:8883"]);
+    beside("['127.0.0.1:0']", &["127.0.0.1:0"]);
+    beside("['127.0.0.1:0']\nmqtt = ['[::]:1883']", &["[::]:1883"]);
+    beside("['127.0.0.1:0']\nmqtt = []", &[]);
+    check("", &[("INDUCT_LISTEN__MQTT", "")], addresses, Vec::new());
+    let two = vec!["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
+    check("", &[("INDUCT_LISTEN__MQTT", "127.0.0.1:1, 127.0.0.1:2")], addresses, two);
+}
+
+#[test]
+fn two_doors_cannot_have_one_address() {
+    check_problems(
+        "[listen]\nhttps = ['127.0.0.1:1', '127.0.0.1:1']\nmqtt = ['127.0.0.1:1', '[::1]:2', '[::1]:2', 'x']\n",
+        &[],
+        "/etc/induct/induct.toml: 4 problems
+  listen.mqtt: `x` is not an address with a port, such as 127.0.0.1:8883 or [::]:8883
+  listen.https: 127.0.0.1:1 stands there twice
+  listen.mqtt: 127.0.0.1:1 stands in `https` as well
+  listen.mqtt: [::1]:2 stands there twice",
+    );
+    check_problems(
+        "[listen]\nhttps = []\n",
+        &[],
+        "/etc/induct/induct.toml: 1 problem\n  listen.https: is empty; name at least one",
+    );
+    check_problems(
+        "",
+        &[("INDUCT_LISTEN__HTTPS", "")],
+        "environment: 1 problem\n  INDUCT_LISTEN__HTTPS: is empty; name at least one",
+    );
+}
+
+#[test]
+fn what_hubs_keep_is_counted_in_the_units_people_think_in() {
+    let text = "
+        [events]
+        partitions = 8
+        retention_hours = 168
+        max_megabytes_per_partition = 2
+        [messages]
+        max_waiting = 5
+        default_ttl_secs = 60
+        max_ttl_secs = 60
+        max_deliveries = 1
+    ";
+    let events = Events { partitions: 8, max_age_secs: 604_800, max_partition_bytes: 2_097_152 };
+    let messages =
+        Messages { max_waiting: 5, default_ttl_secs: 60, max_ttl_secs: 60, max_deliveries: 1 };
+    check(text, &[], |config| (config.events, config.messages), (events, messages));
+    check_problems(
+        "[events]\npartitions = 33\nretention_hours = 169\nage = 1\n[messages]\ndefault_ttl_secs = 172801\n[mqtt]\nmax_connect_bytes = 1\nqos = 2\n",
+        &[],
+        "/etc/induct/induct.toml: 6 problems
+  mqtt.max_connect_bytes: 1 is not within 2048 to 65536
+  mqtt.qos: is not a setting; there are websockets, connect_timeout_secs, keep_alive_cap_secs, provisioning_idle_cap_secs, packet_timeout_secs, write_timeout_secs, max_connect_bytes, max_provisioning_packet_bytes, max_hub_packet_bytes, max_in_flight_events, max_in_flight_messages, max_buffered_bytes
+  events.partitions: 33 is not within 1 to 32
+  events.retention_hours: 169 is not within 1 to 168
+  events.age: is not a setting; there are partitions, retention_hours, max_megabytes_per_partition
+  messages.default_ttl_secs: is more than `max_ttl_secs`, 172800, which no message may outlast",
     );
 }
 

@@ -4,17 +4,23 @@ use std::{collections::BTreeMap, path::Path};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use model::Json;
+use tokio::time::Instant;
 
 use super::{
-    device::Settled,
+    connections::Connections,
+    events::{self, Reader},
+    factory::Made,
     stage::{HUBS, Stage},
     story::{Teller, Tone},
 };
-use crate::cli::{
-    Failure,
-    api::{Top, path},
-    complaint::{Complaint, Kind},
-    document::members,
+use crate::{
+    cli::{
+        Failure,
+        api::{Top, path},
+        complaint::{Complaint, Kind},
+        document::members,
+    },
+    simulate::{Over, Settled, Trouble, register},
 };
 
 /// The enrollment group of the demo.
@@ -28,7 +34,10 @@ pub(super) type Assignments = BTreeMap<String, String>;
 /// Scene 1: the server.
 pub(super) fn server(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Failure> {
     teller.chapter("A provisioning service starts")?;
-    teller.say(format_args!("It listens on https://{}.", stage.address))?;
+    teller.say(format_args!(
+        "It listens on https://{}, and for MQTT on mqtts://{}.",
+        stage.address, stage.mqtt_address
+    ))?;
     teller.say(format_args!("Devices ask for ID scope {}.", stage.id_scope()))?;
     let hubs: Vec<&str> = HUBS.iter().map(|(_, host)| *host).collect();
     teller.say(format_args!("Built in are the hubs {}, both empty.", hubs.join(" and ")))?;
@@ -89,7 +98,7 @@ pub(super) async fn register_all(
     teller.chapter(&format!("All {} devices register", devices.len()))?;
     let bar = teller.bar(devices.len());
     let registrations = devices.iter().map(async |files| {
-        let settled = stage.device(files)?.register().await?;
+        let settled = register_one(stage, files).await?;
         bar.inc(1);
         Ok::<_, Failure>((files.id.clone(), expect_assigned(&files.id, &settled)?))
     });
@@ -126,10 +135,44 @@ pub(super) async fn register_all(
     Ok(assignments)
 }
 
-/// Scene 5: one device is to be shut out.
+/// Scene 5: every device connects to the hub it was told, and reports.
+pub(super) async fn connect_all(
+    stage: &Stage,
+    assignments: &Assignments,
+    connections: &mut Connections,
+    teller: &mut Teller<'_>,
+) -> Result<(), Failure> {
+    let devices = &stage.factory.devices;
+    teller.chapter("They connect to their hubs and report")?;
+    let bar = teller.bar(devices.len());
+    for device in devices {
+        connections.open(stage, device, assigned_hub(assignments, &device.id)?).await?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let (n_events, heard) = events::of_all_devices(stage, devices.len()).await?;
+    expect_that(
+        connections.n_open() == devices.len(),
+        &format!("{} devices should be connected", devices.len()),
+    )?;
+    let (first, said) = heard.first_key_value().ok_or_else(|| Failure::new("Nobody reported."))?;
+    expect(said.get("temperature").is_some(), "the report should be the device's own", said)?;
+    let first_hub = assigned_hub(assignments, first)?;
+    teller.asked(format_args!("CONNECT by MQTT, each to its hub, with the same certificate"))?;
+    teller.answered(Tone::Good, &format!("accepted, {} of {}", heard.len(), devices.len()))?;
+    teller.asked(format_args!(
+        "GET /induct/v1/events in {}",
+        HUBS.map(|(_, host)| host).join(" and ")
+    ))?;
+    teller.answered(Tone::Good, &format!("{n_events} events, from {} devices", heard.len()))?;
+    teller.say(format_args!("          {first} to {first_hub}: {said}"))
+}
+
+/// Scene 6: one device is to be shut out, and is connected.
 pub(super) async fn shut_out(
     stage: &Stage,
     assignments: &Assignments,
+    connections: &mut Connections,
     teller: &mut Teller<'_>,
 ) -> Result<(), Failure> {
     let id = stage.excluded().id.as_str();
@@ -154,23 +197,63 @@ pub(super) async fn shut_out(
     let identity = path(["devices", id]);
     let api = stage.hub(hub).await?;
     api.delete(&identity, Some("\"*\"")).await?;
+    let answered = Instant::now();
+    let ended = connections.end_of(id).await?;
     expect_missing(api.get(&identity).await, id, hub)?;
     teller.asked(format_args!("DELETE {identity} in {hub}"))?;
     teller.answered(Tone::Good, &format!("{id} is no longer a device of {hub}"))?;
-    teller.because("shutting the door does not throw out who is inside: that takes both steps.")
+    teller.because("shutting the door does not throw out who is inside: that takes both steps.")?;
+    let seen = match ended.checked_duration_since(answered) {
+        None => "before the operator had the answer".to_owned(),
+        Some(later) => {
+            format!("{:.1} ms after the operator had the answer", later.as_secs_f64() * 1e3)
+        }
+    };
+    teller.say(format_args!("{id} was connected. It saw its connection end {seen}."))?;
+    only_others_are_heard(stage, assignments, teller).await
 }
 
-/// Scene 6: it is refused, and nobody else is.
+/// The neighbour goes on reporting, and the excluded device does not.
+async fn only_others_are_heard(
+    stage: &Stage,
+    assignments: &Assignments,
+    teller: &mut Teller<'_>,
+) -> Result<(), Failure> {
+    let (id, witness) = (stage.excluded().id.as_str(), stage.witness().id.as_str());
+    let hub = assigned_hub(assignments, id)?;
+    let mut excluded = Reader::from_now_on(stage, hub).await?;
+    let mut others = Reader::from_now_on(stage, assigned_hub(assignments, witness)?).await?;
+    // Devices report every second: after two reports of the neighbour the other one is overdue.
+    for _ in 0..2 {
+        let heard = others.until(witness).await?;
+        expect_that(!heard.iter().any(|device| device == id), &format!("{id} should be silent"))?;
+    }
+    let heard = excluded.now().await?;
+    expect_that(
+        heard.iter().all(|event| event.device_id != id),
+        &format!("nothing of {id} should be taken by {hub}"),
+    )?;
+    teller.say(format_args!("{witness} goes on reporting; of {id} nothing more is heard."))
+}
+
+/// Scene 7: it is refused, and nobody else is.
 pub(super) async fn refused(
     stage: &Stage,
     assignments: &Assignments,
+    connections: &mut Connections,
     teller: &mut Teller<'_>,
 ) -> Result<(), Failure> {
     let (excluded, witness) = (stage.excluded(), stage.witness());
     let id = excluded.id.as_str();
     let hub = assigned_hub(assignments, id)?;
     teller.chapter(&format!("{id} tries again, and so does its neighbour {}", witness.id))?;
-    let settled = stage.device(excluded)?.register().await?;
+    match connections.open(stage, excluded, hub).await {
+        Err(Trouble::Refused(_)) => {}
+        other => return Err(Failure::new(format!("{hub} should refuse {id}, and said {other:?}"))),
+    }
+    teller.asked(format_args!("{id}, to {hub}: let me connect again"))?;
+    teller.answered(Tone::Bad, "not authorized: the hub does not know it")?;
+    let settled = register_one(stage, excluded).await?;
     expect_that(
         settled.status == "disabled" && settled.hub.is_none(),
         &format!("{id} should be refused as disabled, and was told {settled:?}"),
@@ -184,7 +267,7 @@ pub(super) async fn refused(
         "its own enrollment is looked at before the group's, and says no."
     ))?;
 
-    let settled = stage.device(witness)?.register().await?;
+    let settled = register_one(stage, witness).await?;
     let again = expect_assigned(&witness.id, &settled)?;
     expect_that(
         again == assigned_hub(assignments, &witness.id)?,
@@ -195,10 +278,11 @@ pub(super) async fn refused(
     teller.because(format_args!("nothing about group `{GROUP}` has changed."))
 }
 
-/// Scene 7: the exclusion is lifted.
+/// Scene 8: the exclusion is lifted.
 pub(super) async fn let_back_in(
     stage: &Stage,
     assignments: &Assignments,
+    connections: &mut Connections,
     teller: &mut Teller<'_>,
 ) -> Result<(), Failure> {
     let excluded = stage.excluded();
@@ -208,7 +292,7 @@ pub(super) async fn let_back_in(
     stage.service().await?.delete(&enrollment, Some("*")).await?;
     teller.asked(format_args!("DELETE {enrollment}"))?;
     teller.answered(Tone::Good, "the exclusion is gone")?;
-    let settled = stage.device(excluded)?.register().await?;
+    let settled = register_one(stage, excluded).await?;
     let hub = expect_assigned(id, &settled)?;
     expect_that(
         hub == assigned_hub(assignments, id)?,
@@ -223,16 +307,31 @@ pub(super) async fn let_back_in(
     let substatus = settled.substatus.as_deref().unwrap_or("no substatus");
     teller.asked(format_args!("{id}: register me"))?;
     teller.answered(Tone::Good, &format!("assigned to {hub} ({substatus}): it is back"))?;
-    teller.because(format_args!("only group `{GROUP}` speaks for it now, and says yes."))
+    teller.because(format_args!("only group `{GROUP}` speaks for it now, and says yes."))?;
+    let mut reader = Reader::from_now_on(stage, &hub).await?;
+    connections.open(stage, excluded, &hub).await?;
+    reader.until(id).await?;
+    let (n_open, n_devices) = (connections.n_open(), stage.factory.devices.len());
+    expect_that(
+        n_open == n_devices,
+        &format!("{n_devices} devices should be connected, not {n_open}"),
+    )?;
+    teller.asked(format_args!("{id}, to {hub}: let me connect"))?;
+    teller.answered(Tone::Good, &format!("accepted, and {hub} hears its reports again"))
 }
 
 /// The end: where everything is, and what to try.
-pub(super) fn summary(stage: &Stage, exit: bool, teller: &mut Teller<'_>) -> Result<(), Failure> {
+pub(super) fn summary(
+    stage: &Stage,
+    assignments: &Assignments,
+    exit: bool,
+    teller: &mut Teller<'_>,
+) -> Result<(), Failure> {
     let n_devices = stage.factory.devices.len();
     teller.line("")?;
     teller.line(&format!(
-        "All of this was asked and answered over TLS: {n_devices} devices provisioned, one shut \
-         out, refused, and let back in."
+        "All of this was asked and answered over TLS: {n_devices} devices provisioned and \
+         connected, one shut out, cut off, refused, and let back in."
     ))?;
     if exit {
         return Ok(());
@@ -240,14 +339,19 @@ pub(super) fn summary(stage: &Stage, exit: bool, teller: &mut Teller<'_>) -> Res
     let data = quoted(&stage.data());
     let factory = &stage.factory.folder;
     let id = stage.excluded().id.as_str();
+    let hub = assigned_hub(assignments, id)?;
     let program = std::env::current_exe().map(|path| quoted(&path));
     let program = program.unwrap_or_else(|_| "induct".to_owned());
     teller.line("")?;
-    teller.line(&format!("The service stays up. In another terminal, with induct={program}:"))?;
+    teller.line(&format!(
+        "The service and its devices stay up. In another terminal, with induct={program}:"
+    ))?;
     let commands = [
         "connection-string show".to_owned(),
         format!("enrollment-group registration list --gid {GROUP} -o table"),
         "hub device-identity list -n hub-1 -o table".to_owned(),
+        format!("hub monitor-events -n {hub} -m 3"),
+        format!("hub invoke-device-method -n {hub} -d {id} --mn status"),
         format!("enrollment-group update --gid {GROUP} --provisioning-status disabled"),
         format!("enrollment-group show --gid {GROUP}"),
     ];
@@ -267,6 +371,11 @@ pub(super) fn summary(stage: &Stage, exit: bool, teller: &mut Teller<'_>) -> Res
     ))?;
     teller.line("")?;
     teller.line("Ctrl-C ends it and removes the temporary folder.")
+}
+
+/// A device registers over HTTPS and asks until it is settled.
+async fn register_one(stage: &Stage, device: &Made) -> Result<Settled, Failure> {
+    Ok(register(&stage.network, &device.identity, Over::Https).await?)
 }
 
 async fn count_devices(stage: &Stage, hub: &str) -> Result<usize, Failure> {

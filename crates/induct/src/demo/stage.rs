@@ -7,8 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     Scale,
-    device::Device,
-    factory::{DeviceFiles, Factory},
+    factory::{Factory, Made},
 };
 use crate::{
     cli::{Failure, Place, api::Api},
@@ -18,6 +17,7 @@ use crate::{
     login::{Login, LoginArgs},
     ports::{Environment, SystemClock},
     serve::Server,
+    simulate::{Endpoint, Network, Site},
 };
 
 /// The hubs of the demo: short name and host name.
@@ -30,10 +30,12 @@ pub(super) struct Stage {
     server: Server,
     /// The devices and their certificates.
     pub(super) factory: Factory,
-    /// Where the server listens.
+    /// Where the server listens for HTTPS.
     pub(super) address: SocketAddr,
-    /// The CA that vouches for the server, PEM.
-    ca_pem: String,
+    /// Where it listens for MQTT.
+    pub(super) mqtt_address: SocketAddr,
+    /// How devices reach it.
+    pub(super) network: Network,
 }
 
 impl Stage {
@@ -51,18 +53,27 @@ impl Stage {
         let given = Given { config: Some(file), data: Some(data) };
         let config = config::load(&given, &environment)?.config;
         let server = Server::start(&config).await?;
-        let address = server
-            .listening
-            .local_address()
-            .ok_or_else(|| Failure::new("The server did not say where it listens."))?;
-        let ca_pem = read_pem(&server.data().ca())?;
+        let doors = &server.listening;
+        let (Some(address), Some(mqtt_address)) =
+            (doors.local_address(), doors.local_mqtt_address())
+        else {
+            return Err(Failure::new("The server did not say where it listens."));
+        };
+        let network = Network::new(Site {
+            service_host: "localhost".to_owned(),
+            id_scope: doors.id_scope.clone(),
+            https: Endpoint { port: address.port(), address: Some(address) },
+            mqtt: Endpoint { port: mqtt_address.port(), address: Some(mqtt_address) },
+            in_websockets: false,
+            ca_pem: read_pem(&server.data().ca())?,
+        })?;
         let place = folder.path().join("factory");
         let n_devices = scale.n_devices;
         let factory = tokio::task::spawn_blocking(move || {
             Factory::build(&place, n_devices, SystemClock.now())
         });
         let factory = factory.await??;
-        Ok(Self { folder, server, factory, address, ca_pem })
+        Ok(Self { folder, server, factory, address, mqtt_address, network })
     }
 
     /// The ID scope devices ask for.
@@ -76,20 +87,15 @@ impl Stage {
     }
 
     /// The device excluded in the course of the demo.
-    pub(super) fn excluded(&self) -> &DeviceFiles {
+    pub(super) fn excluded(&self) -> &Made {
         let devices = &self.factory.devices;
         &devices[devices.len().min(7) - 1]
     }
 
     /// A device beside it, to which nothing happens.
-    pub(super) fn witness(&self) -> &DeviceFiles {
+    pub(super) fn witness(&self) -> &Made {
         let devices = &self.factory.devices;
         &devices[devices.len().min(7) - 2]
-    }
-
-    /// A device with its certificate in its hand.
-    pub(super) fn device<'a>(&'a self, files: &'a DeviceFiles) -> Result<Device<'a>, Failure> {
-        Device::new(files, self.id_scope(), self.address, &self.ca_pem)
     }
 
     /// The operator API, reached as a command on this machine reaches it.
@@ -137,5 +143,7 @@ fn settings(port: u16) -> String {
         .iter()
         .map(|(name, host)| format!("\n[[hubs]]\nname = \"{name}\"\nhost = \"{host}\"\n"))
         .collect();
-    format!("[listen]\nhttps = [\"127.0.0.1:{port}\"]\nshutdown_grace_secs = 1\n{hubs}")
+    // Few enough connections for any machine's limit of open files.
+    let limits = "max_connections = 2000\nmax_mqtt_connections = 2000\nshutdown_grace_secs = 1";
+    format!("[listen]\nhttps = [\"127.0.0.1:{port}\"]\n{limits}\n{hubs}")
 }

@@ -54,7 +54,16 @@ pub fn announce_first_start(server: &Server, out: &mut dyn Write) -> io::Result<
     announce_master_key(server, out)?;
     writeln!(out)?;
     writeln!(out, "Print a connection string, with its key:")?;
-    writeln!(out, "  induct connection-string show --data {}", quoted(&folder.to_string()))?;
+    let folder = quoted(&folder.to_string());
+    writeln!(out, "  induct connection-string show --data {folder}")?;
+    writeln!(out)?;
+    writeln!(out, "Watch what devices send; in another terminal, let some connect and send:")?;
+    let hub = match server.listening.hubs.as_slice() {
+        [first, _, ..] => format!(" --hub-name {}", first.name),
+        _ => String::new(),
+    };
+    writeln!(out, "  induct hub monitor-events{hub} --data {folder}")?;
+    writeln!(out, "  induct device simulate --count 3 --data {folder}")?;
     writeln!(out)
 }
 
@@ -74,6 +83,9 @@ fn announce_master_key(server: &Server, out: &mut dyn Write) -> io::Result<()> {
 pub fn announce_addresses(server: &Server, out: &mut dyn Write) -> io::Result<()> {
     for address in &server.listening.https {
         writeln!(out, "Listening on https://{address}")?;
+    }
+    for address in &server.listening.mqtt {
+        writeln!(out, "Listening on mqtts://{address}")?;
     }
     out.flush()
 }

@@ -16,52 +16,86 @@ const N_OWN: usize = 64;
 /// moments, one more.
 const N_PER_SQLITE: usize = 4;
 
-/// Raises the limit of open files as far as it may be raised, and takes back what the settings ask
+/// What the doors ask for.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// The HTTPS door.
+    pub(super) https: ListenSettings,
+    /// The MQTT door, if there is one.
+    pub(super) mqtt: Option<ListenSettings>,
+}
+
+impl Asked {
+    fn doors(&self) -> impl Iterator<Item = (&'static str, &ListenSettings)> {
+        let mqtt = self.mqtt.as_ref().map(|mqtt| ("max_mqtt_connections", mqtt));
+        std::iter::once(("max_connections", &self.https)).chain(mqtt)
+    }
+
+    fn n_connections(&self) -> usize {
+        self.doors().fold(0, |n, (_, door)| n.saturating_add(door.max_connections))
+    }
+}
+
+/// Raises the limit of open files as far as it may be raised, and takes back what the doors ask
 /// beyond it. Says so in the log.
-pub(super) fn fit(settings: ListenSettings, config: &Config) -> ListenSettings {
+pub(super) fn fit(asked: Asked, config: &Config) -> Asked {
     let n_reserved = n_reserved(config);
-    let Some(limit) = raise(settings.max_connections.saturating_add(n_reserved)) else {
-        return settings;
+    let needed = asked.n_connections().saturating_add(n_reserved);
+    let Some(limit) = raise(needed) else {
+        return asked;
     };
-    let fitted = fit_to(settings.clone(), limit, n_reserved);
-    if fitted.max_connections < settings.max_connections {
-        let needed = settings.max_connections.saturating_add(n_reserved);
-        warn!(
-            limit,
-            max_connections = fitted.max_connections,
-            max_connections_per_address = fitted.max_connections_per_address,
-            "this process may open {limit} files, so {} connections are let in at once instead of \
-             {}, from one address {} instead of {}; raise the limit to {needed} (`ulimit -n`, or \
-             `LimitNOFILE=` of the systemd unit), or lower `listen.max_connections`",
-            fitted.max_connections,
-            settings.max_connections,
-            fitted.max_connections_per_address,
-            settings.max_connections_per_address,
-        );
+    let fitted = fit_to(asked.clone(), limit, n_reserved);
+    for ((setting, before), (_, after)) in asked.doors().zip(fitted.doors()) {
+        if after.max_connections < before.max_connections {
+            warn!(
+                limit,
+                setting,
+                max_connections = after.max_connections,
+                max_connections_per_address = after.max_connections_per_address,
+                "this process may open {limit} files, so {} connections are let in at once \
+                 instead of {}, from one address {} instead of {}; raise the limit to {needed} \
+                 (`ulimit -n`, or `LimitNOFILE=` of the systemd unit), or lower `listen.{setting}`",
+                after.max_connections,
+                before.max_connections,
+                after.max_connections_per_address,
+                before.max_connections_per_address,
+            );
+        }
     }
     fitted
 }
 
-/// What is left for connections, of which one address gets at most half.
-fn fit_to(settings: ListenSettings, limit: usize, n_reserved: usize) -> ListenSettings {
+/// Each door's share of what is left for connections, as large as it asked in proportion; of that,
+/// one address gets at most half.
+fn fit_to(asked: Asked, limit: usize, n_reserved: usize) -> Asked {
     let n_left = limit.saturating_sub(n_reserved).max(1);
-    if settings.max_connections <= n_left {
-        return settings;
+    let n_asked = asked.n_connections();
+    if n_asked <= n_left {
+        return asked;
     }
-    let per_address = settings.max_connections_per_address.min((n_left / 2).max(1));
-    ListenSettings { max_connections: n_left, max_connections_per_address: per_address, ..settings }
+    let share = |settings: ListenSettings| {
+        // Settings are below a million, and so is what is left when it is less than they are.
+        let share = (n_left * settings.max_connections / n_asked).max(1);
+        let per_address = settings.max_connections_per_address.min((share / 2).max(1));
+        ListenSettings {
+            max_connections: share,
+            max_connections_per_address: per_address,
+            ..settings
+        }
+    };
+    Asked { https: share(asked.https), mqtt: asked.mqtt.map(share) }
 }
 
 fn n_reserved(config: &Config) -> usize {
     // One SQLite connection writes.
     let n_sqlite = config.store.readers + 1;
-    N_OWN + N_PER_SQLITE * n_sqlite + config.listen.https.len()
+    N_OWN + N_PER_SQLITE * n_sqlite + config.listen.https.len() + config.listen.mqtt.len()
 }
 
 /// Raises the soft limit to the hard one, or to what is needed where the system does not take the
 /// hard one. Returns what then holds; nothing when there is no limit.
 #[cfg(unix)]
-fn raise(needed: usize) -> Option<usize> {
+pub(crate) fn raise(needed: usize) -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let before = getrlimit(Resource::Nofile);
     for current in [before.maximum, u64::try_from(needed).ok()] {
@@ -81,7 +115,7 @@ fn raise(needed: usize) -> Option<usize> {
 }
 
 #[cfg(not(unix))]
-fn raise(_needed: usize) -> Option<usize> {
+pub(crate) fn raise(_needed: usize) -> Option<usize> {
     None
 }
 
@@ -92,14 +126,27 @@ mod tests {
     /// Of these settings and this limit, with 100 descriptors for our own files, comes this.
     #[track_caller]
     fn check(asked: (usize, usize), limit: usize, expected: (usize, usize)) {
-        let settings = ListenSettings {
-            max_connections: asked.0,
-            max_connections_per_address: asked.1,
-            ..ListenSettings::default()
-        };
-        let fitted = fit_to(settings, limit, 100);
-        let got = (fitted.max_connections, fitted.max_connections_per_address);
-        assert_eq!(got, expected, "{asked:?} within {limit}");
+        let fitted = fit_to(Asked { https: settings(asked), mqtt: None }, limit, 100);
+        assert_eq!(figures(&fitted.https), expected, "{asked:?} within {limit}");
+    }
+
+    fn settings((max_connections, max_connections_per_address): (usize, usize)) -> ListenSettings {
+        ListenSettings { max_connections, max_connections_per_address, ..ListenSettings::default() }
+    }
+
+    fn figures(settings: &ListenSettings) -> (usize, usize) {
+        (settings.max_connections, settings.max_connections_per_address)
+    }
+
+    #[test]
+    fn two_doors_share_what_is_left_as_they_asked() {
+        let asked =
+            Asked { https: settings((10_000, 1_000)), mqtt: Some(settings((50_000, 10_000))) };
+        let fitted = fit_to(asked.clone(), 6_100, 100);
+        assert_eq!(figures(&fitted.https), (1_000, 500));
+        assert_eq!(fitted.mqtt.as_ref().map(figures), Some((5_000, 2_500)));
+        let fits = fit_to(asked, 60_100, 100);
+        assert_eq!(fits.mqtt.as_ref().map(figures), Some((50_000, 10_000)));
     }
 
     #[test]

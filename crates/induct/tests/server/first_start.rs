@@ -2,7 +2,13 @@
 
 use std::fs;
 
-use crate::harness::{Home, induct, run};
+use crate::harness::{Home, Server, induct, run};
+
+/// What every start says at its end.
+fn announced(server: &Server) -> String {
+    let (https, mqtt) = (server.address(), server.mqtt_address());
+    format!("Listening on https://{https}\nListening on mqtts://{mqtt}\n")
+}
 
 #[test]
 fn the_first_start_says_what_it_made_and_the_second_is_silent_and_keeps_it() {
@@ -27,18 +33,20 @@ fn the_first_start_says_what_it_made_and_the_second_is_silent_and_keeps_it() {
         "provisioningserviceowner".to_owned(),
         "hub-1.localhost, with the policies iothubowner, service, device".to_owned(),
         format!("induct connection-string show --data {}", data.display()),
+        format!("induct hub monitor-events --data {}", data.display()),
         format!("Listening on https://{}", listening.https[0]),
+        format!("Listening on mqtts://{}", listening.mqtt[0]),
     ] {
         assert!(first.stdout.contains(&told), "{told:?} in {first:?}");
     }
 
     let ca = fs::read(data.join("tls/ca.pem")).expect("the CA");
     let server = home.start();
-    let address = server.address();
+    let addresses = announced(&server);
     assert_eq!(server.listening().id_scope, listening.id_scope);
     assert_eq!(connection_strings(), before);
     let second = server.stop();
-    assert_eq!(second.stdout, format!("Listening on https://{address}\n"));
+    assert_eq!(second.stdout, addresses);
     assert_eq!(fs::read(data.join("tls/ca.pem")).expect("the CA"), ca);
 }
 
@@ -48,11 +56,11 @@ fn a_hub_that_is_added_later_is_told_in_one_line() {
     home.start().stop();
     let hubs = "[{name='hub-1', host='hub-1.localhost'}, {name='hub-2', host='hub-2.localhost'}]";
     let server = home.start_with(&[("INDUCT_HUBS", hubs)]);
-    let address = server.address();
+    let addresses = announced(&server);
     let ended = server.stop();
     let told = "New hub hub-2 (hub-2.localhost), with the policies iothubowner, service, device, \
                 registryRead, registryReadWrite.";
-    assert_eq!(ended.stdout, format!("{told}\nListening on https://{address}\n"));
+    assert_eq!(ended.stdout, format!("{told}\n{addresses}"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod api;
 mod command;
+mod device;
 mod half;
 mod tls;
 
@@ -75,6 +76,7 @@ impl Home {
         command
             .current_dir(self.path())
             .env("INDUCT_LISTEN__HTTPS", "127.0.0.1:0")
+            .env("INDUCT_LISTEN__MQTT", "127.0.0.1:0")
             .envs(variables.iter().copied())
             // Closed when the test ends, however it ends.
             .stdin(Stdio::piped())
@@ -158,6 +160,11 @@ impl Server {
     /// The first address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listening().https[0]
+    }
+
+    /// The first address of its MQTT door.
+    pub(crate) fn mqtt_address(&self) -> SocketAddr {
+        self.listening().mqtt[0]
     }
 
     /// A client that calls the server by this name and trusts its CA.

@@ -13,8 +13,9 @@ use tokio::{
 
 use crate::harness::{Home, PATIENCE, handshake};
 
-/// Nobody is cut while a test goes on.
-const PATIENT: [(&str, &str); 2] = [
+/// Nobody is cut while a test goes on, and all descriptors are for one door.
+const PATIENT: [(&str, &str); 3] = [
+    ("INDUCT_LISTEN__MQTT", ""),
     ("INDUCT_LISTEN__HANDSHAKE_TIMEOUT_SECS", "300"),
     ("INDUCT_LISTEN__HEADER_TIMEOUT_SECS", "300"),
 ];
@@ -22,7 +23,8 @@ const PATIENT: [(&str, &str); 2] = [
 #[test]
 fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
     let home = Home::new();
-    let few = [("INDUCT_LISTEN__MAX_CONNECTIONS", "500")];
+    let few =
+        [("INDUCT_LISTEN__MAX_CONNECTIONS", "500"), ("INDUCT_LISTEN__MAX_MQTT_CONNECTIONS", "300")];
     let server = home.start_within("ulimit -Sn 200 && ulimit -Hn 900", &few);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.listening().pid));
     let limits = limits.expect("readable");

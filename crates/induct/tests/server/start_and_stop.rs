@@ -9,11 +9,13 @@ use crate::harness::{Api, Home, induct, run};
 #[test]
 fn listen_json_says_where_and_is_gone_after_a_clean_stop() {
     let home = Home::new();
-    let server = home.start_with(&[("INDUCT_LISTEN__HTTPS", "127.0.0.1:0,[::1]:0")]);
+    let both = "127.0.0.1:0,[::1]:0";
+    let server = home.start_with(&[("INDUCT_LISTEN__HTTPS", both), ("INDUCT_LISTEN__MQTT", both)]);
     let listening = home.listen_json().expect("it runs");
     assert_eq!(&listening, server.listening());
-    assert_eq!(listening.https.len(), 2);
-    assert!(listening.https.iter().all(|address| address.port() != 0));
+    assert_eq!((listening.https.len(), listening.mqtt.len()), (2, 2));
+    let mut addresses = listening.https.iter().chain(&listening.mqtt);
+    assert!(addresses.all(|address| address.port() != 0));
     assert_eq!(listening.service_hosts, ["localhost"]);
     assert_eq!(listening.hubs.len(), 1);
     assert_eq!(listening.hubs[0].host, "hub-1.localhost");
@@ -21,6 +23,7 @@ fn listen_json_says_where_and_is_gone_after_a_clean_stop() {
     let ended = server.stop();
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(ended.stdout.matches("Listening on https://").count(), 2);
+    assert_eq!(ended.stdout.matches("Listening on mqtts://").count(), 2);
     assert_eq!(home.listen_json(), None);
 }
 
@@ -107,13 +110,15 @@ fn a_second_server_on_the_same_data_is_refused_and_the_first_goes_on() {
 fn a_port_in_use_is_named_with_the_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
-    let home = Home::new();
-    let mut command = induct(&["serve", "--data"]);
-    command.arg(home.data()).env("INDUCT_LISTEN__HTTPS", &address);
-    let finished = run(&mut command);
-    finished.refused(1, &format!("cannot listen on {address}: another program listens there"));
-    assert!(finished.stderr.contains("INDUCT_LISTEN__HTTPS"), "{finished:?}");
-    assert_eq!(home.listen_json(), None);
+    for setting in ["INDUCT_LISTEN__HTTPS", "INDUCT_LISTEN__MQTT"] {
+        let home = Home::new();
+        let mut command = induct(&["serve", "--data"]);
+        command.arg(home.data()).env("INDUCT_LISTEN__HTTPS", "127.0.0.1:0").env(setting, &address);
+        let finished = run(&mut command);
+        finished.refused(1, &format!("cannot listen on {address}: another program listens there"));
+        assert!(finished.stderr.contains(setting), "{finished:?}");
+        assert_eq!(home.listen_json(), None);
+    }
 }
 
 #[test]

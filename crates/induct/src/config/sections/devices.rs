@@ -1,0 +1,58 @@
+//! What devices do at their hubs: MQTT, events, messages.
+
+use super::{MIB, secs};
+use crate::config::{Events, Messages, Mqtt, reader::Section};
+
+/// The most partitions of a hub, as the vendor has it (H §5.5).
+const MAX_PARTITIONS: usize = 32;
+
+pub(super) fn mqtt(section: &mut Section<'_>) -> Mqtt {
+    // Defaults: D §2.1 and §2.7, H §4.2 and §10.
+    Mqtt {
+        websockets: section.flag("websockets", true),
+        connect_timeout: secs(section, "connect_timeout_secs", 10, 1, 300),
+        keep_alive_cap: secs(section, "keep_alive_cap_secs", 1_767, 10, 86_400),
+        provisioning_idle_cap: secs(section, "provisioning_idle_cap_secs", 300, 10, 86_400),
+        packet_timeout: secs(section, "packet_timeout_secs", 60, 1, 600),
+        write_timeout: secs(section, "write_timeout_secs", 30, 1, 600),
+        max_connect_bytes: section.count("max_connect_bytes", 16 * 1024, 2 * 1024..=64 * 1024),
+        max_provisioning_packet_bytes: section.count(
+            "max_provisioning_packet_bytes",
+            128 * 1024,
+            16 * 1024..=MIB,
+        ),
+        max_hub_packet_bytes: section.count("max_hub_packet_bytes", 264 * 1024, 16 * 1024..=MIB),
+        max_in_flight_events: section.count("max_in_flight_events", 16, 1..=1_000),
+        max_in_flight_messages: section.count("max_in_flight_messages", 10, 1..=50),
+        max_buffered_bytes: section.count("max_buffered_bytes", 64 * MIB, MIB..=2_048 * MIB),
+    }
+}
+
+pub(super) fn events(section: &mut Section<'_>) -> Events {
+    let partitions = section.count("partitions", 4, 1..=MAX_PARTITIONS);
+    let retention_hours = section.integer("retention_hours", 24, 1..=7 * 24);
+    let megabytes = section.count("max_megabytes_per_partition", 256, 1..=1024 * 1024);
+    Events {
+        partitions: u16::try_from(partitions).unwrap_or(4),
+        max_age_secs: retention_hours * 3_600,
+        max_partition_bytes: u64::try_from(megabytes.saturating_mul(MIB)).unwrap_or(u64::MAX),
+    }
+}
+
+pub(super) fn messages(section: &mut Section<'_>) -> Messages {
+    let mut count = |key, default: u32, most: i64| {
+        u32::try_from(section.integer(key, i64::from(default), 1..=most)).unwrap_or(default)
+    };
+    // Defaults: H §10.
+    let max_waiting = count("max_waiting", 50, 1_000);
+    let max_deliveries = count("max_deliveries", 10, 100);
+    let default_ttl_secs = section.integer("default_ttl_secs", 3_600, 1..=30 * 86_400);
+    let max_ttl_secs = section.integer("max_ttl_secs", 2 * 86_400, 1..=30 * 86_400);
+    if default_ttl_secs > max_ttl_secs {
+        section.problem(
+            "default_ttl_secs",
+            format!("is more than `max_ttl_secs`, {max_ttl_secs}, which no message may outlast"),
+        );
+    }
+    Messages { max_waiting, default_ttl_secs, max_ttl_secs, max_deliveries }
+}
