@@ -1,7 +1,7 @@
 """The hub's operators, through PyPI `azure-iot-hub`, and how a hub tells them no.
 
-`conformance/run` starts the server and describes it in the file `CONFORMANCE_WORLD` names. The
-certificate authority reaches the client through `REQUESTS_CA_BUNDLE` and nothing else.
+`conformance/run` starts the servers and describes them in the file `CONFORMANCE_WORLD` names. The
+certificate authority reaches the operators' client through `REQUESTS_CA_BUNDLE` and nothing else.
 """
 
 import json
@@ -12,6 +12,7 @@ import uuid
 import pytest
 from azure.iot.hub import IoTHubRegistryManager
 from msrest.exceptions import HttpOperationError
+from support.rest import Hub, Provisioning
 
 TRACKING = re.compile(r"^Tracking ID:[0-9a-f]{32}.*TimeStamp:\d\d/\d\d/\d{4} \d\d:\d\d:\d\d$")
 
@@ -32,7 +33,18 @@ def other_manager(world):
     return IoTHubRegistryManager.from_connection_string(world["hubs"]["hub-2"]["connectionString"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def hub(world):
+    """The hub of `manager`, for what its package has no call for."""
+    return Hub(world["hubs"]["hub-1"])
+
+
+@pytest.fixture(scope="session")
+def provisioning(world):
+    return Provisioning(world["provisioning"])
+
+
+@pytest.fixture(scope="session")
 def unique_id():
     """Makes ids nobody else in any suite uses."""
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:10]}"

@@ -1,15 +1,19 @@
 'use strict';
-// A device asking to be provisioned, through the vendors' device client over HTTPS.
+// A device asking to be provisioned, through the vendors' device client: over HTTPS, or over the
+// MQTT transport that `transport` names.
 
 const { createHmac } = require('node:crypto');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
 const { Http } = require('azure-iot-provisioning-device-http');
+const { Mqtt, MqttWs } = require('azure-iot-provisioning-device-mqtt');
 const { SymmetricKeySecurityClient } = require('azure-iot-security-symmetric-key');
 const { X509Security } = require('azure-iot-security-x509');
 const { world } = require('./world');
 
-function register(security, { idScope = world.idScope, payload } = {}) {
-  const client = ProvisioningDeviceClient.create(world.provisioning.host, idScope, new Http(), security);
+const TRANSPORTS = { Http, Mqtt, MqttWs };
+
+function register(security, { idScope = world.idScope, payload, transport = 'Http' } = {}) {
+  const client = ProvisioningDeviceClient.create(world.provisioning.host, idScope, new TRANSPORTS[transport](), security);
   if (payload !== undefined) client.setProvisioningPayload(payload);
   return client.register();
 }

@@ -37,7 +37,7 @@ use self::line::Line;
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
     limits::{Key, Kind},
-    live::{Command, End, LooseEnd, Seat},
+    live::{Command, End, LooseEnd, NoPlace, Seat},
 };
 
 pub use crate::live::Commands;
@@ -125,6 +125,7 @@ impl App {
         &self,
         connecting: Connecting,
     ) -> Result<(DeviceSession, Commands), No<ConnectRefusal>> {
+        let arrival = self.live.next_arrival();
         let Connecting { hub, device_id, evidence, address, clean } = connecting;
         self.limits
             .check(Kind::DeviceCallsPerAddress, Key::address(address), self.clock.now())
@@ -163,7 +164,7 @@ impl App {
                 other => {
                     drop(other);
                     let device = (hub.clone(), device_id.clone());
-                    self.take_place(device, admission, subscriptions, now).await
+                    self.take_place(device, arrival, admission, subscriptions, now).await?
                 }
             };
             took_over |= taken.took_over;
@@ -206,22 +207,24 @@ impl App {
     async fn take_place(
         &self,
         device: (HubName, DeviceId),
+        arrival: u64,
         admission: Admission,
         subscriptions: Subscriptions,
         now: Timestamp,
-    ) -> Place {
+    ) -> Result<Place, No<ConnectRefusal>> {
         let expires = admission.expires;
         let connection = self.connection_number();
-        let (seat, commands) = Seat::new(device, connection, admission, subscriptions);
+        let (seat, commands) = Seat::new(device, connection, arrival, admission, subscriptions);
         let seat = Arc::new(seat);
         let took_over = loop {
             match self.live.sit(&seat) {
                 Ok(took_over) => break took_over,
-                Err(connecting) => connecting.settled().await,
+                Err(NoPlace::Connecting(other)) => other.settled().await,
+                Err(NoPlace::Overtaken) => return Err(No::Refused(ConnectRefusal::Overtaken)),
             }
         };
         // From here on dropping the session gives the place back.
-        Place { session: self.session(seat, expires, now), commands, took_over }
+        Ok(Place { session: self.session(seat, expires, now), commands, took_over })
     }
 
     async fn read_hubs_version(&self) -> Result<Version, StoreFault> {

@@ -101,6 +101,8 @@ pub struct MethodAnswer {
 pub(crate) struct Live {
     shards: Box<[Shard]>,
     hasher: RandomState,
+    /// How many ever asked for a place.
+    asked: AtomicU64,
     /// Goes up whenever a session arrives or subscribes to methods.
     arrivals: watch::Sender<u64>,
     /// Goes up whenever an event was appended, by hub.
@@ -109,6 +111,18 @@ pub(crate) struct Live {
     /// a connection another attempt, and never more.
     hubs_version: AtomicU64,
     pub(crate) loose_ends: LooseEnds,
+}
+
+/// Why a session does not get its place.
+#[derive(Debug)]
+pub(crate) enum NoPlace {
+    /// The one who has it is still connecting, and is to be waited for. If two wrote at once that
+    /// they are connected, the store might hold the earlier one for the later.
+    Connecting(Arc<Seat>),
+    /// The one who has it asked later. One client renews its token by connecting twice in a row
+    /// and closing the first connection at once (H §4.2.4); should that be looked at last, it must
+    /// not end the second.
+    Overtaken,
 }
 
 type Shard = Mutex<HashMap<(HubName, DeviceId), Arc<Seat>>>;
@@ -124,6 +138,7 @@ impl Default for Live {
         Self {
             shards: (0..N_SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
+            asked: AtomicU64::new(0),
             arrivals: watch::Sender::new(0),
             news: Mutex::default(),
             hubs_version: AtomicU64::new(NOT_READ),
@@ -141,9 +156,8 @@ impl Live {
     /// the answer.
     ///
     /// # Errors
-    /// One that is still connecting keeps its place, and is returned to be waited for. If two wrote
-    /// at once that they are connected, the store might hold the earlier one for the later.
-    pub(crate) fn sit(&self, seat: &Arc<Seat>) -> Result<bool, Arc<Seat>> {
+    /// [`NoPlace`]
+    pub(crate) fn sit(&self, seat: &Arc<Seat>) -> Result<bool, NoPlace> {
         let device = (seat.hub.clone(), seat.device_id.clone());
         let mut shard = lock(self.shard(&device));
         let before = match shard.entry(device) {
@@ -151,8 +165,11 @@ impl Live {
                 entry.insert(Arc::clone(seat));
                 return Ok(false);
             }
+            Entry::Occupied(entry) if entry.get().arrival > seat.arrival => {
+                return Err(NoPlace::Overtaken);
+            }
             Entry::Occupied(entry) if !entry.get().has_settled() => {
-                return Err(Arc::clone(entry.get()));
+                return Err(NoPlace::Connecting(Arc::clone(entry.get())));
             }
             Entry::Occupied(mut entry) => entry.insert(Arc::clone(seat)),
         };
@@ -180,6 +197,11 @@ impl Live {
     pub(crate) fn find_for_methods(&self, hub: &HubName, id: &DeviceId) -> Option<Arc<Seat>> {
         self.find(hub, id)
             .filter(|seat| seat.subscriptions().methods.is_some() && seat.why_ended().is_none())
+    }
+
+    /// The place of one who asks now, in the order of all that ever asked.
+    pub(crate) fn next_arrival(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn announce_arrival(&self) {

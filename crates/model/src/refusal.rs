@@ -221,6 +221,9 @@ pub enum ConnectRefusal {
     /// Someone else wrote the same identity meanwhile, again and again.
     #[error("the identity changed again and again while the device connected")]
     Conflict,
+    /// The device asked again, on another connection, before this one was let in.
+    #[error("the device asked again on another connection meanwhile")]
+    Overtaken,
 }
 
 /// Why a request to a hub's registry is refused (H §2.3).

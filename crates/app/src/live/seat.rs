@@ -22,6 +22,8 @@ pub(crate) struct Seat {
     pub(crate) hub: HubName,
     pub(crate) device_id: DeviceId,
     pub(crate) connection: ConnectionNumber,
+    /// When its device asked, as a place in the order of all that ever asked.
+    pub(crate) arrival: u64,
     ended: OnceLock<End>,
     /// Whether no write that makes this connection the device's is on its way any more.
     settled: AtomicBool,
@@ -77,6 +79,7 @@ impl Seat {
     pub(crate) fn new(
         (hub, device_id): (HubName, DeviceId),
         connection: ConnectionNumber,
+        arrival: u64,
         admission: Admission,
         subscriptions: Subscriptions,
     ) -> (Self, Commands) {
@@ -86,6 +89,7 @@ impl Seat {
             hub,
             device_id,
             connection,
+            arrival,
             ended: OnceLock::new(),
             settled: AtomicBool::new(false),
             wake: Notify::new(),

@@ -115,6 +115,22 @@ async fn of_two_that_connect_at_once_the_later_one_stays() {
     }
 }
 
+/// One client renews its token by connecting twice in a row, and closes the first at once.
+#[tokio::test]
+async fn who_asked_first_and_is_looked_at_last_ends_nothing() {
+    let stage = Stage::with_device(DEVICE).await;
+    let mut held = stage.store.hold(At::FactsRead, is_connect);
+    let first = connecting(&stage);
+    held.reached().await;
+    let (session, _commands) = stage.connect(DEVICE, 1).await.unwrap();
+    held.release();
+    let refused = first.await.unwrap();
+    assert!(matches!(refused, Err(No::Refused(ConnectRefusal::Overtaken))), "{refused:?}");
+    assert_eq!(at_once(session.ended()).await, None);
+    session.send(body("on")).await.unwrap();
+    assert!(stage.is_connected(DEVICE).await);
+}
+
 #[tokio::test]
 async fn one_that_breaks_off_while_another_waits_for_it_does_not_keep_it_waiting() {
     let stage = Stage::with_device(DEVICE).await;
@@ -139,7 +155,11 @@ async fn of_many_that_connect_at_once_one_is_left_and_it_works() {
         let many: Vec<_> = (0..8).map(|_| connecting(&stage)).collect();
         let mut connected = Vec::new();
         for one in many {
-            connected.push(one.await.unwrap().unwrap());
+            match one.await.unwrap() {
+                Ok(session) => connected.push(session),
+                Err(No::Refused(ConnectRefusal::Overtaken)) => {}
+                Err(no) => panic!("{no:?}"),
+            }
         }
         assert_eq!(stage.app.n_sessions(), 1);
         let mut n_live = 0;

@@ -1,0 +1,72 @@
+"""Devices at their hub through PyPI `azure-iot-device`, with every handler attached.
+
+The client decides at which port it knocks: 8883, or 443 for WebSockets.
+"""
+
+import queue
+
+from azure.iot.device import IoTHubDeviceClient, MethodResponse, X509
+
+from .waiting import LIMIT_SECS, eventually
+
+TRANSPORTS = {"mqtt": {}, "websockets": {"websockets": True}}
+
+
+class Device:
+    """A client, and all it was told: `messages`, `patches`, `calls` and `states` are queues."""
+
+    def __init__(self, client):
+        self.client = client
+        self.messages, self.patches, self.calls, self.states = (queue.Queue() for _ in range(4))
+        client.on_connection_state_change = lambda: self.states.put(client.connected)
+        # Without a handler the client writes what went wrong to standard error, where nobody looks.
+        self.faults = []
+        client.on_background_exception = self.faults.append
+
+    @classmethod
+    def with_key(cls, world, host, device_id, key, transport, **options):
+        text = f"HostName={host};DeviceId={device_id};SharedAccessKey={key}"
+        return cls(IoTHubDeviceClient.create_from_connection_string(text, **how(world, transport), **options))
+
+    @classmethod
+    def with_token(cls, world, token, transport, **options):
+        return cls(IoTHubDeviceClient.create_from_sastoken(token, **how(world, transport), **options))
+
+    @classmethod
+    def with_certificate(cls, world, host, device_id, certificate, transport, **options):
+        x509 = X509(str(certificate.cert_file), str(certificate.key_file))
+        client = IoTHubDeviceClient.create_from_x509_certificate(x509, host, device_id, **how(world, transport), **options)
+        return cls(client)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.shutdown()
+
+    def listen(self):
+        """Subscribes to everything a hub sends on its own account."""
+        self.client.on_message_received = self.messages.put
+        self.client.on_method_request_received = self.answer
+        self.client.on_twin_desired_properties_patch_received = self.patches.put
+
+    def answer(self, request):
+        self.calls.put(request)
+        payload = {"method": request.name, "got": request.payload}
+        self.client.send_method_response(MethodResponse.create_from_method_request(request, 207, payload))
+
+    def becomes(self, connected):
+        """Waits until the client says that it is, or is not, connected."""
+        eventually(lambda: self.client.connected is connected, f"connected is {connected}; {self.faults}")
+
+    def next_message(self):
+        return self.messages.get(timeout=LIMIT_SECS)
+
+    def next_patch(self):
+        return self.patches.get(timeout=LIMIT_SECS)
+
+
+def how(world, transport):
+    """The options every client gets: the certificate authority, and the transport."""
+    with open(world["authority"], encoding="utf-8") as authority:
+        return {"server_verification_cert": authority.read(), **TRANSPORTS[transport]}
