@@ -5,7 +5,7 @@
 //! `induct device simulate` runs them, and `induct demo` tells its story with them. What
 //! deliberately does not live here: the command line, and telling anybody what happens.
 
-pub mod authority;
+mod authority;
 mod carrier;
 mod device;
 mod figures;
@@ -66,7 +66,7 @@ pub enum Credentials {
     /// A group's symmetric key, from which each device's is derived.
     Key(SymmetricKey),
     /// A CA that makes each device a certificate.
-    Authority(Authority),
+    Authority(Box<Authority>),
 }
 
 /// What became of a simulation.

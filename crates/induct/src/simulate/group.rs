@@ -101,7 +101,7 @@ impl Group {
         let certificate = members([("certificate", Json::from(authority.pem()))]);
         let slots = members([("primary", certificate)]);
         let x509 = members([("signingCertificates", slots)]);
-        create(api, id, "x509", x509, Credentials::Authority(authority)).await
+        create(api, id, "x509", x509, Credentials::Authority(Box::new(authority))).await
     }
 
     /// Removes the group, its registration records, and the identities that provisioning made for

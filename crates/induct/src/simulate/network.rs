@@ -54,6 +54,8 @@ pub struct Network {
 }
 
 impl Network {
+    /// Sets up TLS; nothing is connected yet.
+    ///
     /// # Errors
     /// [`ClientError::BadCa`], and names that are none.
     pub fn new(site: Site) -> Result<Self, ClientError> {

@@ -60,7 +60,7 @@ enum Question<'a> {
 
 /// A way to ask.
 enum Asker {
-    Https(https::Https),
+    Https(Box<https::Https>),
     Mqtt(Box<mqtt::Mqtt>),
 }
 
@@ -76,7 +76,7 @@ pub async fn register(
 ) -> Result<Settled, Trouble> {
     let registered = timeout(LONGEST, async {
         let mut asker = match over {
-            Over::Https => Asker::Https(https::Https::new(network, identity)?),
+            Over::Https => Asker::Https(Box::new(https::Https::new(network, identity)?)),
             Over::Mqtt => Asker::Mqtt(Box::new(mqtt::Mqtt::open(network, identity).await?)),
         };
         let settled = settle(&mut asker).await;

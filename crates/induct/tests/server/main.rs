@@ -19,6 +19,8 @@ mod harness;
 mod kill;
 mod limits;
 mod manage;
+mod mqtt_crowd;
+mod mqtt_kill;
 mod readme;
 mod simulate;
 mod start_and_stop;

@@ -210,7 +210,7 @@ fn devices_answer_methods_until_ctrl_c() {
     let running = Running::start(&home, &["--count", "2", "--rate", "0", "--id-prefix", "press"]);
     wait_for_identity(&home, "press-02");
     let call = ["hub", "invoke-device-method", "-d", "press-02", "--mn", "set \"x\""];
-    let answer = home.run(&[&call[..], &["--connect-timeout", "60"]].concat()).json();
+    let answer = home.run(&[&call[..], &["--to", "60", "--connect-timeout", "60"]].concat()).json();
     let payload = json!({"device": "press-02", "method": "set \"x\"", "sent": 0});
     assert_eq!(answer, json!({"status": 200, "payload": payload}));
     let finished = running.interrupt();
@@ -225,12 +225,12 @@ fn devices_come_back_when_the_server_was_started_again() {
     let server = home.start();
     let running = Running::start(&home, &["--count", "5", "--rate", "10", "--id-prefix", "press"]);
     let ids = ["press-01", "press-02", "press-03", "press-04", "press-05"];
-    ids.map(|id| wait_for_event(&home, id));
+    ids.iter().for_each(|id| wait_for_event(&home, id));
     let (https, mqtt) = (server.address().to_string(), server.mqtt_address().to_string());
     assert!(server.stop().status.success());
     let same = [("INDUCT_LISTEN__HTTPS", https.as_str()), ("INDUCT_LISTEN__MQTT", &mqtt)];
     let _server = home.start_with(&same);
-    ids.map(|id| wait_for_event(&home, id));
+    ids.iter().for_each(|id| wait_for_event(&home, id));
     let summary = running.interrupt().json();
     assert_eq!((&summary["reconnects"], &summary["failed"]), (&json!(5), &json!(0)), "{summary}");
     assert_eq!((&summary["connections"], &summary["provisioned"]), (&json!(10), &json!(5)));
@@ -259,7 +259,7 @@ fn a_device_that_is_cut_off_notices() {
     let _server = home.start();
     let options = ["--count", "2", "--rate", "10", "--id-prefix", "press", "--reconnect", "false"];
     let running = Running::start(&home, &options);
-    ["press-01", "press-02"].map(|id| wait_for_event(&home, id));
+    ["press-01", "press-02"].iter().for_each(|id| wait_for_event(&home, id));
     home.run(&["hub", "device-identity", "update", "-d", "press-01", "--status", "disabled"])
         .json();
     wait_for_event(&home, "press-02");
@@ -278,6 +278,7 @@ fn people_get_a_summary_in_words() {
     assert_eq!(told.code, 0, "{told:?}");
     assert!(told.stdout.contains("2 provisioned, 2 connections, 0 reconnects, 0 failed."));
     assert!(told.stdout.contains("2 messages sent"), "{told:?}");
+    simulate(&home, &["--messages", "1", "--rate", "0"]).refused(2, "--messages wants a --rate");
     let nowhere = Home::new();
     let refused = nowhere.run(&["device", "simulate"]);
     refused.refused(1, "No server is running on the data folder");

@@ -207,6 +207,9 @@ impl Simulate {
     }
 
     async fn simulate(self, context: &mut Context<'_>) -> Result<(), Failure> {
+        if self.work.messages.is_some() && self.work.habits().interval.is_none() {
+            return Err(Failure::Usage("--messages wants a --rate above 0.".to_owned()));
+        }
         let mut signals = Signals::install()?;
         let login = Login::find_service(&self.login, context.environment).await?;
         let api = Api::of_service(login.clone(), false)?;
@@ -339,7 +342,7 @@ impl Simulate {
             self.expect(Attestation::X509, "--ca-cert")?;
             let authority =
                 Authority::read(&text("--ca-cert", certificate)?, &text("--ca-key", key)?)?;
-            let credentials = Credentials::Authority(authority);
+            let credentials = Credentials::Authority(Box::new(authority));
             return Ok(Group { id: name(), credentials, is_ours: false });
         }
         if let Some(id) = enrollment_group

@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(15);
 #[command(after_help = "Examples:
   induct hub invoke-device-method -d press-17 --mn reboot
   induct hub invoke-device-method -d press-17 --mn set-interval --mp '{\"secs\": 60}' --to 10
-  induct hub invoke-device-method -d press-17 --mn reboot --connect-timeout 60
+  induct hub invoke-device-method -d press-17 --mn reboot --timeout 60 --connect-timeout 60
       Waits up to a minute for the device to connect.
 
 Prints the device's status and payload. Ends with 1 when the device does not answer in time, and
