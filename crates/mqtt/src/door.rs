@@ -13,7 +13,7 @@ use tracing::{debug, info};
 
 use crate::{
     MqttSettings, hub,
-    link::{Broken, Link, Terms},
+    link::{Broken, Link, Place, Terms},
     proto::{BadPacket, ConnAck, Connect, ConnectRefusal, Limits, Packet},
     provisioning,
     topic::UserName,
@@ -57,6 +57,8 @@ pub(crate) struct Caller {
     pub(crate) peer: Peer,
     pub(crate) connect: Box<Connect>,
     pub(crate) tracking_id: String,
+    /// The room of the CONNECT, for as long as it is kept.
+    _place: Place,
     /// Which service it asks, for the log.
     service: &'static str,
 }
@@ -176,8 +178,8 @@ impl Context {
             first = timeout(self.settings.connect_timeout, link.read()) => first,
         };
         let address = peer.address;
-        let connect = match first {
-            Ok(Ok((Packet::Connect(connect), _place))) => connect,
+        let (connect, place) = match first {
+            Ok(Ok((Packet::Connect(connect), place))) => (connect, place),
             Ok(Ok((other, _place))) => {
                 let kind = other.kind();
                 debug!(peer.address = %address, "cut {address}: {kind} before CONNECT");
@@ -200,7 +202,8 @@ impl Context {
             }
         };
         let tracking_id = self.app.tracking_id();
-        let mut caller = Caller { peer, connect, tracking_id, service: "provisioning" };
+        let service = "provisioning";
+        let mut caller = Caller { peer, connect, tracking_id, _place: place, service };
         match caller.user_name() {
             Ok(user) => {
                 if let UserName::Hub(_) = user {
@@ -300,3 +303,6 @@ pub(crate) fn chain_of(fault: &(dyn std::error::Error + 'static)) -> String {
     }
     chain
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,9 +102,8 @@ impl Over {
     /// Whether what is queued for the device may still be sent.
     const fn ending(&self) -> Ending {
         match self {
-            Self::Stopping => Ending::Goodbye,
-            Self::Disconnected
-            | Self::Broken(_)
+            Self::Disconnected | Self::Stopping => Ending::Goodbye,
+            Self::Broken(_)
             | Self::Silent
             | Self::Misbehaved(_)
             | Self::Ended(_)
@@ -132,31 +131,50 @@ impl Over {
 }
 
 /// Serves a client that asks a hub, from its CONNECT to the end.
-pub(crate) async fn serve<S>(
+pub(crate) fn serve<S>(
     context: &Context,
     link: &mut Link<S>,
     caller: Caller,
     user: HubUser,
     shutdown: &mut watch::Receiver<bool>,
+) -> impl Future<Output = Ending> + Send
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    // Boxed, and gone before the session begins: it takes more memory than an idle session.
+    let admitted = Box::pin(admit(context, caller, user));
+    async move {
+        let admitted = tokio::select! {
+            biased;
+            () = asked_to_stop(shutdown) => {
+                return Ending::Refused(Code::ServerUnavailable);
+            }
+            admitted = admitted => admitted,
+        };
+        match admitted {
+            Ok(admitted) => hold(context, link, *admitted, shutdown).await,
+            Err(ending) => ending,
+        }
+    }
+}
+
+/// Holds a session until it is over.
+async fn hold<S>(
+    context: &Context,
+    link: &mut Link<S>,
+    admitted: Admitted,
+    shutdown: &mut watch::Receiver<bool>,
 ) -> Ending
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    // Boxed and gone before the session begins: it takes far more memory than an idle session.
-    let admitted = tokio::select! {
-        biased;
-        () = asked_to_stop(shutdown) => return Ending::Refused(Code::ServerUnavailable),
-        admitted = Box::pin(admit(context, caller, user)) => admitted,
-    };
-    let Admitted { session, commands, terms } = match admitted {
-        Ok(admitted) => *admitted,
-        Err(ending) => return ending,
-    };
+    let Admitted { session, commands, terms } = admitted;
     let settings = &context.settings;
     link.set_limits(Limits { packet_bytes: settings.max_hub_packet_bytes, ..Limits::SESSION });
+    link.admit();
     let Terms { patience, is_durable, will } = terms;
     let over = {
-        let talk = Talk::new(context, link, &session, commands, patience, is_durable);
+        let mut talk = Talk::new(context, link, &session, commands, patience, is_durable);
         tokio::select! {
             biased;
             end = session.ended() => Over::Ended(end),
@@ -209,7 +227,9 @@ async fn admit(
         Ok(Ok(connected)) => connected,
         // “Not now” (H §4.2.2): clients that hear 5 may never come again (H §9.3).
         Ok(Err(No::Refused(
-            refusal @ (ConnectRefusal::Throttled(_) | ConnectRefusal::Conflict),
+            refusal @ (ConnectRefusal::Throttled(_)
+            | ConnectRefusal::Conflict
+            | ConnectRefusal::Overtaken),
         ))) => return Err(caller.refuse(Code::ServerUnavailable, &refusal)),
         Ok(Err(No::Refused(refusal))) => {
             return Err(caller.refuse(Code::NotAuthorized, &refusal));

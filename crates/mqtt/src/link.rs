@@ -41,6 +41,7 @@ pub(crate) struct Link<S> {
     stream: S,
     terms: Arc<Terms>,
     limits: Limits,
+    is_admitted: bool,
     /// What arrived and is no whole packet yet, or not looked at yet.
     received: BytesMut,
     room: Wanted,
@@ -59,9 +60,19 @@ pub(crate) struct Link<S> {
 pub(crate) struct Terms {
     packet_timeout: Duration,
     write_timeout: Duration,
+    /// For the packets of devices that are connected to a hub.
+    devices: Room,
+    /// For everybody else's. Who may connect to provisioning has proven nothing, and the head of a
+    /// packet is enough to take its room.
+    strangers: Room,
+}
+
+/// How many bytes the large packets of some links may occupy together.
+#[derive(Debug)]
+struct Room {
     /// One permit a byte.
     free: Arc<Semaphore>,
-    room_bytes: usize,
+    n_bytes: usize,
 }
 
 /// The room a large packet occupies, given back when this is dropped: so it is kept for as long as
@@ -110,24 +121,36 @@ pub(crate) enum Broken {
 
 impl Terms {
     pub(crate) fn new(settings: &MqttSettings) -> Self {
-        let room_bytes = settings.room_bytes.min(Semaphore::MAX_PERMITS);
+        let for_strangers = settings.room_bytes / 4;
         Self {
             packet_timeout: settings.packet_timeout,
             write_timeout: settings.write_timeout,
-            free: Arc::new(Semaphore::new(room_bytes)),
-            room_bytes,
+            devices: Room::new(settings.room_bytes - for_strangers),
+            strangers: Room::new(for_strangers),
         }
     }
 
-    /// How many bytes may still be taken.
+    /// How many bytes may still be taken, by whomever.
     #[cfg(test)]
     pub(crate) fn n_free(&self) -> usize {
+        self.devices.n_free() + self.strangers.n_free()
+    }
+}
+
+impl Room {
+    fn new(n_bytes: usize) -> Self {
+        let n_bytes = n_bytes.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(n_bytes)), n_bytes }
+    }
+
+    #[cfg(test)]
+    fn n_free(&self) -> usize {
         self.free.available_permits()
     }
 
     /// Waits for room of this size. A packet that is larger than the room has it to itself.
     fn take(&self, n_bytes: usize) -> impl Future<Output = Place> + Send + Sync + use<> {
-        let n_permits = u32::try_from(n_bytes.min(self.room_bytes)).unwrap_or(u32::MAX);
+        let n_permits = u32::try_from(n_bytes.min(self.n_bytes)).unwrap_or(u32::MAX);
         let free = Arc::clone(&self.free);
         // The semaphore is never closed.
         async move { Place { _permit: free.acquire_many_owned(n_permits).await.ok() } }
@@ -140,6 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             stream,
             terms,
             limits,
+            is_admitted: false,
             received: BytesMut::new(),
             room: Wanted::Nothing,
             late: None,
@@ -152,6 +176,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// From the next packet on, another limit holds.
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// From the next packet on, it is a device's link, and no stranger's any more.
+    pub(crate) const fn admit(&mut self) {
+        self.is_admitted = true;
     }
 
     /// The next packet, and the room it takes. Sends what is queued meanwhile.
@@ -258,7 +287,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     fn poll_room(&mut self, cx: &mut Context<'_>, n_bytes: usize) -> Poll<()> {
         if let Wanted::Nothing = self.room {
-            self.room = Wanted::Waiting(Box::pin(self.terms.take(n_bytes)));
+            let room = if self.is_admitted { &self.terms.devices } else { &self.terms.strangers };
+            self.room = Wanted::Waiting(Box::pin(room.take(n_bytes)));
         }
         if let Wanted::Waiting(waiting) = &mut self.room {
             // The client cannot help it.

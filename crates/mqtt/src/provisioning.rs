@@ -108,10 +108,18 @@ where
         return Ending::Cut;
     }
     loop {
+        let next = async {
+            // Who does not read is not read from: anybody can get here, and is not to have us keep
+            // its answers.
+            match link.flush().await {
+                Ok(()) => timeout(patience, link.read()).await,
+                Err(broken) => Ok(Err(broken)),
+            }
+        };
         let read = tokio::select! {
             biased;
             () = asked_to_stop(shutdown) => return Ending::Goodbye,
-            read = timeout(patience, link.read()) => read,
+            read = next => read,
         };
         // The room of a large packet is given back when it is answered.
         let (packet, _place) = match read {

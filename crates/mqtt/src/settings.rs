@@ -44,8 +44,9 @@ pub struct MqttSettings {
     /// Default: 10.
     pub max_in_flight_messages: usize,
     /// How many bytes packets larger than 4 KiB may occupy together, of all sessions of a door. A
-    /// session waits for room before it reads such a packet, and is served in its turn. Default:
-    /// 64 MiB.
+    /// session waits for room before it reads such a packet, and is served in its turn. A quarter
+    /// of it is for those who are not connected to a hub: until then nobody has proven anything,
+    /// and strangers keep no device waiting. Default: 64 MiB.
     pub room_bytes: usize,
 }
 

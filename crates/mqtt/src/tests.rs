@@ -2,4 +2,4 @@
 
 mod connect;
 mod provisioning;
-mod scene;
+pub(crate) mod scene;

@@ -107,7 +107,7 @@ where
     }
 
     /// Talks until the device leaves. What it sent before that is written all the same.
-    pub(super) async fn run(mut self) -> Over {
+    pub(super) async fn run(&mut self) -> Over {
         let over = match self.converse().await {
             Ok(never) => match never {},
             Err(over) => over,
@@ -124,7 +124,7 @@ where
         let mut deadline = Instant::now() + self.patience;
         let mut late = std::pin::pin!(sleep_until(deadline));
         loop {
-            self.link.flush().await?;
+            self.flush().await?;
             self.after_flush();
             self.pull_messages();
             let has_room = self.has_room();
@@ -157,6 +157,18 @@ where
                     }
                     late.as_mut().reset(deadline);
                 }
+            }
+        }
+    }
+
+    /// Waits until all that was queued is sent. Meanwhile what the device asked for is done, and
+    /// the room its packets take is given back: whether it reads is nothing to the others.
+    async fn flush(&mut self) -> Result<(), Over> {
+        loop {
+            tokio::select! {
+                biased;
+                flushed = self.link.flush() => return Ok(flushed?),
+                outcome = self.jobs.next() => self.answer(outcome)?,
             }
         }
     }

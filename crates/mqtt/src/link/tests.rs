@@ -15,8 +15,21 @@ use crate::proto::{Delivery, Publish, Topic, encode};
 /// Two ends of a stream that holds this much in each direction: a link, and a bare client.
 fn ends(n_bytes: usize, settings: &MqttSettings) -> (Link<DuplexStream>, DuplexStream) {
     let (ours, theirs) = duplex(n_bytes);
-    let terms = Arc::new(Terms::new(settings));
-    (Link::new(ours, terms, Limits { packet_bytes: 264 * 1024, entries: 32 }), theirs)
+    let mut link = link_of(ours, &Arc::new(Terms::new(settings)));
+    link.admit();
+    (link, theirs)
+}
+
+/// A stranger's link.
+fn link_of(ours: DuplexStream, terms: &Arc<Terms>) -> Link<DuplexStream> {
+    Link::new(ours, Arc::clone(terms), Limits { packet_bytes: 264 * 1024, entries: 32 })
+}
+
+/// So much room for devices, and a third as much for strangers.
+fn room_of(n_bytes: usize) -> MqttSettings {
+    let settings = MqttSettings { room_bytes: n_bytes * 4 / 3, ..MqttSettings::default() };
+    assert_eq!(Terms::new(&settings).devices.n_free(), n_bytes);
+    settings
 }
 
 fn publish(n_bytes: usize) -> Packet {
@@ -147,10 +160,10 @@ async fn a_link_on_which_nothing_comes_waits_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn large_packets_wait_for_room_and_are_not_late_for_it() {
-    let settings = MqttSettings { room_bytes: 30_000, ..MqttSettings::default() };
-    let (mut first, mut first_client) = ends(1 << 20, &settings);
+    let (mut first, mut first_client) = ends(1 << 20, &room_of(30_000));
     let (ours, mut second_client) = duplex(1 << 20);
-    let mut second = Link::new(ours, Arc::clone(&first.terms), first.limits);
+    let mut second = link_of(ours, &first.terms);
+    second.admit();
     let large = bytes_of(&[publish(20_000)]);
     first_client.write_all(&large).await.expect("sent");
     second_client.write_all(&large).await.expect("sent");
@@ -158,37 +171,53 @@ async fn large_packets_wait_for_room_and_are_not_late_for_it() {
 
     let (packet, place) = first.read().await.expect("a packet");
     assert!(packet == publish(20_000));
-    assert_eq!(first.terms.n_free(), 30_000 - large.len());
+    assert_eq!(first.terms.devices.n_free(), 30_000 - large.len());
     let waited = timeout(Duration::from_secs(1000), second.read()).await;
     assert!(waited.is_err(), "there is no room for two");
     assert!(second.received.capacity() <= 2 * FREE_BYTES, "nothing is kept meanwhile");
     drop(place);
     assert!(second.read().await.expect("a packet").0 == publish(20_000));
     assert!(matches!(second.read().await, Ok((Packet::PingReq, _))));
-    assert_eq!(second.terms.n_free(), 30_000, "the room is given back");
+    assert_eq!(second.terms.devices.n_free(), 30_000, "the room is given back");
 }
 
 #[tokio::test]
 async fn a_packet_larger_than_the_room_has_it_to_itself() {
-    let settings = MqttSettings { room_bytes: 10_000, ..MqttSettings::default() };
-    let (mut link, mut client) = ends(1 << 20, &settings);
+    let (mut link, mut client) = ends(1 << 20, &room_of(9_000));
     client.write_all(&bytes_of(&[publish(20_000)])).await.expect("sent");
     let (_, place) = link.read().await.expect("a packet");
-    assert_eq!(link.terms.n_free(), 0);
+    assert_eq!(link.terms.devices.n_free(), 0);
     drop(place);
-    assert_eq!(link.terms.n_free(), 10_000);
+    assert_eq!(link.terms.devices.n_free(), 9_000);
 }
 
 #[tokio::test]
 async fn a_link_that_goes_gives_back_the_room_it_waited_for_or_had() {
-    let settings = MqttSettings { room_bytes: 30_000, ..MqttSettings::default() };
-    let (mut link, mut client) = ends(1 << 20, &settings);
+    let (mut link, mut client) = ends(1 << 20, &room_of(30_000));
     let terms = Arc::clone(&link.terms);
     client.write_all(&bytes_of(&[publish(20_000)])[..10_000]).await.expect("sent");
     assert!(link.read().now_or_never().is_none());
-    assert!(terms.n_free() < 30_000);
+    assert!(terms.devices.n_free() < 30_000);
     drop(link);
-    assert_eq!(terms.n_free(), 30_000);
+    assert_eq!(terms.devices.n_free(), 30_000);
+}
+
+/// The head of a packet is enough to take its room, and anybody can send one.
+#[tokio::test]
+async fn strangers_who_announce_large_packets_take_no_room_of_devices() {
+    let (mut device, mut device_client) = ends(1 << 20, &room_of(30_000));
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        let (ours, mut client) = duplex(64);
+        let mut link = link_of(ours, &device.terms);
+        client.write_all(&bytes_of(&[publish(20_000)])[..4]).await.expect("sent");
+        assert!(link.read().now_or_never().is_none(), "the rest never comes");
+        strangers.push((link, client));
+    }
+    assert_eq!(device.terms.strangers.n_free(), 0);
+    device_client.write_all(&bytes_of(&[publish(20_000)])).await.expect("sent");
+    let read = device.read().now_or_never().expect("nobody is in its way");
+    assert!(read.expect("a packet").0 == publish(20_000));
 }
 
 #[tokio::test]

@@ -278,6 +278,13 @@ impl Client {
         self.link.flush().await.expect("sent");
     }
 
+    /// Sends a PINGREQ and reads nothing; whether the door took it within a second.
+    pub(crate) async fn ping_without_reading(&mut self) -> bool {
+        self.link.queue(&Packet::PingReq).expect("a packet that can be sent");
+        let longest = std::time::Duration::from_secs(1);
+        matches!(tokio::time::timeout(longest, self.link.flush()).await, Ok(Ok(())))
+    }
+
     /// The next packet.
     #[track_caller]
     pub(crate) fn receive(&mut self) -> impl Future<Output = Packet> {

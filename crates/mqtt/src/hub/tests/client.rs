@@ -33,6 +33,11 @@ impl Client {
         let _ = self.stream.write_all(&bytes).await;
     }
 
+    /// Sends bytes, whatever they are.
+    pub(super) async fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("read");
+    }
+
     /// The next packet; `None` when the hub closed the connection.
     pub(super) async fn next(&mut self) -> Option<Packet> {
         loop {
@@ -77,6 +82,7 @@ impl Client {
     /// The hub closes the connection and says nothing before, and the session is over.
     pub(super) async fn expect_cut(mut self) {
         assert_eq!(self.next().await, None);
+        drop(self.stream);
         self.served.await.expect("no panic");
     }
 

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use listen::websocket::WsStream;
 use model::{PolicyScope, Precondition};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    sync::watch,
+};
 
 use super::scene::*;
 use crate::{
-    MqttSettings,
-    proto::{ConnAck, Connect, ConnectRefusal, Packet},
+    MqttSettings, Peer,
+    proto::{ConnAck, Connect, ConnectRefusal, Packet, encode},
 };
 
 const EVENTS: &str = "devices/dev1/messages/events/";
@@ -339,4 +344,37 @@ async fn a_device_is_written_as_connected_for_as_long_as_it_is() {
     client.vanish().await;
     scene.app.see_off().await;
     assert!(!is_connected().await);
+}
+
+/// A frame as clients send them, with a mask that changes nothing.
+fn frame(packet: &Packet) -> Vec<u8> {
+    let mut payload = bytes::BytesMut::new();
+    encode(packet, &mut payload).expect("a packet that can be sent");
+    let length = u16::try_from(payload.len()).expect("short");
+    let head = match length {
+        ..126 => vec![0x82, 0x80 | length as u8],
+        _ => [&[0x82, 0x80 | 126][..], &length.to_be_bytes()].concat(),
+    };
+    [&head[..], &[0; 4], &payload].concat()
+}
+
+/// .NET's and the browsers' clients take the end of a WebSocket without a goodbye for a failure.
+#[tokio::test]
+async fn a_device_that_leaves_its_websocket_is_told_goodbye() {
+    let scene = scene().await;
+    let (ours, mut client) = duplex(64 * 1024);
+    let peer = Peer { address: ([127, 0, 0, 1], 50_000).into(), client_chain: Vec::new() };
+    let (_stop, shutdown) = watch::channel(false);
+    let stream = WsStream::new(ours, Vec::new());
+    let served = tokio::spawn(scene.door.serve_stream(stream, peer, shutdown));
+    for packet in [Packet::Connect(Box::new(scene.hello())), Packet::Disconnect] {
+        client.write_all(&frame(&packet)).await.expect("sent");
+    }
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.expect("to the end");
+    let connack: &[u8] = &[0x82, 4, 0x20, 2, 0, 0];
+    let goodbye: &[u8] = &[0x88, 2, 0x03, 0xe8];
+    assert_eq!(heard, [connack, goodbye].concat());
+    drop(client);
+    served.await.expect("no panic");
 }

@@ -25,5 +25,5 @@ fn size_of_future<'a, Future>(
 #[test]
 fn a_session_is_small() {
     let n_bytes = size_of_future(serve::<DuplexStream>);
-    assert!(n_bytes <= 2048, "{n_bytes}");
+    assert!(n_bytes <= 1792, "{n_bytes}");
 }

@@ -196,6 +196,24 @@ async fn the_room_of_a_large_payload_is_given_back() {
     assert_eq!(scene.door.context().terms().n_free(), n_free);
 }
 
+/// Nobody has proven anything yet, so nobody may have us keep a megabyte.
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_not_read_from() {
+    let scene = scene().await;
+    let mut client = scene.open_of(512, Vec::new());
+    client.send([Packet::Connect(Box::new(scene.connect("dev-1")))]).await;
+    client.expect(ACCEPTED).await;
+    tokio::time::pause();
+    let mut n_pings = 0;
+    // One packet at a time, without reading any answer.
+    while client.ping_without_reading().await {
+        n_pings += 1;
+        assert!(n_pings < 8192, "the answers pile up");
+    }
+    assert!(n_pings > 256, "the pipe alone holds as many");
+    tokio::time::resume();
+}
+
 #[tokio::test]
 async fn a_restart_leaves_operations_that_can_be_polled() {
     let mut scene = scene().await;
