@@ -21,6 +21,7 @@ mod disenroll_group;
 mod disenroll_individual;
 mod exclude;
 mod hub_identity;
+mod mqtt;
 mod records;
 mod reprovision;
 mod secrets;

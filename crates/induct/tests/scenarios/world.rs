@@ -57,6 +57,7 @@ pub(crate) struct Scene {
     service: String,
     listen: String,
     limits: String,
+    more: String,
     log_level: &'static str,
 }
 
@@ -73,6 +74,7 @@ impl Scene {
             service: String::new(),
             listen: String::new(),
             limits: String::new(),
+            more: String::new(),
             log_level: "debug",
         };
         hubs.iter().fold(blank, |scene, hub| scene.hub(hub, ""))
@@ -102,6 +104,12 @@ impl Scene {
         self
     }
 
+    /// More sections, as TOML.
+    pub(crate) fn more(mut self, sections: &str) -> Self {
+        self.more = sections.to_owned();
+        self
+    }
+
     /// The least severe line that is logged.
     pub(crate) fn log_level(mut self, level: &'static str) -> Self {
         self.log_level = level;
@@ -118,11 +126,11 @@ impl Scene {
     }
 
     fn text(&self) -> String {
-        let Self { hubs, service, listen, limits, log_level } = self;
+        let Self { hubs, service, listen, limits, more, log_level } = self;
         format!(
             "[service]\nhost_names = [\"{SERVICE}\"]\n{service}\n\
              [listen]\nhttps = [\"127.0.0.1:0\"]\n{listen}\n\
-             [limits]\n{limits}\n\
+             [limits]\n{limits}\n{more}\n\
              [log]\nlevel = \"{log_level}\"\n{}",
             hubs.concat()
         )
@@ -242,6 +250,11 @@ impl World {
         let ca = listening["ca"].as_str().expect("the server's CA");
         let ca = fs::read_to_string(ca).expect("the CA is readable");
         Tls::new(self.server().address(), &ca)
+    }
+
+    /// The same, to the MQTT door.
+    pub(crate) fn mqtt_tls(&self) -> Tls {
+        self.tls().at(self.server().mqtt_address())
     }
 
     /// The registration record, if there is one.

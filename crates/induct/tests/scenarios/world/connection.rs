@@ -34,6 +34,12 @@ impl Tls {
         Self { address, roots: Arc::new(roots), versions, credential: None }
     }
 
+    /// The same, to another door.
+    pub(super) fn at(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
     /// The same, speaking this version of TLS only.
     pub(crate) fn version(mut self, version: &'static SupportedProtocolVersion) -> Self {
         self.versions = vec![version];

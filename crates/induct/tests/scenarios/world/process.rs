@@ -68,7 +68,16 @@ impl Server {
 
     /// The address of its HTTPS door.
     pub(super) fn address(&self) -> SocketAddr {
-        self.listening["https"][0].as_str().and_then(|text| text.parse().ok()).expect("an address")
+        self.address_of("https")
+    }
+
+    /// The address of its MQTT door.
+    pub(super) fn mqtt_address(&self) -> SocketAddr {
+        self.address_of("mqtt")
+    }
+
+    fn address_of(&self, door: &str) -> SocketAddr {
+        self.listening[door][0].as_str().and_then(|text| text.parse().ok()).expect("an address")
     }
 
     /// All it wrote so far.
