@@ -1,0 +1,156 @@
+//! Events of 256 bytes per second that a whole server acknowledges, durable, against what its store
+//! alone commits in the same run: how much of the disk's rate the door leaves over.
+//!
+//! Devices send over TLS with QoS 1, waiting for each acknowledgement or with sixteen on their
+//! way. The store's figure is for change sets as the server writes them, with as many waiting as
+//! there are events on their way, up to the 1,024 the store lets wait.
+//!
+//! Run with `cargo bench -p induct --bench telemetry`. Put `TMPDIR` on the disk to be measured.
+#![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
+#![expect(clippy::print_stdout, reason = "the table is what it is for")]
+
+mod scene;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use model::{Change, ChangeSet, Expect, Timestamp};
+use store::{
+    Store,
+    suite::scene::{device, device_id, event, hub},
+};
+use store_sqlite::{MasterKey, SqliteSettings, SqliteStore};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use scene::{EVENT, Link, Room, Serving, acknowledged, id_of, start_event};
+
+/// How many change sets the store lets wait, as `induct serve` has it.
+const MAX_WAITING: usize = 1024;
+
+fn main() {
+    if scene::is_list() {
+        return;
+    }
+    scene::raise_descriptors();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (rows, measured): (&[(usize, usize)], _) = match scene::is_whole() {
+        true => (
+            &[(1, 1), (1, 16), (100, 1), (100, 16), (1_000, 1), (1_000, 16)],
+            Duration::from_secs(4),
+        ),
+        false => (&[(1, 1), (4, 16)], Duration::from_millis(200)),
+    };
+    println!(
+        "{:<14}{:>10}{:>12}{:>12}{:>9}",
+        "connections", "in flight", "server /s", "store /s", "ratio"
+    );
+    for (n_connections, in_flight) in rows {
+        let server = runtime.block_on(server_rate(*n_connections, *in_flight, measured));
+        let n_waiting = (n_connections * in_flight).min(MAX_WAITING);
+        let store = runtime.block_on(store_rate(n_waiting, measured));
+        println!(
+            "{n_connections:<14}{in_flight:>10}{server:>12.0}{store:>12.0}{:>9.2}",
+            server / store
+        );
+    }
+}
+
+/// Events a second that a server acknowledges.
+async fn server_rate(n_connections: usize, in_flight: usize, measured: Duration) -> f64 {
+    let server = Serving::start(Room::Mqtt(n_connections));
+    let operator = server.operator();
+    operator.create_devices(n_connections).await;
+    let links = scene::connect_all(&server.devices(), 0..n_connections, true).await;
+    let count = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut devices = JoinSet::new();
+    for (n, link) in links {
+        devices.spawn(send(link, id_of(n), in_flight, Arc::clone(&count), Arc::clone(&stop)));
+    }
+    let rate = rate_of(&count, measured).await;
+    stop.store(true, Ordering::Relaxed);
+    for ended in devices.join_all().await {
+        assert!(ended, "no connection broke");
+    }
+    rate
+}
+
+async fn send(
+    mut link: Link,
+    id: String,
+    in_flight: usize,
+    count: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) -> bool {
+    for _ in 1..in_flight {
+        if !start_event(&mut link, &id).await {
+            return false;
+        }
+    }
+    while !stop.load(Ordering::Relaxed) {
+        if !start_event(&mut link, &id).await || !acknowledged(&mut link).await {
+            return false;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    true
+}
+
+/// Change sets a second that the store commits with so many waiting.
+async fn store_rate(n_waiting: usize, measured: Duration) -> f64 {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = SqliteSettings {
+        path: folder.path().join("induct.db"),
+        n_readers: 4,
+        max_waiting: MAX_WAITING,
+        max_batch: 256,
+        master_key: MasterKey::generate([42; 32]),
+    };
+    let store = SqliteStore::open(settings).expect("it opens");
+    let hub_name = || hub("hub-1.test");
+    let create = |n: usize| Change::PutDevice(hub_name(), Box::new(device(&id_of(n))));
+    let devices = (0..n_waiting).map(create).fold(ChangeSet::new(), ChangeSet::with);
+    store.commit(devices).await.expect("committed");
+    let count = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = JoinSet::new();
+    for n in 0..n_waiting {
+        let (store, count, stop) = (store.clone(), Arc::clone(&count), Arc::clone(&stop));
+        tasks.spawn(async move {
+            let id = id_of(n);
+            let mark = device(&id).identity.mark();
+            let partition = u16::try_from(n % 4).expect("one of four");
+            while !stop.load(Ordering::Relaxed) {
+                let event = event(&id, Timestamp::from_unix_secs(1), EVENT);
+                let changes = ChangeSet::new()
+                    .expecting(Expect::Mark(hub_name(), device_id(&id), mark.clone()))
+                    .with(Change::AppendEvent(hub_name(), partition, Box::new(event)));
+                store.commit(changes).await.expect("committed");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let rate = rate_of(&count, measured).await;
+    stop.store(true, Ordering::Relaxed);
+    tasks.join_all().await;
+    rate
+}
+
+/// How fast the counter goes up, once it goes.
+async fn rate_of(count: &AtomicU64, measured: Duration) -> f64 {
+    sleep(measured / 4).await;
+    let (before, began) = (count.load(Ordering::Relaxed), Instant::now());
+    sleep(measured).await;
+    let n = count.load(Ordering::Relaxed) - before;
+    #[expect(clippy::cast_precision_loss, reason = "a count of seconds' work")]
+    let n = n as f64;
+    n / began.elapsed().as_secs_f64()
+}
