@@ -167,7 +167,11 @@ impl Switched {
             debug!("no WebSocket with {}: it came over another connection", peer.address);
             return;
         };
-        let stream = WsStream::new(parts.io.into_inner().stream, parts.read_buf.to_vec());
+        let stream = {
+            // The buffer, 8 KiB of it, goes with this block; the session lasts.
+            let read_buf = parts.read_buf;
+            WsStream::new(parts.io.into_inner().stream, read_buf.to_vec())
+        };
         let (protocol, host) = (self.protocol, self.host);
         let stream = Box::new(stream);
         upgrades.serve(Upgrade { stream, protocol, host, peer, shutdown }).await;
