@@ -3,7 +3,8 @@
 //!
 //! Devices send over TLS with QoS 1, waiting for each acknowledgement or with sixteen on their
 //! way. The store's figure is for change sets as the server writes them, with as many waiting as
-//! there are events on their way, up to the 1,024 the store lets wait.
+//! there are events on their way, up to the 1,024 the store lets wait. The devices take their share
+//! of the machine's cores too, so the server's own processor time for an event is shown as well.
 //!
 //! Run with `cargo bench -p induct --bench telemetry`. Put `TMPDIR` on the disk to be measured.
 #![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
@@ -49,23 +50,23 @@ fn main() {
         false => (&[(1, 1), (4, 16)], Duration::from_millis(200)),
     };
     println!(
-        "{:<14}{:>10}{:>12}{:>12}{:>9}",
-        "connections", "in flight", "server /s", "store /s", "ratio"
+        "{:<14}{:>10}{:>12}{:>12}{:>9}{:>14}",
+        "connections", "in flight", "server /s", "store /s", "ratio", "CPU, us/event"
     );
     for (n_connections, in_flight) in rows {
-        let server = runtime.block_on(server_rate(*n_connections, *in_flight, measured));
+        let (server, cpu_us) = runtime.block_on(server_rate(*n_connections, *in_flight, measured));
         let n_waiting = (n_connections * in_flight).min(MAX_WAITING);
         let store = runtime.block_on(store_rate(n_waiting, measured));
         println!(
-            "{n_connections:<14}{in_flight:>10}{server:>12.0}{store:>12.0}{:>9.2}",
+            "{n_connections:<14}{in_flight:>10}{server:>12.0}{store:>12.0}{:>9.2}{cpu_us:>14.1}",
             server / store
         );
     }
 }
 
-/// Events a second that a server acknowledges.
-async fn server_rate(n_connections: usize, in_flight: usize, measured: Duration) -> f64 {
-    let server = Serving::start(Room::Mqtt(n_connections));
+/// Events a second that a server acknowledges, and microseconds of processor time it takes for one.
+async fn server_rate(n_connections: usize, in_flight: usize, measured: Duration) -> (f64, f64) {
+    let mut server = Serving::start(Room::Mqtt(n_connections));
     let operator = server.operator();
     operator.create_devices(n_connections).await;
     let links = scene::connect_all(&server.devices(), 0..n_connections, true).await;
@@ -75,12 +76,26 @@ async fn server_rate(n_connections: usize, in_flight: usize, measured: Duration)
     for (n, link) in links {
         devices.spawn(send(link, id_of(n), in_flight, Arc::clone(&count), Arc::clone(&stop)));
     }
+    let pid = server.process().id();
+    let (cpu_before, n_before) = (cpu_secs(pid), count.load(Ordering::Relaxed));
     let rate = rate_of(&count, measured).await;
+    let (cpu, n) = (cpu_secs(pid) - cpu_before, count.load(Ordering::Relaxed) - n_before);
     stop.store(true, Ordering::Relaxed);
     for ended in devices.join_all().await {
         assert!(ended, "no connection broke");
     }
-    rate
+    #[expect(clippy::cast_precision_loss, reason = "a count of seconds' work")]
+    let n = n as f64;
+    (rate, cpu * 1e6 / n)
+}
+
+/// The processor time a process has taken so far, in seconds. Linux counts it in hundredths.
+fn cpu_secs(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("readable");
+    // After the name, which may hold anything, user and system time are the 12th and 13th.
+    let (_, rest) = stat.rsplit_once(')').expect("a name");
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
 }
 
 async fn send(

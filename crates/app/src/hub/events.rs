@@ -67,8 +67,8 @@ impl App {
     }
 
     /// The events after a cursor, at most `limit`, and fewer once they count for more than
-    /// `max_bytes` together. `partition` reads that one only. What was trimmed meanwhile is
-    /// skipped.
+    /// `max_bytes` together; no more than that is held in memory, beside one event of each
+    /// partition. `partition` reads that one only. What was trimmed meanwhile is skipped.
     ///
     /// # Errors
     /// A fault of the store.
@@ -80,17 +80,28 @@ impl App {
         limit: usize,
         max_bytes: u64,
     ) -> Result<EventPage, No<HubRefusal>> {
+        let next = |number| cursor.next.get(&number).copied().unwrap_or(0);
+        let mut news = self.store.event_partitions(hub).await?;
+        news.retain(|state| {
+            next(state.partition) < state.next_offset
+                && partition.is_none_or(|only| only == state.partition)
+        });
+        let share = max_bytes / u64::try_from(news.len()).unwrap_or(u64::MAX).max(1);
         let mut found = Vec::new();
-        for state in self.store.event_partitions(hub).await? {
-            let next = cursor.next.get(&state.partition).copied().unwrap_or(0);
-            if next >= state.next_offset || partition.is_some_and(|only| only != state.partition) {
-                continue;
+        // What was taken later than the last event of a partition that has more is for later.
+        let mut horizon = None;
+        for state in news {
+            let from = EventPosition::Offset(next(state.partition));
+            let read = self.store.read_events(hub, state.partition, from, limit, share).await?;
+            if let Some(last) = read.last()
+                && last.offset.saturating_add(1) < state.next_offset
+            {
+                let until = last.event.enqueued;
+                horizon = Some(horizon.map_or(until, |before| until.min(before)));
             }
-            let from = EventPosition::Offset(next);
-            found.extend(
-                self.store.read_events(hub, state.partition, from, limit, max_bytes).await?,
-            );
+            found.extend(read);
         }
+        found.retain(|event| horizon.is_none_or(|until| event.event.enqueued <= until));
         // Stable, so that each partition keeps its order.
         found.sort_by_key(|event| event.event.enqueued);
         let mut page = EventPage { events: Vec::new(), cursor: cursor.clone() };
