@@ -1,12 +1,12 @@
 //! A device registers, polls, and asks where it stands.
 
 use decide::{
-    record,
+    attestation, record,
     register::{self, Decision, Prepared},
 };
 use model::{
-    DeviceRefusal, IdScope, OperationId, RegisterFacts, RegisterRequest, RegistrationRecord,
-    RegistrationStatus, Step,
+    AttestFailure, DeviceRefusal, IdScope, OperationId, RegisterFacts, RegisterRequest,
+    RegistrationId, RegistrationRecord, RegistrationStatus, SasToken, Step,
 };
 use tracing::info;
 
@@ -69,6 +69,21 @@ impl App {
             }
         }
         Err(No::Refused(DeviceRefusal::Conflict))
+    }
+
+    /// Checks what a device's token says of itself, before anything is read: for which device it
+    /// is, in the ID scope asked for, and until when.
+    ///
+    /// # Errors
+    /// [`AttestFailure`]
+    pub fn check_device_token(
+        &self,
+        token: &SasToken,
+        scope: &str,
+        id: &RegistrationId,
+    ) -> Result<(), AttestFailure> {
+        let settings = &self.settings.register.attest;
+        attestation::check_claims(token, scope, id, settings, self.clock.now())
     }
 
     /// Where an operation stands.

@@ -5,9 +5,7 @@
 //! `wire`'s task.
 
 use aws_lc_rs::hmac;
-use model::{
-    AttestFailure, IdScope, RegistrationId, SasToken, SymmetricKey, SymmetricKeys, Timestamp,
-};
+use model::{AttestFailure, RegistrationId, SasToken, SymmetricKey, SymmetricKeys, Timestamp};
 use subtle::ConstantTimeEq;
 
 pub use crate::Slot;
@@ -84,10 +82,10 @@ pub fn check_expiry(token: &SasToken, now: Timestamp, skew_secs: i64) -> Result<
 /// [`AttestFailure::WrongResource`].
 pub fn check_device_resource(
     token: &SasToken,
-    scope: &IdScope,
+    scope: &str,
     id: &RegistrationId,
 ) -> Result<(), AttestFailure> {
-    let expected = format!("{}/registrations/{}", scope.as_str(), id.as_str());
+    let expected = format!("{scope}/registrations/{}", id.as_str());
     if token.resource.eq_ignore_ascii_case(&expected) {
         Ok(())
     } else {

@@ -192,11 +192,28 @@ struct Bearer<'b> {
     now: Timestamp,
 }
 
+/// Checks what a token says of itself: for which device it is, in the ID scope the device asks for,
+/// and until when. Needs no facts, so a door can refuse before it reads any; who signed the token,
+/// and whether that scope is ours, is not looked at here.
+///
+/// # Errors
+/// [`AttestFailure::WrongResource`], [`AttestFailure::TokenExpired`].
+pub fn check_claims(
+    token: &SasToken,
+    scope: &str,
+    registration_id: &RegistrationId,
+    settings: &AttestSettings,
+    now: Timestamp,
+) -> Result<(), AttestFailure> {
+    sas::check_device_resource(token, scope, registration_id)?;
+    sas::check_expiry(token, now, settings.clock_skew_secs)
+}
+
 impl Bearer<'_> {
     /// Checks what holds for every token, whoever decides: resource and expiry.
     fn check_token(&self, token: &SasToken) -> Result<(), AttestFailure> {
-        sas::check_device_resource(token, &self.settings.id_scope, self.registration_id)?;
-        sas::check_expiry(token, self.now, self.settings.clock_skew_secs)
+        let scope = self.settings.id_scope.as_str();
+        check_claims(token, scope, self.registration_id, self.settings, self.now)
     }
 
     /// Checks what holds for every certificate, whoever decides: the leaf has one common name and

@@ -11,7 +11,7 @@ use app::{App, No, limits::DeviceCall};
 use bytes::Bytes;
 use model::{
     ApiVersion, AttestFailure, DeviceRefusal, Evidence, Json, OperationId, RegisterRequest,
-    RegistrationId, RegistrationStatus, SasToken,
+    RegistrationId, RegistrationStatus,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -172,7 +172,9 @@ impl<'a> Session<'a> {
             // A token beats a certificate, as on HTTPS (D §5.1.2).
             Some(Some(text)) => {
                 let token = wire::sas::parse(text).map_err(|bad| bad.to_string())?;
-                check_token(&token, user, &context.app).map_err(|why| why.to_string())?;
+                let checked =
+                    context.app.check_device_token(&token, &user.id_scope, &registration_id);
+                checked.map_err(|why| why.to_string())?;
                 Evidence::Sas(token)
             }
             Some(None) => return Err("the password is no text".to_owned()),
@@ -403,21 +405,6 @@ impl<'a> Session<'a> {
         let reason = format!(": {}", one_line(&reason.to_string()));
         Answer { status: row.status, retry_after_secs, body, reason }
     }
-}
-
-/// Checks what a token says of itself: for which device, and until when. Who signed it is a
-/// question to the store, and so is which ID scope is ours.
-fn check_token(token: &SasToken, user: &ProvisioningUser, app: &App) -> Result<(), AttestFailure> {
-    // Without case: one client signs in lower case (D §0.5).
-    let resource = format!("{}/registrations/{}", user.id_scope, user.registration_id);
-    if !token.resource.eq_ignore_ascii_case(&resource) {
-        return Err(AttestFailure::WrongResource);
-    }
-    let skew_secs = app.settings().register.attest.clock_skew_secs;
-    if token.expiry_unix_secs.saturating_add(skew_secs) <= app.now().unix_secs() {
-        return Err(AttestFailure::TokenExpired);
-    }
-    Ok(())
 }
 
 fn is_response_filter(filter: &str) -> bool {

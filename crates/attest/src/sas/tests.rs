@@ -88,7 +88,7 @@ fn tokens_of_all_eight_client_styles_are_accepted() {
     let id = RegistrationId::parse("Dev:01").expect("id");
     for style in ClientStyle::ALL {
         let token = token(style, "Dev:01", &key(KEY));
-        assert_eq!(check_device_resource(&token, &scope, &id), Ok(()), "{style:?}");
+        assert_eq!(check_device_resource(&token, scope.as_str(), &id), Ok(()), "{style:?}");
         assert_eq!(check_expiry(&token, NOW, 0), Ok(()), "{style:?}");
         assert_eq!(verify_signature(&token, &keys(KEY, OTHER_KEY)), Ok(Slot::Primary), "{style:?}");
     }
@@ -108,7 +108,7 @@ fn a_token_for_another_device_scope_or_path_is_refused() {
     ] {
         let mut token = token(ClientStyle::Python, "Dev:01", &key(KEY));
         token.resource = resource.to_owned();
-        let verdict = check_device_resource(&token, &scope, &id);
+        let verdict = check_device_resource(&token, scope.as_str(), &id);
         assert_eq!(verdict, Err(AttestFailure::WrongResource), "{resource}");
     }
 }
@@ -202,7 +202,7 @@ proptest! {
         let id = RegistrationId::parse(&id).expect("id");
         prop_assert!(verify_signature(&token, &keys).is_err());
         prop_assert!(match_derived(&token, &keys, &id).is_none());
-        prop_assert!(check_device_resource(&token, &scope, &id).is_err());
+        prop_assert!(check_device_resource(&token, scope.as_str(), &id).is_err());
         let _ = check_expiry(&token, Timestamp::from_ticks(now), skew);
     }
 
