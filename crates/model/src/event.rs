@@ -32,6 +32,54 @@ pub struct MessageProperties {
     pub other: Vec<(String, Option<String>)>,
 }
 
+impl MessageProperties {
+    /// Those that have a name of their own and are there, by the names operators know them by.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        // Taken apart, so that a new property is not forgotten.
+        let Self {
+            message_id,
+            correlation_id,
+            user_id,
+            to,
+            content_type,
+            content_encoding,
+            expiry,
+            creation_time,
+            output_name,
+            interface_id,
+            component,
+            other: _,
+        } = self;
+        [
+            ("messageId", message_id),
+            ("correlationId", correlation_id),
+            ("userId", user_id),
+            ("to", to),
+            ("contentType", content_type),
+            ("contentEncoding", content_encoding),
+            ("expiryTimeUtc", expiry),
+            ("creationTimeUtc", creation_time),
+            ("outputName", output_name),
+            ("interfaceId", interface_id),
+            ("component", component),
+        ]
+        .into_iter()
+        .filter_map(|(name, text)| text.as_deref().map(|text| (name, text)))
+    }
+
+    /// The bytes of all their texts.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.named().map(|(_, text)| text.len()).sum::<usize>() + pairs_bytes(&self.other)
+    }
+}
+
+/// The bytes of a message's own properties.
+#[must_use]
+pub fn pairs_bytes(pairs: &[(String, Option<String>)]) -> usize {
+    pairs.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, String::len)).sum()
+}
+
 /// Where an event comes from: `iothub-message-source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventSource {
@@ -79,25 +127,8 @@ impl Event {
     /// surrounds them.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        let texts = |pairs: &[(String, Option<String>)]| {
-            pairs.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, String::len)).sum::<usize>()
-        };
-        let p = &self.properties;
-        let named = [
-            &p.message_id,
-            &p.correlation_id,
-            &p.user_id,
-            &p.to,
-            &p.content_type,
-            &p.content_encoding,
-            &p.expiry,
-            &p.creation_time,
-            &p.output_name,
-            &p.interface_id,
-            &p.component,
-        ];
-        let named: usize = named.iter().map(|text| text.as_ref().map_or(0, String::len)).sum();
-        let bytes = 256 + self.body.len() + named + texts(&p.other) + texts(&self.application);
+        let bytes =
+            256 + self.body.len() + self.properties.size_bytes() + pairs_bytes(&self.application);
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 }

@@ -3,7 +3,7 @@
 
 use model::{
     Change, ChangeSet, CloudMessage, DeviceId, DeviceIdentity, Expect, Feedback, FeedbackWish,
-    Fresh, HubName, HubRefusal, MessageEnd, MessageProperties, Timestamp,
+    Fresh, HubName, HubRefusal, MessageEnd, MessageProperties, Timestamp, pairs_bytes,
 };
 
 /// The longest ID of a message, in characters (H §5.8 names none; the vendor's pages say 128).
@@ -222,37 +222,14 @@ fn properties_bytes(
     properties: &MessageProperties,
     application: &[(String, Option<String>)],
 ) -> usize {
-    let texts = |pairs: &[(String, Option<String>)]| {
-        pairs.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, String::len)).sum::<usize>()
-    };
-    let named: usize = texts_of(properties).map(|(_, text)| text.len()).sum();
-    named + texts(&properties.other) + texts(application)
-}
-
-fn texts_of(properties: &MessageProperties) -> impl Iterator<Item = (&'static str, &String)> {
-    let p = properties;
-    [
-        ("messageId", &p.message_id),
-        ("correlationId", &p.correlation_id),
-        ("userId", &p.user_id),
-        ("to", &p.to),
-        ("contentType", &p.content_type),
-        ("contentEncoding", &p.content_encoding),
-        ("expiryTimeUtc", &p.expiry),
-        ("creationTimeUtc", &p.creation_time),
-        ("outputName", &p.output_name),
-        ("interfaceId", &p.interface_id),
-        ("component", &p.component),
-    ]
-    .into_iter()
-    .filter_map(|(name, text)| text.as_ref().map(|text| (name, text)))
+    properties.size_bytes() + pairs_bytes(application)
 }
 
 fn check_names(
     properties: &MessageProperties,
     application: &[(String, Option<String>)],
 ) -> Result<(), HubRefusal> {
-    for (name, text) in texts_of(properties) {
+    for (name, text) in properties.named() {
         let most = if name == "to" { MAX_TO_CHARS } else { MAX_ID_CHARS };
         if text.is_empty() || text.chars().count() > most {
             return Err(invalid(format!("{name} has 1 to {most} characters")));
