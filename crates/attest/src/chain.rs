@@ -145,6 +145,11 @@ impl Presented {
         self.leaf.traits.not_after()
     }
 
+    /// The leaf, DER.
+    pub(crate) fn leaf_der(&self) -> &[u8] {
+        &self.leaf.der
+    }
+
     fn all(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.leaf).chain(&self.others)
     }

@@ -2,7 +2,7 @@
 //!
 //! What lives here is what makes evidence hold: certificates taken apart ([`certificate`]),
 //! chains walked and validated ([`chain`]), possession of a CA's key proven ([`possession`]),
-//! signatures of tokens checked ([`sas`]). What deliberately does not: which enrollment decides
+//! signatures of tokens checked ([`sas`]), keys wrapped for TPMs ([`tpm`]). What deliberately does not: which enrollment decides
 //! (that is `decide`), the text of tokens (that is `wire`), clocks, files, the network, async.
 //! Every input may come from an attacker, so every function is bounded and none panics.
 
@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod chain;
 pub mod possession;
 pub mod sas;
+pub mod tpm;
 
 /// Which of the two slots of an enrollment matched. Both always count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

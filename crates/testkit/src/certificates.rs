@@ -6,7 +6,8 @@ use std::sync::Arc;
 use model::{CertificateDer, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData,
+    RsaKeySize,
 };
 use time::OffsetDateTime;
 
@@ -52,6 +53,15 @@ impl Ca {
     pub fn issue(&self, profile: Profile) -> Credential {
         let key = Arc::new(profile.key.generate());
         self.certify(profile.params, key)
+    }
+
+    /// A certificate from this CA for a key that only its public half is known of, after this
+    /// profile. The profile's own kind of key does not matter.
+    #[must_use]
+    pub fn certify_public(&self, profile: &Profile, key: &impl PublicKeyData) -> CertificateDer {
+        let issuer = Issuer::from_params(&self.0.params, &*self.0.key);
+        let certificate = profile.params.signed_by(key, &issuer);
+        CertificateDer(certificate.expect("the parameters are encodable").der().to_vec())
     }
 
     /// Another certificate for this CA's name and key, self-signed, after the profile's other

@@ -1,7 +1,7 @@
 //! Random bytes that are the same on every run.
 
 use aws_lc_rs::digest;
-use model::Fresh;
+use model::{Fresh, TpmRandom};
 
 /// The random bytes of one decision, made from a seed: equal seeds give equal bytes, different
 /// seeds different ones.
@@ -13,6 +13,13 @@ pub fn fresh(seed: u64) -> Fresh {
         primary_key: bytes(seed, "primary key"),
         secondary_key: bytes(seed, "secondary key"),
         counter: u32::from_be_bytes(bytes(seed, "counter")),
+        tpm: TpmRandom {
+            key: bytes(seed, "TPM key"),
+            inner: bytes(seed, "TPM inner wrap key"),
+            identity_seed: bytes(seed, "TPM identity seed"),
+            duplication_seed: bytes(seed, "TPM duplication seed"),
+            obfuscation: bytes(seed, "TPM obfuscation"),
+        },
     }
 }
 

@@ -1,5 +1,5 @@
-//! Raw material for tests: a fixed moment, a test CA, SAS tokens in the styles of all clients,
-//! and random bytes that are the same on every run.
+//! Raw material for tests: a fixed moment, a test CA, SAS tokens in the styles of all clients, a
+//! TPM in software, and random bytes that are the same on every run.
 //!
 //! What lives here makes evidence, the way devices and their owners do. What deliberately does
 //! not: anything that checks evidence, scenes with enrollments (those live with the crate whose
@@ -12,10 +12,12 @@
 pub mod certificates;
 pub mod entropy;
 pub mod sas;
+pub mod tpm;
 
 pub use certificates::{Ca, Credential, KeyKind, Profile};
 pub use entropy::fresh;
 pub use sas::{ClientStyle, DeviceToken, ServiceToken};
+pub use tpm::SoftTpm;
 
 use model::Timestamp;
 

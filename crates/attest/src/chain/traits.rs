@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use model::{AttestFailure, CaKeys, Timestamp};
-use x509_parser::extensions::{
-    BasicConstraints, ExtendedKeyUsage, KeyUsage, ParsedExtension, X509Extension,
+use x509_parser::{
+    asn1_rs::{Oid, oid},
+    extensions::{BasicConstraints, ExtendedKeyUsage, KeyUsage, ParsedExtension, X509Extension},
 };
 
 use crate::{certificate::Parsed, chain::KeyPurpose};
@@ -19,6 +20,9 @@ const PROCESSED: [&str; 6] = [
     "2.5.29.31", // CRL distribution points
     "2.5.29.37", // extended key usage
 ];
+
+/// `tcg-kp-EKCertificate`, the extended key usage of endorsement keys.
+const OID_ENDORSEMENT_KEY: Oid<'static> = oid!(2.23.133.8.1);
 
 /// What a certificate says of itself.
 #[derive(Debug, Clone)]
@@ -41,11 +45,17 @@ pub(crate) struct Traits {
 struct Purposes {
     client_auth: bool,
     server_auth: bool,
+    /// That of endorsement keys, or any.
+    endorsement_key: bool,
 }
 
 impl From<&ExtendedKeyUsage<'_>> for Purposes {
     fn from(usage: &ExtendedKeyUsage<'_>) -> Self {
-        Self { client_auth: usage.client_auth, server_auth: usage.server_auth }
+        Self {
+            client_auth: usage.client_auth,
+            server_auth: usage.server_auth,
+            endorsement_key: usage.any || usage.other.contains(&OID_ENDORSEMENT_KEY),
+        }
     }
 }
 
@@ -108,18 +118,15 @@ impl Traits {
         Ok(())
     }
 
-    /// Why this certificate may not be a device's, if so: a flaw, the CA flag, or a key usage
-    /// without signatures, which is what a device proves its key with (OpenSSL's `sslclient`
-    /// purpose).
-    pub(crate) fn obstacle_as_leaf(&self) -> Option<String> {
-        let signs = |usage: KeyUsage| usage.digital_signature() || usage.key_agreement();
+    /// Why this certificate may not be one for this purpose, if so: a flaw, the CA flag, or a key
+    /// usage without what its key is used for. In TLS that is signatures, which is what a device
+    /// proves its key with (OpenSSL's `sslclient` purpose).
+    pub(crate) fn obstacle_as_leaf(&self, purpose: KeyPurpose) -> Option<String> {
         match self.key_usage {
             _ if self.flaw.is_some() => self.flaw.clone(),
-            _ if self.says_ca() => Some("a CA certificate cannot be a device's".to_owned()),
-            Some(usage) if !signs(usage) => {
-                Some("its key usage does not allow digital signatures".to_owned())
-            }
-            _ => None,
+            _ if self.says_ca() => Some(format!("a CA certificate cannot be {}", purpose.holder())),
+            Some(usage) => obstacle_in_use(usage, purpose),
+            None => None,
         }
     }
 
@@ -146,6 +153,7 @@ impl Traits {
             (None, _) => true,
             (Some(purposes), KeyPurpose::ClientAuth) => purposes.client_auth,
             (Some(purposes), KeyPurpose::ServerAuth) => purposes.server_auth,
+            (Some(purposes), KeyPurpose::EndorsementKey) => purposes.endorsement_key,
         }
     }
 
@@ -154,4 +162,14 @@ impl Traits {
         let limit = self.basic_constraints.as_ref()?.path_len_constraint?;
         usize::try_from(limit).ok()
     }
+}
+
+fn obstacle_in_use(usage: KeyUsage, purpose: KeyPurpose) -> Option<String> {
+    let (allowed, use_of_key) = match purpose {
+        KeyPurpose::ClientAuth | KeyPurpose::ServerAuth => {
+            (usage.digital_signature() || usage.key_agreement(), "digital signatures")
+        }
+        KeyPurpose::EndorsementKey => (usage.key_encipherment(), "key encipherment"),
+    };
+    (!allowed).then(|| format!("its key usage does not allow {use_of_key}"))
 }

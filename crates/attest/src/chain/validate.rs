@@ -8,7 +8,10 @@ use std::collections::HashSet;
 
 use model::{AttestFailure, EnrolledCertificate, Timestamp};
 use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, VerifiedPath};
+use webpki::{
+    ALL_VERIFICATION_ALGS, EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeId,
+    KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, VerifiedPath,
+};
 
 use super::{Presented, Traits, candidates};
 use crate::certificate::Parsed;
@@ -26,13 +29,30 @@ pub enum KeyPurpose {
     /// A TLS server. No device is one; the leaves of the public path-validation suite are, and
     /// with this purpose they run through the same code.
     ServerAuth,
+    /// The endorsement key of a TPM, which only decrypts. Here, and only here, the extended key
+    /// usage “any” counts as well.
+    EndorsementKey,
 }
+
+/// The contents of the DER of 2.23.133.8.1, `tcg-kp-EKCertificate`.
+const EKU_ENDORSEMENT_KEY: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+/// The contents of the DER of 2.5.29.37.0, `anyExtendedKeyUsage`.
+const EKU_ANY: &[u8] = &[0x55, 0x1D, 0x25, 0x00];
 
 impl KeyPurpose {
     const fn usage(self) -> KeyUsage {
         match self {
             Self::ClientAuth => KeyUsage::client_auth(),
             Self::ServerAuth => KeyUsage::server_auth(),
+            Self::EndorsementKey => KeyUsage::required_if_present(EKU_ENDORSEMENT_KEY),
+        }
+    }
+
+    /// Whose certificate it is, for a message.
+    pub(crate) const fn holder(self) -> &'static str {
+        match self {
+            Self::ClientAuth | Self::ServerAuth => "a device's",
+            Self::EndorsementKey => "an endorsement key's",
         }
     }
 
@@ -40,8 +60,36 @@ impl KeyPurpose {
         match self {
             Self::ClientAuth => "client authentication",
             Self::ServerAuth => "server authentication",
+            Self::EndorsementKey => "endorsement keys (2.23.133.8.1)",
         }
     }
+}
+
+impl ExtendedKeyUsageValidator for KeyPurpose {
+    fn validate(&self, present: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+        match self {
+            Self::ClientAuth | Self::ServerAuth => self.usage().validate(present),
+            Self::EndorsementKey => check_endorsement_key_usage(present),
+        }
+    }
+}
+
+/// What the library does for one usage, for either of two.
+fn check_endorsement_key_usage(present: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
+    let mut others = Vec::new();
+    for id in present {
+        let id = id?;
+        if id == KeyPurposeId::new(EKU_ENDORSEMENT_KEY) || id == KeyPurposeId::new(EKU_ANY) {
+            return Ok(());
+        }
+        others.push(id.to_decoded_oid());
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    let required = KeyPurpose::EndorsementKey.usage();
+    let context = RequiredEkuNotFoundContext { required, present: others };
+    Err(Error::RequiredEkuNotFoundContext(context))
 }
 
 /// Validates the path from the leaf up to this anchor, which may be a root or an intermediate,
@@ -71,7 +119,7 @@ pub fn validate(
     validate_for(KeyPurpose::ClientAuth, presented, stored, anchor, others, now)
 }
 
-/// [`validate`] for another purpose than a device's.
+/// [`validate`] for another purpose than a device's TLS key.
 ///
 /// # Errors
 /// As [`validate`].
@@ -85,7 +133,7 @@ pub fn validate_for(
 ) -> Result<(), AttestFailure> {
     let leaf = &presented.leaf;
     leaf.traits.check_validity(now)?;
-    if let Some(obstacle) = leaf.traits.obstacle_as_leaf() {
+    if let Some(obstacle) = leaf.traits.obstacle_as_leaf(purpose) {
         return Err(AttestFailure::BadChain(format!("{}: {obstacle}", leaf.traits.subject)));
     }
     let anchor_traits = check_anchor(anchor, purpose, now)?;
@@ -114,7 +162,7 @@ pub fn validate_for(
             &anchors,
             &pool.ders,
             unix_time(now),
-            purpose.usage(),
+            purpose,
             None,
             Some(&check_path),
         )
@@ -217,7 +265,9 @@ impl<'a> Pool<'a> {
             }
             Error::UnknownIssuer => "an issuer is missing".to_owned(),
             Error::InvalidSignatureForPublicKey => "a signature is wrong".to_owned(),
-            Error::CaUsedAsEndEntity => "a CA certificate cannot be a device's".to_owned(),
+            Error::CaUsedAsEndEntity => {
+                format!("a CA certificate cannot be {}", purpose.holder())
+            }
             Error::EndEntityUsedAsCa => "a certificate that signs is not a CA's".to_owned(),
             Error::PathLenConstraintViolated => {
                 "it is longer than one of its CAs allows".to_owned()
