@@ -1,6 +1,6 @@
 //! An operator writes and reads enrollments.
 
-pub use decide::enrollment::BulkMode;
+pub use decide::enrollment::{BulkMode, GroupShape};
 
 use decide::{enrollment, manage::audit_view, pending};
 use model::{
@@ -194,7 +194,8 @@ impl App {
         self.put_individual(draft, &precondition, by).await.map(drop)
     }
 
-    /// Creates a group, or with a precondition replaces it.
+    /// Creates a group, or with a precondition replaces it, if there is none of the other shape:
+    /// the draft says which one this is.
     ///
     /// # Errors
     /// [`OperatorRefusal`], or a fault.
@@ -224,7 +225,7 @@ impl App {
             let after = audit_view::group(&written);
             let (create, update) = ("enrollment-group.create", "enrollment-group.update");
             let action = put_action(existing.is_some(), create, update);
-            let target = format!("enrollmentGroups/{id}");
+            let target = target(GroupShape::of(&written), &id);
             let deed = put_deed(action, target, before, after, &written.terms);
             let mut changes = ChangeSet::new()
                 .expecting(Expect::Group(id.clone(), version))
@@ -250,18 +251,34 @@ impl App {
         Err(No::Refused(OperatorRefusal::Conflict))
     }
 
-    /// A group.
+    /// A group as the vendor's API shows it.
     ///
     /// # Errors
-    /// [`OperatorRefusal::GroupNotFound`], or a fault.
+    /// [`OperatorRefusal::GroupNotFound`], or that it is a group of TPMs; or a fault.
     pub async fn get_group(
         &self,
         id: &EnrollmentGroupId,
     ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
-        self.store.find_group(id).await?.ok_or(No::Refused(OperatorRefusal::GroupNotFound))
+        self.get_group_of(GroupShape::Vendor, id).await
     }
 
-    /// Deletes a group. Its registration records stay behind and still count (O §1.11).
+    /// A group of this shape.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::GroupNotFound`], or that it is of the other shape; or a fault.
+    pub async fn get_group_of(
+        &self,
+        shape: GroupShape,
+        id: &EnrollmentGroupId,
+    ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
+        let found = self.store.find_group(id).await?;
+        let group = found.ok_or(No::Refused(OperatorRefusal::GroupNotFound))?;
+        shape.check(&group).map_err(No::Refused)?;
+        Ok(group)
+    }
+
+    /// Deletes a group that the vendor's API can show. Its registration records stay behind and
+    /// still count (O §1.11).
     ///
     /// # Errors
     /// [`OperatorRefusal`], or a fault.
@@ -271,15 +288,32 @@ impl App {
         precondition: &Precondition,
         by: &Caller,
     ) -> Result<(), No<OperatorRefusal>> {
+        self.delete_group_of(GroupShape::Vendor, id, precondition, by).await
+    }
+
+    /// Deletes a group of this shape; as [`Self::delete_group`].
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn delete_group_of(
+        &self,
+        shape: GroupShape,
+        id: &EnrollmentGroupId,
+        precondition: &Precondition,
+        by: &Caller,
+    ) -> Result<(), No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_group(id).await?;
+            if let Some(existing) = &existing {
+                shape.check(existing).map_err(No::Refused)?;
+            }
             let terms = existing.as_ref().map(|group| &group.terms);
             enrollment::delete(terms, precondition, OperatorRefusal::GroupNotFound)
                 .map_err(No::Refused)?;
             let version = terms.map_or(0, |terms| terms.version);
             let deed = Deed {
                 action: "enrollment-group.delete",
-                target: format!("enrollmentGroups/{id}"),
+                target: target(shape, id),
                 before: existing.as_ref().map(audit_view::group),
                 ..Deed::default()
             };
@@ -294,7 +328,7 @@ impl App {
         Err(No::Refused(OperatorRefusal::Conflict))
     }
 
-    /// Groups, those after `after`, at most `limit`.
+    /// Groups that the vendor's API can show, those after `after`, at most `limit`.
     ///
     /// # Errors
     /// A fault of the store.
@@ -303,7 +337,37 @@ impl App {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<EnrollmentGroup>, No<OperatorRefusal>> {
-        Ok(self.store.list_groups(after, limit).await?)
+        self.list_groups_of(GroupShape::Vendor, after, limit).await
+    }
+
+    /// Groups of this shape, those after `after`, at most `limit`. Where there is a next page, there
+    /// is something on it.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn list_groups_of(
+        &self,
+        shape: GroupShape,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<EnrollmentGroup>, No<OperatorRefusal>> {
+        let mut items: Vec<EnrollmentGroup> = Vec::new();
+        let mut after = after.map(str::to_owned);
+        loop {
+            let page = self.store.list_groups(after.as_deref(), limit).await?;
+            for group in page.items.into_iter().filter(|group| GroupShape::of(group) == shape) {
+                if items.len() == limit {
+                    let next = items.last().map(|last| last.group_id.key().to_owned());
+                    return Ok(Page { items, next });
+                }
+                items.push(group);
+            }
+            match page.next {
+                // A page of none has nothing after it that could be asked for.
+                Some(next) if limit > 0 => after = Some(next),
+                _ => return Ok(Page { items, next: None }),
+            }
+        }
     }
 
     /// Works a bulk call on groups off; as [`Self::bulk_individuals`].
@@ -355,6 +419,14 @@ impl App {
     }
 }
 
+/// What the audit log calls a group.
+fn target(shape: GroupShape, id: &EnrollmentGroupId) -> String {
+    match shape {
+        GroupShape::Vendor => format!("enrollmentGroups/{id}"),
+        GroupShape::Tpm => format!("tpmEnrollmentGroups/{id}"),
+    }
+}
+
 fn put_deed(
     action: &'static str,
     target: String,
@@ -367,7 +439,8 @@ fn put_deed(
         AttestationMechanism::X509Client(_)
         | AttestationMechanism::X509Signing(_)
         | AttestationMechanism::X509CaReferences(_)
-        | AttestationMechanism::Tpm(_) => None,
+        | AttestationMechanism::Tpm(_)
+        | AttestationMechanism::TpmIssuer(_) => None,
     };
     let changed = before.as_ref().is_some_and(|(_, old)| keys(old) != keys(written));
     let after = if changed { audit_view::note_new_keys(after) } else { after };

@@ -8,6 +8,7 @@ pub mod access;
 pub mod audit;
 pub mod ca_certificates;
 pub mod device;
+pub mod endorsements;
 pub mod enrollments;
 pub mod first_start;
 pub mod hub;
@@ -20,6 +21,7 @@ pub mod provisioning;
 pub mod registrations;
 pub mod remote;
 pub mod service;
+pub mod tpm;
 
 use std::sync::Arc;
 

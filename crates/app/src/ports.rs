@@ -5,7 +5,7 @@ use decide::{
     pending::{RemoteDevice, RemoteFailure, RemoteHub, RemoteTwin},
     register::{Answer, Question},
 };
-use model::{DeviceId, Fresh, IdentityDraft, Precondition, Timestamp, TwinDraft};
+use model::{DeviceId, Fresh, IdentityDraft, Precondition, Timestamp, TpmRandom, TwinDraft};
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -35,6 +35,13 @@ pub fn fresh(entropy: &dyn Entropy) -> Fresh {
         primary_key: [0; 64],
         secondary_key: [0; 64],
         counter: 0,
+        tpm: TpmRandom {
+            key: [0; 32],
+            inner: [0; 16],
+            identity_seed: [0; 32],
+            duplication_seed: [0; 32],
+            obfuscation: [0; 32],
+        },
     };
     let mut counter = [0; 4];
     entropy.fill(&mut fresh.etag);
@@ -43,6 +50,10 @@ pub fn fresh(entropy: &dyn Entropy) -> Fresh {
     entropy.fill(&mut fresh.secondary_key);
     entropy.fill(&mut counter);
     fresh.counter = u32::from_be_bytes(counter);
+    let TpmRandom { key, inner, identity_seed, duplication_seed, obfuscation } = &mut fresh.tpm;
+    for bytes in [&mut key[..], inner, identity_seed, duplication_seed, obfuscation] {
+        entropy.fill(bytes);
+    }
     fresh
 }
 

@@ -127,10 +127,14 @@ impl App {
         Ok((facts, prepared))
     }
 
-    fn check_scope(&self, scope: &str) -> Result<(), No<DeviceRefusal>> {
+    pub(crate) fn check_scope(&self, scope: &str) -> Result<(), No<DeviceRefusal>> {
+        self.check_own_scope(scope).map_err(No::Refused)
+    }
+
+    pub(crate) fn check_own_scope(&self, scope: &str) -> Result<(), DeviceRefusal> {
         match IdScope::parse(scope) {
             Ok(scope) if scope == self.settings.register.attest.id_scope => Ok(()),
-            Ok(_) | Err(_) => Err(No::Refused(DeviceRefusal::UnknownIdScope)),
+            Ok(_) | Err(_) => Err(DeviceRefusal::UnknownIdScope),
         }
     }
 }

@@ -3,18 +3,26 @@
 //! The order is D §5.1 to §5.4: the individual enrollment of the registration ID first, whatever
 //! its type; then groups, from the certificate that signed the leaf upward, where the first
 //! certificate with a group decides even when that group is disabled; symmetric-key groups by
-//! derived keys.
+//! derived keys; groups of TPMs, an extension, by the chain of the endorsement key's certificate.
 
 use attest::{
-    chain::{self, LinkFrom, Presented},
+    chain::{self, Presented},
     sas,
 };
 use model::{
-    AttestFailure, AttestationKind, AttestationMechanism, AuthenticationKind, CaCertificate,
-    DeviceAuthentication, DeviceRefusal, EnrolledCertificate, EnrollmentGroup, EnrollmentRef,
-    Evidence, IdScope, IndividualEnrollment, RegisterFacts, RegistrationId, SasToken, Step,
-    SymmetricKeys, Terms, Timestamp,
+    AttestFailure, AttestationKind, AttestationMechanism, AuthenticationKind, DeviceAuthentication,
+    DeviceId, DeviceRefusal, EnrollmentGroup, EnrollmentRef, Evidence, Fresh, HubName, IdScope,
+    IndividualEnrollment, RegisterFacts, RegistrationId, SasToken, Step, SymmetricKey,
+    SymmetricKeys, Terms, Timestamp, TpmKeys,
 };
+
+use self::tpm::{Answer, Answered, ShownTpm, Tpm};
+
+mod groups;
+mod tpm;
+
+pub use self::tpm::check_answer;
+pub(crate) use self::tpm::{Wrapping, parse_chain};
 
 /// Evidence, parsed once: before the facts are read, because it says which groups to read.
 #[derive(Debug)]
@@ -23,8 +31,10 @@ pub enum Shown {
     X509(Box<Presented>),
     /// A shared access signature.
     Sas(SasToken),
-    /// A TPM's keys.
-    Tpm,
+    /// A TPM's keys, which prove nothing.
+    Tpm(Box<ShownTpm>),
+    /// A TPM's answer to a challenge.
+    TpmAnswer(Box<Answered>),
     /// Nothing.
     Nothing,
 }
@@ -33,14 +43,18 @@ impl Shown {
     /// Parses evidence.
     ///
     /// # Errors
-    /// [`AttestFailure`] when a certificate cannot be parsed or is beyond the limits.
+    /// [`AttestFailure`] when a certificate cannot be parsed or is beyond the limits;
+    /// [`AttestFailure::BadTpmKey`] for one of an endorsement key.
     pub fn parse(evidence: &Evidence, limits: &chain::Limits) -> Result<Self, AttestFailure> {
         Ok(match evidence {
             Evidence::X509(certificates) => {
                 Self::X509(Box::new(Presented::parse(certificates, limits)?))
             }
             Evidence::Sas(token) => Self::Sas(token.clone()),
-            Evidence::Tpm { .. } => Self::Tpm,
+            Evidence::Tpm(keys) => Self::Tpm(Box::new(ShownTpm::parse(keys, limits)?)),
+            Evidence::TpmAnswer { challenge, token } => {
+                Self::TpmAnswer(Box::new(Answered::parse(challenge, token, limits)?))
+            }
             Evidence::Nothing => Self::Nothing,
         })
     }
@@ -48,19 +62,32 @@ impl Shown {
     /// Which groups could admit its bearer.
     #[must_use]
     pub fn group_query(&self) -> model::GroupQuery {
+        let by_chain = |presented: Option<&Presented>| match presented {
+            Some(presented) => model::GroupQuery::ByCa { subjects: presented.name_hashes() },
+            None => model::GroupQuery::None,
+        };
         match self {
-            Self::X509(presented) => model::GroupQuery::ByCa { subjects: presented.name_hashes() },
+            Self::X509(presented) => by_chain(Some(presented)),
             Self::Sas(_) => model::GroupQuery::BySymmetricKey,
-            Self::Tpm | Self::Nothing => model::GroupQuery::None,
+            Self::Tpm(shown) => by_chain(shown.endorsement.as_ref()),
+            Self::TpmAnswer(answered) => by_chain(answered.endorsement.as_ref()),
+            Self::Nothing => model::GroupQuery::None,
         }
     }
 
-    const fn kind(&self) -> Option<AttestationKind> {
+    /// What the groups of a TPM's certificates are found by.
+    pub(crate) fn endorsement_names(&self) -> Vec<[u8; 32]> {
+        match self.group_query() {
+            model::GroupQuery::ByCa { subjects } => subjects,
+            model::GroupQuery::BySymmetricKey | model::GroupQuery::None => Vec::new(),
+        }
+    }
+
+    /// The keys, where these are a TPM's that has not been challenged.
+    pub(crate) fn tpm_keys(&self) -> Option<&TpmKeys> {
         match self {
-            Self::X509(_) => Some(AttestationKind::X509),
-            Self::Sas(_) => Some(AttestationKind::SymmetricKey),
-            Self::Tpm => Some(AttestationKind::Tpm),
-            Self::Nothing => None,
+            Self::Tpm(shown) => Some(&shown.keys),
+            Self::X509(_) | Self::Sas(_) | Self::TpmAnswer(_) | Self::Nothing => None,
         }
     }
 }
@@ -97,7 +124,12 @@ pub enum Entry<'a> {
 #[derive(Debug, Clone)]
 enum Credential {
     Keys(SymmetricKeys),
-    Thumbprints { primary: String, secondary: String },
+    Thumbprints {
+        primary: String,
+        secondary: String,
+    },
+    /// The keys that a new one is wrapped for.
+    Tpm(Box<Wrapping>),
 }
 
 impl<'a> Attested<'a> {
@@ -131,13 +163,16 @@ impl<'a> Attested<'a> {
         match self.credential {
             Credential::Keys(_) => AttestationKind::SymmetricKey,
             Credential::Thumbprints { .. } => AttestationKind::X509,
+            Credential::Tpm(_) => AttestationKind::Tpm,
         }
     }
 
-    /// How the device will log in to its hub (D §5.8, H §8): with the same keys, or with the
-    /// thumbprint of the leaf it presented, for groups too.
+    /// How the device will log in to its hub (D §5.8, H §8): with the same keys; with the
+    /// thumbprint of the leaf it presented, for groups too; or, a TPM, with a new key, which
+    /// [`Self::wrapped_hub_key`] takes to it. Only the primary one gets there: the secondary is
+    /// as random, and nobody has it.
     #[must_use]
-    pub fn hub_authentication(&self) -> DeviceAuthentication {
+    pub fn hub_authentication(&self, fresh: &Fresh) -> DeviceAuthentication {
         match &self.credential {
             Credential::Keys(keys) => DeviceAuthentication {
                 kind: AuthenticationKind::Sas,
@@ -151,6 +186,35 @@ impl<'a> Attested<'a> {
                 primary_thumbprint: Some(primary.clone()),
                 secondary_thumbprint: Some(secondary.clone()),
             },
+            Credential::Tpm(_) => DeviceAuthentication {
+                kind: AuthenticationKind::Sas,
+                keys: Some(SymmetricKeys {
+                    primary: SymmetricKey::derived(&fresh.tpm.key),
+                    secondary: SymmetricKey::generated(&fresh.secondary_key),
+                }),
+                primary_thumbprint: None,
+                secondary_thumbprint: None,
+            },
+        }
+    }
+
+    /// The primary key of [`Self::hub_authentication`], of the same random bytes, wrapped for the
+    /// TPM that proved itself; nothing for other devices.
+    ///
+    /// # Errors
+    /// [`AttestFailure::BadTpmKey`] if a key cannot be wrapped, which the challenge would have
+    /// shown before.
+    pub fn wrapped_hub_key(
+        &self,
+        hub: &HubName,
+        device_id: &DeviceId,
+        fresh: &Fresh,
+    ) -> Result<Option<Vec<u8>>, AttestFailure> {
+        match &self.credential {
+            Credential::Keys(_) | Credential::Thumbprints { .. } => Ok(None),
+            Credential::Tpm(wrapping) => {
+                wrapping.wrap(&format!("{hub}/devices/{device_id}"), fresh).map(Some)
+            }
         }
     }
 }
@@ -169,27 +233,110 @@ pub fn authenticate<'a>(
     now: Timestamp,
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
-    let bearer = Bearer { registration_id, shown, settings, now };
+    let asked = Asked { registration_id, settings, now };
+    let proof = Proof::of(shown, facts, &asked).map_err(DeviceRefusal::NotAttested);
+    decide(facts, asked, proof, steps)
+}
+
+/// Whether a TPM with these keys would be admitted, or told that it is disabled, if it answered a
+/// challenge: the same decision as will be made about its answer. Gives the keys to wrap the
+/// challenge's for.
+///
+/// # Errors
+/// [`DeviceRefusal`]
+pub(crate) fn would_admit(
+    facts: &RegisterFacts,
+    registration_id: &RegistrationId,
+    shown: &Shown,
+    settings: &AttestSettings,
+    now: Timestamp,
+    steps: &mut Vec<Step>,
+) -> Result<Wrapping, DeviceRefusal> {
+    let asked = Asked { registration_id, settings, now };
+    let proof = match shown {
+        Shown::Tpm(shown) => Ok(Proof::Tpm(Box::new(shown.tpm(Answer::ToCome)))),
+        Shown::X509(_) | Shown::Sas(_) | Shown::TpmAnswer(_) | Shown::Nothing => {
+            Err(DeviceRefusal::NotAttested(AttestFailure::NoEvidence))
+        }
+    };
+    match decide(facts, asked, proof, steps)?.credential {
+        Credential::Tpm(wrapping) => Ok(*wrapping),
+        Credential::Keys(_) | Credential::Thumbprints { .. } => Err(DeviceRefusal::TpmNotEnrolled),
+    }
+}
+
+fn decide<'a>(
+    facts: &'a RegisterFacts,
+    asked: Asked<'_>,
+    proof: Result<Proof<'_>, DeviceRefusal>,
+    steps: &mut Vec<Step>,
+) -> Result<Attested<'a>, DeviceRefusal> {
     steps.push(Step::LookedUpIndividual {
-        registration_id: registration_id.clone(),
+        registration_id: asked.registration_id.clone(),
         found: facts.individual.is_some(),
     });
-    let outcome = match &facts.individual {
-        Some(enrollment) => by_individual(enrollment, facts, &bearer, steps),
-        None => by_groups(facts, &bearer, steps),
-    };
+    let outcome = proof.and_then(|proof| {
+        let bearer = Bearer { asked, proof };
+        match &facts.individual {
+            Some(enrollment) => by_individual(enrollment, facts, &bearer, steps),
+            None => groups::by_groups(facts, &bearer, steps),
+        }
+    });
     if let Err(DeviceRefusal::NotAttested(failure)) = &outcome {
         steps.push(Step::AttestationFailed(failure.clone()));
     }
     outcome
 }
 
-/// Who stands at the door.
-struct Bearer<'b> {
+/// What is asked, by whom and when.
+#[derive(Clone, Copy)]
+struct Asked<'b> {
     registration_id: &'b RegistrationId,
-    shown: &'b Shown,
     settings: &'b AttestSettings,
     now: Timestamp,
+}
+
+/// Who stands at the door.
+struct Bearer<'b> {
+    asked: Asked<'b>,
+    proof: Proof<'b>,
+}
+
+/// What the evidence turns out to be, once the facts are known.
+enum Proof<'b> {
+    X509(&'b Presented),
+    Token(&'b SasToken),
+    Tpm(Box<Tpm<'b>>),
+    Nothing,
+}
+
+impl<'b> Proof<'b> {
+    /// A token that is signed with the key of a challenge is a TPM's, whatever else it could be.
+    fn of(
+        shown: &'b Shown,
+        facts: &'b RegisterFacts,
+        asked: &Asked<'_>,
+    ) -> Result<Self, AttestFailure> {
+        Ok(match shown {
+            Shown::X509(presented) => Self::X509(presented),
+            Shown::Sas(token) => match Tpm::of_token(token, facts, asked)? {
+                Some(tpm) => Self::Tpm(Box::new(tpm)),
+                None => Self::Token(token),
+            },
+            Shown::Tpm(shown) => Self::Tpm(Box::new(shown.tpm(Answer::Missing))),
+            Shown::TpmAnswer(answered) => Self::Tpm(Box::new(answered.tpm(asked)?)),
+            Shown::Nothing => Self::Nothing,
+        })
+    }
+
+    const fn kind(&self) -> Option<AttestationKind> {
+        match self {
+            Self::X509(_) => Some(AttestationKind::X509),
+            Self::Token(_) => Some(AttestationKind::SymmetricKey),
+            Self::Tpm(_) => Some(AttestationKind::Tpm),
+            Self::Nothing => None,
+        }
+    }
 }
 
 /// Checks what a token says of itself: for which device it is, in the ID scope the device asks for,
@@ -212,19 +359,30 @@ pub fn check_claims(
 impl Bearer<'_> {
     /// Checks what holds for every token, whoever decides: resource and expiry.
     fn check_token(&self, token: &SasToken) -> Result<(), AttestFailure> {
-        let scope = self.settings.id_scope.as_str();
-        check_claims(token, scope, self.registration_id, self.settings, self.now)
+        let Asked { registration_id, settings, now } = self.asked;
+        check_claims(token, settings.id_scope.as_str(), registration_id, settings, now)
     }
 
     /// Checks what holds for every certificate, whoever decides: the leaf has one common name and
     /// it is the registration ID (D §5.2).
     fn check_common_name(&self, presented: &Presented) -> Result<(), AttestFailure> {
         let name = presented.leaf_common_name()?;
-        if name.eq_ignore_ascii_case(self.registration_id.as_str()) {
+        if name.eq_ignore_ascii_case(self.asked.registration_id.as_str()) {
             Ok(())
         } else {
             let name: String = name.chars().take(64).collect();
             Err(AttestFailure::CommonName(format!("it is {name:?}")))
+        }
+    }
+
+    /// What the bearer of another kind of evidence hears than an individual entry wants. To a TPM
+    /// client a 401 is a challenge; and which IDs are enrolled is nothing that a TPM may ask.
+    fn wrong_kind(&self) -> DeviceRefusal {
+        match self.proof {
+            Proof::Tpm(_) => DeviceRefusal::TpmNotEnrolled,
+            Proof::X509(_) | Proof::Token(_) | Proof::Nothing => {
+                DeviceRefusal::NotAttested(AttestFailure::WrongKind)
+            }
         }
     }
 }
@@ -239,21 +397,22 @@ fn by_individual<'a>(
         registration_id: enrollment.registration_id.clone(),
         kind: enrollment.terms.attestation.kind(),
     });
+    let entry = Entry::Individual(enrollment);
     match check_individual(enrollment, bearer, steps) {
-        Ok(credential) => Ok(Attested { entry: Entry::Individual(enrollment), credential }),
+        Ok(credential) => Ok(Attested { entry, credential }),
         // A disabled entry of another kind is how one device of a group is shut out without its
         // certificate. A caller who proves nothing learns nothing, so the group's credential is
         // checked before the device is told that it is disabled (D appendix D8).
         Err(AttestFailure::WrongKind) if !enrollment.terms.is_enabled() => {
-            match by_groups(facts, bearer, steps) {
-                Ok(Attested { credential, .. }) => {
-                    Ok(Attested { entry: Entry::Individual(enrollment), credential })
-                }
-                Err(_) => Err(DeviceRefusal::NotAttested(AttestFailure::WrongKind)),
+            match groups::by_groups(facts, bearer, steps) {
+                Ok(Attested { credential, .. }) => Ok(Attested { entry, credential }),
+                Err(_) => Err(bearer.wrong_kind()),
             }
         }
-        // To a TPM client a 401 is a challenge; it must not see one here.
-        Err(AttestFailure::WrongKind) if matches!(bearer.shown, Shown::Tpm) => {
+        Err(AttestFailure::WrongKind) => Err(bearer.wrong_kind()),
+        // Whoever makes up a TPM must not learn of which IDs there are entries for others.
+        Err(failure @ AttestFailure::WrongEndorsementKey) => {
+            steps.push(Step::AttestationFailed(failure));
             Err(DeviceRefusal::TpmNotEnrolled)
         }
         Err(failure) => Err(DeviceRefusal::NotAttested(failure)),
@@ -265,17 +424,17 @@ fn check_individual(
     bearer: &Bearer<'_>,
     steps: &mut Vec<Step>,
 ) -> Result<Credential, AttestFailure> {
-    match (&enrollment.terms.attestation, bearer.shown) {
-        (_, Shown::Nothing) => Err(AttestFailure::NoEvidence),
-        (AttestationMechanism::SymmetricKey(keys), Shown::Sas(token)) => {
+    match (&enrollment.terms.attestation, &bearer.proof) {
+        (_, Proof::Nothing) => Err(AttestFailure::NoEvidence),
+        (AttestationMechanism::SymmetricKey(keys), Proof::Token(token)) => {
             bearer.check_token(token)?;
             let slot = sas::verify_signature(token, keys)?;
             steps.push(Step::Attested { by: format!("the {} key", slot.name()) });
             Ok(Credential::Keys(keys.clone()))
         }
-        (AttestationMechanism::X509Client(slots), Shown::X509(presented)) => {
+        (AttestationMechanism::X509Client(slots), Proof::X509(presented)) => {
             bearer.check_common_name(presented)?;
-            let slot = chain::match_thumbprint(presented, slots, bearer.now)?;
+            let slot = chain::match_thumbprint(presented, slots, bearer.asked.now)?;
             steps.push(Step::Attested { by: format!("the {} certificate", slot.name()) });
             let primary = presented.leaf_thumbprint_hex();
             // The other slot holds the other enrolled certificate, or the same when there is
@@ -288,151 +447,16 @@ fn check_individual(
                 .clone();
             Ok(Credential::Thumbprints { primary, secondary })
         }
-        (AttestationMechanism::Tpm(_), Shown::Tpm) => Err(AttestFailure::TpmUnavailable),
+        (AttestationMechanism::Tpm(enrolled), Proof::Tpm(tpm)) => {
+            let wrapping = tpm.check_individual(enrolled, bearer)?;
+            steps.push(Step::Attested { by: "the enrolled endorsement key".to_owned() });
+            Ok(Credential::Tpm(Box::new(wrapping)))
+        }
+        // It may be a TPM's answer to a challenge that is over: no key fits, as with any token.
+        (AttestationMechanism::Tpm(_), Proof::Token(token)) if enrollment.terms.is_enabled() => {
+            bearer.check_token(token)?;
+            Err(AttestFailure::BadSignature)
+        }
         _ => Err(AttestFailure::WrongKind),
-    }
-}
-
-fn by_groups<'a>(
-    facts: &'a RegisterFacts,
-    bearer: &Bearer<'_>,
-    steps: &mut Vec<Step>,
-) -> Result<Attested<'a>, DeviceRefusal> {
-    if let Some(kind) = bearer.shown.kind() {
-        steps.push(Step::LookedUpGroups { kind, candidates: facts.groups.len() });
-    }
-    match bearer.shown {
-        Shown::X509(presented) => by_certificates(facts, presented, bearer, steps),
-        Shown::Sas(token) => by_derived_key(facts, token, bearer, steps),
-        Shown::Tpm => Err(DeviceRefusal::TpmNotEnrolled),
-        Shown::Nothing => Err(DeviceRefusal::NotAttested(AttestFailure::NoEvidence)),
-    }
-}
-
-fn by_derived_key<'a>(
-    facts: &'a RegisterFacts,
-    token: &SasToken,
-    bearer: &Bearer<'_>,
-    steps: &mut Vec<Step>,
-) -> Result<Attested<'a>, DeviceRefusal> {
-    bearer.check_token(token).map_err(DeviceRefusal::NotAttested)?;
-    // Should two groups share a key, a disabled one decides.
-    let (enabled, disabled): (Vec<_>, Vec<_>) =
-        facts.groups.iter().partition(|group| group.terms.is_enabled());
-    for group in disabled.into_iter().chain(enabled) {
-        let AttestationMechanism::SymmetricKey(keys) = &group.terms.attestation else {
-            continue;
-        };
-        if let Some((derived, slot)) = sas::match_derived(token, keys, bearer.registration_id) {
-            let by = format!("a key derived from its {} key", slot.name());
-            steps.push(Step::GroupDecides { group_id: group.group_id.clone(), by: by.clone() });
-            steps.push(Step::Attested { by });
-            let credential = Credential::Keys(derived);
-            return Ok(Attested { entry: Entry::Group(group), credential });
-        }
-    }
-    Err(DeviceRefusal::NotEnrolled)
-}
-
-fn by_certificates<'a>(
-    facts: &'a RegisterFacts,
-    presented: &Presented,
-    bearer: &Bearer<'_>,
-    steps: &mut Vec<Step>,
-) -> Result<Attested<'a>, DeviceRefusal> {
-    bearer.check_common_name(presented).map_err(DeviceRefusal::NotAttested)?;
-    let enrolled = Enrolled::of(facts);
-    let path =
-        chain::walk(presented, &enrolled.certificates).map_err(DeviceRefusal::NotAttested)?;
-    let owners = enrolled.owners.iter().map(|(key, _)| *key).collect();
-    for link in &path {
-        if matches!(link.from, LinkFrom::Stored(_)) {
-            steps.push(Step::CompletedFromStore { subject: link.subject.clone() });
-        }
-        let Some(group) = enrolled.group_of(link.keys.subject_and_key) else {
-            steps.push(Step::CertificateWithoutGroup { subject: link.subject.clone() });
-            continue;
-        };
-        steps.push(Step::GroupDecides {
-            group_id: group.group_id.clone(),
-            by: link.subject.clone(),
-        });
-        // Primary and secondary may be two certificates of one CA: either will do.
-        let mut failure = AttestFailure::BadChain("the group has no certificate".to_owned());
-        for anchor in certificates_of(group, &facts.ca_certificates) {
-            if anchor.keys.subject_and_key != link.keys.subject_and_key {
-                continue;
-            }
-            match chain::validate(presented, &enrolled.certificates, anchor, &owners, bearer.now) {
-                Ok(()) => {
-                    steps.push(Step::Attested {
-                        by: format!("a chain to {}", anchor.info.subject_name),
-                    });
-                    let thumbprint = presented.leaf_thumbprint_hex();
-                    let credential = Credential::Thumbprints {
-                        primary: thumbprint.clone(),
-                        secondary: thumbprint,
-                    };
-                    return Ok(Attested { entry: Entry::Group(group), credential });
-                }
-                Err(why) => failure = why,
-            }
-        }
-        return Err(DeviceRefusal::NotAttested(failure));
-    }
-    if let Some(last) = path.last() {
-        steps.push(Step::ChainEnded { subject: last.subject.clone() });
-    }
-    Err(DeviceRefusal::NotEnrolled)
-}
-
-/// Every CA certificate of ours that came into question, and whose it is.
-struct Enrolled<'a> {
-    certificates: Vec<&'a EnrolledCertificate>,
-    owners: Vec<([u8; 32], &'a EnrollmentGroup)>,
-}
-
-impl<'a> Enrolled<'a> {
-    fn of(facts: &'a RegisterFacts) -> Self {
-        let verified = facts.ca_certificates.iter().filter(|ca| ca.verified);
-        let mut certificates: Vec<_> = verified.map(|ca| &ca.certificate).collect();
-        let mut owners = Vec::new();
-        for group in facts.groups.iter() {
-            for certificate in certificates_of(group, &facts.ca_certificates) {
-                if !certificates.iter().any(|known| known.der == certificate.der) {
-                    certificates.push(certificate);
-                }
-                owners.push((certificate.keys.subject_and_key, group));
-            }
-        }
-        Self { certificates, owners }
-    }
-
-    /// The group of a CA. Should several groups hold it, a disabled one decides, or else the
-    /// first by name.
-    fn group_of(&self, subject_and_key: [u8; 32]) -> Option<&'a EnrollmentGroup> {
-        let mut groups =
-            self.owners.iter().filter(|(keys, _)| *keys == subject_and_key).map(|(_, g)| *g);
-        let first = groups.clone().next();
-        groups.find(|group| !group.terms.is_enabled()).or(first)
-    }
-}
-
-/// The certificates a group admits by, references resolved. An unverified reference admits
-/// nobody (O §1.6).
-fn certificates_of<'a>(
-    group: &'a EnrollmentGroup,
-    cas: &'a [CaCertificate],
-) -> Vec<&'a EnrolledCertificate> {
-    match &group.terms.attestation {
-        AttestationMechanism::X509Signing(slots) => slots.iter().collect(),
-        AttestationMechanism::X509CaReferences(names) => names
-            .iter()
-            .filter_map(|name| cas.iter().find(|ca| ca.verified && ca.name == *name))
-            .map(|ca| &ca.certificate)
-            .collect(),
-        AttestationMechanism::SymmetricKey(_)
-        | AttestationMechanism::X509Client(_)
-        | AttestationMechanism::Tpm(_) => Vec::new(),
     }
 }

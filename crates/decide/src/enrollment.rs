@@ -10,6 +10,13 @@ use model::{
     SymmetricKeys, Terms, Timestamp, Usage,
 };
 
+mod endorsement;
+mod shape;
+mod tpm;
+
+pub use endorsement::{demand, tpm_of};
+pub use shape::GroupShape;
+
 /// How many enrollments there may be (D §6). Every figure is a setting.
 #[derive(Debug, Clone, Copy)]
 pub struct EnrollmentLimits {
@@ -68,10 +75,11 @@ pub fn put_individual(
     })
 }
 
-/// What a group becomes when this draft is put; as [`put_individual`].
+/// What a group becomes when this draft is put; as [`put_individual`]. Groups of TPMs count as
+/// groups with certificates, which they are.
 ///
 /// # Errors
-/// [`OperatorRefusal`]: exists, stale etag, a broken rule, a limit.
+/// [`OperatorRefusal`]: exists, or exists in the other shape; stale etag, a broken rule, a limit.
 pub fn put_group(
     existing: Option<&EnrollmentGroup>,
     draft: GroupDraft,
@@ -81,6 +89,9 @@ pub fn put_group(
     now: Timestamp,
     fresh: &Fresh,
 ) -> Result<EnrollmentGroup, OperatorRefusal> {
+    if let Some(existing) = existing {
+        GroupShape::of_draft(&draft.draft.attestation).check(existing)?;
+    }
     let terms = existing.map(|group| &group.terms);
     check_put(terms, precondition, OperatorRefusal::GroupExists)?;
     let symmetric = matches!(draft.draft.attestation, AttestationDraft::SymmetricKey { .. });
@@ -194,7 +205,7 @@ fn write_terms(
     check_allocation(&draft)?;
     let stored = existing.map(|terms| &terms.attestation);
     Ok(Terms {
-        attestation: write_attestation(stored, draft.attestation, family, fresh)?,
+        attestation: write_attestation(stored, draft.attestation, family, now, fresh)?,
         iot_edge: draft.iot_edge,
         iot_hub_host_name: draft.iot_hub_host_name,
         initial_twin: draft.initial_twin,
@@ -266,6 +277,7 @@ fn write_attestation(
     stored: Option<&AttestationMechanism>,
     draft: AttestationDraft,
     family: Family,
+    now: Timestamp,
     fresh: &Fresh,
 ) -> Result<AttestationMechanism, OperatorRefusal> {
     match draft {
@@ -279,11 +291,32 @@ fn write_attestation(
         AttestationDraft::X509 { client, signing, ca_references } => {
             write_x509(stored, client, signing, ca_references, family)
         }
-        AttestationDraft::Tpm(tpm) => match family {
-            Family::Individual => Ok(AttestationMechanism::Tpm(tpm)),
+        AttestationDraft::Tpm(draft) => match family {
+            Family::Individual => {
+                let kept = match stored {
+                    Some(AttestationMechanism::Tpm(kept)) => Some(kept),
+                    _ => None,
+                };
+                tpm::write(kept, draft, now).map(AttestationMechanism::Tpm)
+            }
             Family::Group => Err(bad(
                 "attestation.type tpm is for individual enrollments; an enrollment group attests \
-                 by x509 or symmetricKey.",
+                 by x509 or symmetricKey. For a group of TPMs, which is an extension of Induct, \
+                 use /induct/v1/tpmEnrollmentGroups.",
+            )),
+        },
+        AttestationDraft::TpmIssuer(slots) => match family {
+            Family::Group => {
+                let kept = match stored {
+                    Some(AttestationMechanism::TpmIssuer(kept)) => Some(kept),
+                    _ => None,
+                };
+                let slots = write_slots(kept, slots, "attestation.tpm.issuers")?;
+                Ok(AttestationMechanism::TpmIssuer(slots))
+            }
+            Family::Individual => Err(bad(
+                "the issuers of TPMs are for enrollment groups; an individual enrollment names \
+                 one endorsement key.",
             )),
         },
     }

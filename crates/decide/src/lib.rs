@@ -16,3 +16,4 @@ pub mod record;
 pub mod register;
 #[cfg(any(test, feature = "scenes"))]
 pub mod scenes;
+pub mod tpm;

@@ -492,6 +492,9 @@ impl Work<'_> {
             }
             Outcome::Later(pending) => record.pending = Some(pending),
         }
+        if matches!(record.status, RegistrationStatus::Disabled | RegistrationStatus::Failed) {
+            record.wrapped_hub_key = None;
+        }
         if record.pending.is_none() {
             record.last_updated = self.now;
             record.etag = model::Etag::from_random(self.fresh.etag);

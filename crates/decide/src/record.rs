@@ -74,6 +74,9 @@ fn as_told(record: &RegistrationRecord, proof: &Attested<'_>) -> RegistrationRec
         told.status = RegistrationStatus::Disabled;
         told.failure = None;
     }
+    if told.status != RegistrationStatus::Assigned {
+        told.wrapped_hub_key = None;
+    }
     told
 }
 
@@ -144,6 +147,7 @@ mod tests {
             pending: None,
             failure: None,
             payload: None,
+            wrapped_hub_key: None,
             etag: model::Etag::from_random([0; 16]),
             mechanism: model::AttestationKind::X509,
             operations,

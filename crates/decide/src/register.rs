@@ -174,7 +174,7 @@ fn decide(
                 entry: proof.entry().into(),
                 registration_id: id.clone(),
                 current: scene.assignment().map(|a| (a.hub.clone(), a.device_id.clone())),
-                proved_by: ProvedBy::of(&prepared.request.evidence),
+                proved_by: ProvedBy::of(proof.kind(), &prepared.request.evidence),
                 payload: prepared.request.payload.clone(),
                 linked_hubs: eligible(proof.terms(), &facts.hubs),
             }),
@@ -211,8 +211,16 @@ struct Scene<'a> {
 enum Outcome {
     Disabled,
     Failed(Failure),
-    Assigned(Assignment, Option<Json>),
-    Assigning(Box<PendingAssignment>, Option<Json>),
+    Assigned(Assignment, Told),
+    Assigning(Box<PendingAssignment>, Told),
+}
+
+/// What a device is told with its assignment.
+struct Told {
+    /// The webhook's word.
+    payload: Option<Json>,
+    /// Its new key on the hub, if it is a TPM.
+    wrapped_hub_key: Option<Vec<u8>>,
 }
 
 impl Scene<'_> {
@@ -294,6 +302,15 @@ impl Scene<'_> {
     fn assign(&self, place: Place, steps: &mut Vec<Step>) -> Decision {
         let Place { hub, rule, initial_twin, payload } = place;
         let device_id = self.device_id();
+        // A TPM gets another key each time: it has overwritten the one of its last assignment.
+        let authentication = self.proof.hub_authentication(self.fresh);
+        let told = match self.proof.wrapped_hub_key(&hub, &device_id, self.fresh) {
+            Ok(wrapped_hub_key) => Told { payload, wrapped_hub_key },
+            Err(failure) => {
+                steps.push(Step::AttestationFailed(failure.clone()));
+                return Decision::Refuse(DeviceRefusal::NotAttested(failure));
+            }
+        };
         let moved_from = self.assignment().map(|a| &a.hub).filter(|old| **old != hub);
         if let Some(from) = moved_from {
             steps.push(Step::Moved { from: from.clone(), to: hub.clone(), rule });
@@ -317,7 +334,7 @@ impl Scene<'_> {
             let pending = PendingAssignment {
                 from: moved_from.cloned(),
                 rule,
-                authentication: self.proof.hub_authentication(),
+                authentication,
                 iot_edge,
                 initial_twin,
                 n_failures: 0,
@@ -325,7 +342,7 @@ impl Scene<'_> {
                 last_error: None,
                 assignment,
             };
-            return self.begin(pending, payload, steps);
+            return self.begin(pending, told, steps);
         }
         let old_device = moved_from.and_then(|from| self.device_on(from, &device_id));
         let twin_rule = match (rule, old_device) {
@@ -339,7 +356,7 @@ impl Scene<'_> {
         };
         let assignee = Assignee {
             device_id: &device_id,
-            authentication: self.proof.hub_authentication(),
+            authentication,
             iot_edge: moved_edge.unwrap_or(iot_edge),
             initial_twin: initial_twin.as_ref(),
         };
@@ -355,7 +372,7 @@ impl Scene<'_> {
             device.identity.status_reason = old.identity.status_reason.clone();
             device.identity.status_updated = old.identity.status_updated;
         }
-        let mut settled = self.settlement(Outcome::Assigned(assignment, payload));
+        let mut settled = self.settlement(Outcome::Assigned(assignment, told));
         pending::put_device(&mut settled.changes, &hub, existing, device);
         if let (Some(from), Some(old)) = (moved_from, old_device) {
             pending::delete_device(&mut settled.changes, from, old);
@@ -366,12 +383,7 @@ impl Scene<'_> {
     /// Begins an assignment that a remote hub takes part in. One that is pending for the same
     /// place goes on, with what this request brought: its failures count on, so that a device
     /// that asks again and again does not wear out a hub that is down.
-    fn begin(
-        &self,
-        mut pending: PendingAssignment,
-        payload: Option<Json>,
-        steps: &mut Vec<Step>,
-    ) -> Decision {
+    fn begin(&self, mut pending: PendingAssignment, told: Told, steps: &mut Vec<Step>) -> Decision {
         let (tags, desired) = assignment::initial_sections(pending.initial_twin.as_ref());
         if let Err(refusal) = twin::fresh(tags, desired, self.now) {
             return self.bad_twin(&refusal, steps);
@@ -386,7 +398,7 @@ impl Scene<'_> {
                 pending.last_error.clone_from(&old.last_error);
             }
         }
-        self.settle(Outcome::Assigning(Box::new(pending), payload))
+        self.settle(Outcome::Assigning(Box::new(pending), told))
     }
 
     fn bad_twin(&self, refusal: &HubRefusal, steps: &mut Vec<Step>) -> Decision {
@@ -433,6 +445,7 @@ impl Scene<'_> {
             failure: None,
             pending: None,
             payload: None,
+            wrapped_hub_key: None,
             etag: model::Etag::from_random(self.fresh.etag),
             enrollment: self.proof.enrollment(),
             mechanism: self.proof.kind(),
@@ -445,15 +458,17 @@ impl Scene<'_> {
                 record.status = RegistrationStatus::Failed;
                 record.failure = Some(failure);
             }
-            Outcome::Assigned(assignment, payload) => {
+            Outcome::Assigned(assignment, told) => {
                 record.status = RegistrationStatus::Assigned;
                 record.assignment = Some(assignment);
-                record.payload = payload;
+                record.payload = told.payload;
+                record.wrapped_hub_key = told.wrapped_hub_key;
             }
-            Outcome::Assigning(pending, payload) => {
+            Outcome::Assigning(pending, told) => {
                 record.status = RegistrationStatus::Assigning;
                 record.pending = Some(pending);
-                record.payload = payload;
+                record.payload = told.payload;
+                record.wrapped_hub_key = told.wrapped_hub_key;
             }
         }
         let individual = self.facts.individual.as_ref();

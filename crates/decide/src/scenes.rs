@@ -16,8 +16,8 @@ use model::{
     Etag, Evidence, Expect, GroupDraft, GroupQuery, HubAccess, HubName, HubSettings, IdScope,
     IndividualDraft, IndividualEnrollment, LinkedHub, PendingFacts, Precondition,
     ProvisioningStatus, RegisterFacts, RegisterQuery, RegisterRequest, RegistrationId,
-    RegistrationRecord, RemoteAccess, RemoteRemoval, Sent, Slots, SymmetricKey, Timestamp, Usage,
-    Version,
+    RegistrationRecord, RemoteAccess, RemoteRemoval, Sent, Slots, SymmetricKey, Timestamp,
+    TpmChallenge, Usage, Version,
 };
 use testkit::{ClientStyle, DeviceToken, NOW, fresh};
 
@@ -26,6 +26,10 @@ use crate::{
     enrollment::{self, EnrollmentLimits},
     register::{self, Decision, Prepared, RegisterSettings},
 };
+
+mod tpm;
+
+pub use tpm::{by_tpm, issuers, tpm_keys, tpm_token};
 
 /// The ID scope of the scene.
 pub const SCOPE: &str = "0ne00ABCDEF";
@@ -76,6 +80,8 @@ pub struct World {
     pub records: BTreeMap<String, RegistrationRecord>,
     /// Devices by hub and ID.
     pub devices: BTreeMap<(HubName, DeviceId), Device>,
+    /// Challenges to TPMs by key, latest first.
+    pub tpm_challenges: BTreeMap<String, Vec<TpmChallenge>>,
     /// Removals from remote hubs, by hub and device.
     pub removals: BTreeMap<(HubName, DeviceId), RemoteRemoval>,
     /// The configuration.
@@ -97,6 +103,7 @@ impl Default for World {
             cas: BTreeMap::new(),
             records: BTreeMap::new(),
             devices: BTreeMap::new(),
+            tpm_challenges: BTreeMap::new(),
             removals: BTreeMap::new(),
             settings: RegisterSettings {
                 attest: AttestSettings {
@@ -187,7 +194,9 @@ pub fn signing(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> AttestationD
     }
 }
 
-fn slots(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> Slots<CertificateDraft> {
+/// Certificates in two slots.
+#[must_use]
+pub fn slots(primary: Option<&[u8]>, secondary: Option<&[u8]>) -> Slots<CertificateDraft> {
     let slot = |der: Option<&[u8]>| der.map(|der| CertificateDraft::Der(der.to_vec()));
     Slots { primary: slot(primary), secondary: slot(secondary) }
 }
@@ -333,6 +342,7 @@ impl World {
             .collect();
         let (groups, cas) = self.groups_of(&query.groups);
         RegisterFacts {
+            tpm_challenges: self.tpm_challenges.get(key).cloned().unwrap_or_default(),
             individual,
             groups: Arc::new(groups),
             ca_certificates: Arc::new(cas),
@@ -398,13 +408,18 @@ impl World {
             // A superset of what a store finds is as good: the walk looks at names and keys.
             GroupQuery::ByCa { .. } => {
                 let by_ca = |g: &&EnrollmentGroup| {
-                    matches!(g.terms.attestation, M::X509Signing(_) | M::X509CaReferences(_))
+                    matches!(
+                        g.terms.attestation,
+                        M::X509Signing(_) | M::X509CaReferences(_) | M::TpmIssuer(_)
+                    )
                 };
                 (groups.filter(by_ca).cloned().collect(), self.cas.values().cloned().collect())
             }
             GroupQuery::BySymmetricKey => {
-                let by_key =
-                    |g: &&EnrollmentGroup| matches!(g.terms.attestation, M::SymmetricKey(_));
+                // Those of waiting challenges are found as by their names: a superset again.
+                let by_key = |g: &&EnrollmentGroup| {
+                    matches!(g.terms.attestation, M::SymmetricKey(_) | M::TpmIssuer(_))
+                };
                 (groups.filter(by_key).cloned().collect(), Vec::new())
             }
             GroupQuery::None => (Vec::new(), Vec::new()),
@@ -459,6 +474,17 @@ impl World {
                 }
                 Change::DeleteDevice(hub, id) => {
                     self.devices.remove(&(hub, id));
+                }
+                Change::PutTpmChallenge(challenge) => {
+                    let key = challenge.registration_id.key().to_owned();
+                    let waiting = self.tpm_challenges.entry(key).or_default();
+                    waiting.insert(0, *challenge);
+                    waiting.truncate(model::MAX_TPM_CHALLENGES);
+                }
+                Change::TrimTpmChallenges(before) => {
+                    for waiting in self.tpm_challenges.values_mut() {
+                        waiting.retain(|challenge| challenge.expires >= before);
+                    }
                 }
                 Change::PutRemoval(mut removal) => {
                     removal.version = version;

@@ -4,7 +4,7 @@ use crate::{
     AccessPolicy, AuditEntry, CaCertificate, CloudMessage, ConnectionNumber, Device, DeviceId,
     DeviceIdentity, EnrollmentGroup, EnrollmentGroupId, Event, Feedback, HubName, IdentityMark,
     IndividualEnrollment, LinkedHub, PolicyScope, RegistrationId, RegistrationRecord,
-    RemoteRemoval, ServiceSettings, Subscriptions, Timestamp, Twin,
+    RemoteRemoval, ServiceSettings, Subscriptions, Timestamp, TpmChallenge, Twin,
 };
 
 /// The store's version of a row: grows with every commit of the store, so that a row that was
@@ -116,6 +116,12 @@ pub enum Change {
     PutRecord(Box<RegistrationRecord>),
     /// Delete a registration record; nothing happens when there is none.
     DeleteRecord(RegistrationId),
+    /// Remember a challenge; of its registration ID the latest [`MAX_TPM_CHALLENGES`] stay.
+    ///
+    /// [`MAX_TPM_CHALLENGES`]: crate::MAX_TPM_CHALLENGES
+    PutTpmChallenge(Box<TpmChallenge>),
+    /// Forget the challenges whose time was over at this moment.
+    TrimTpmChallenges(Timestamp),
     /// Insert or replace identity and twin of a device. What belongs to its connections (state,
     /// last activity, waiting messages, subscriptions) stays as it is, and is empty for a device
     /// that was not there.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::{
-    DeviceId, EnrollmentGroupId, Etag, Json, RegistrationId, SymmetricKey, SymmetricKeys,
-    Timestamp, Version,
+    CertificateDer, DeviceId, EnrollmentGroupId, Etag, Json, RegistrationId, SymmetricKey,
+    SymmetricKeys, Timestamp, Version,
 };
 
 /// What the operator promised about one device.
@@ -104,6 +104,10 @@ pub enum AttestationMechanism {
     X509CaReferences(Slots<String>),
     /// By a TPM. Individual only.
     Tpm(TpmIdentity),
+    /// By a TPM whose endorsement key has a certificate that one of two CA certificates kept in the
+    /// group vouches for. Groups only. **An extension of Induct**: the service we are compatible
+    /// with has no groups for TPMs (D §5.6).
+    TpmIssuer(Slots<EnrolledCertificate>),
 }
 
 impl AttestationMechanism {
@@ -115,7 +119,7 @@ impl AttestationMechanism {
             Self::X509Client(_) | Self::X509Signing(_) | Self::X509CaReferences(_) => {
                 AttestationKind::X509
             }
-            Self::Tpm(_) => AttestationKind::Tpm,
+            Self::Tpm(_) | Self::TpmIssuer(_) => AttestationKind::Tpm,
         }
     }
 }
@@ -201,6 +205,19 @@ pub struct TpmIdentity {
     pub endorsement_key: Vec<u8>,
     /// The storage root key, TPM2B_PUBLIC; optional and not compared (D §5.5).
     pub storage_root_key: Option<Vec<u8>>,
+    /// What the endorsement key's certificate must lead to, where the operator demands one. **An
+    /// extension of Induct.**
+    pub endorsement: Option<Box<Endorsement>>,
+}
+
+/// That an endorsement key must have a certificate, and whose word counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endorsement {
+    /// The certificates of TPM vendors that count.
+    pub roots: Slots<EnrolledCertificate>,
+    /// The endorsement key's certificate and those between it and a root, as the operator sent
+    /// them, the key's own first. Empty: the device must show them.
+    pub certificates: Vec<CertificateDer>,
 }
 
 /// What a second registration may change, as the operator wrote it.
@@ -350,7 +367,37 @@ pub enum AttestationDraft {
         ca_references: Option<Slots<String>>,
     },
     /// A TPM.
-    Tpm(TpmIdentity),
+    Tpm(TpmDraft),
+    /// A group of TPMs by the issuers of their endorsement certificates. **An extension of Induct.**
+    TpmIssuer(Slots<CertificateDraft>),
+}
+
+/// A TPM as an operator sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmDraft {
+    /// The endorsement key, TPM2B_PUBLIC.
+    pub endorsement_key: Vec<u8>,
+    /// The storage root key, TPM2B_PUBLIC.
+    pub storage_root_key: Option<Vec<u8>>,
+    /// What is demanded of the endorsement key's certificate.
+    pub endorsement: EndorsementDraft,
+}
+
+/// What an operator says of an endorsement key's certificate. **An extension of Induct**, which the
+/// vendor's wire cannot say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndorsementDraft {
+    /// Nothing: what was demanded before still is. A write in the vendor's shape must not undo it.
+    Keep,
+    /// No certificate is demanded any more.
+    Remove,
+    /// A certificate is demanded.
+    Demand {
+        /// The certificates of TPM vendors that count.
+        roots: Slots<CertificateDraft>,
+        /// The key's certificate and those between it and a root; empty: the device shows them.
+        certificates: Vec<CertificateDer>,
+    },
 }
 
 /// A certificate slot as an operator sends it.

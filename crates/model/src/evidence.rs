@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Json, RegistrationId};
+use crate::{Json, RegistrationId, SymmetricKey, Timestamp};
 
 /// A certificate as it came over the wire: DER, not yet looked at.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,14 +22,56 @@ pub enum Evidence {
     /// A shared access signature.
     Sas(SasToken),
     /// A TPM's keys, before its proof.
-    Tpm {
-        /// The endorsement key, TPM2B_PUBLIC.
-        endorsement_key: Vec<u8>,
-        /// The storage root key, TPM2B_PUBLIC.
-        storage_root_key: Option<Vec<u8>>,
+    Tpm(TpmKeys),
+    /// A TPM's answer to a challenge that the connection remembers, as over AMQP (D §3.3). Over
+    /// HTTPS a TPM answers with a [`SasToken`], and the store remembers the challenge.
+    TpmAnswer {
+        /// What it was asked.
+        challenge: Box<TpmChallenge>,
+        /// What it signed with the challenge's key.
+        token: Box<SasToken>,
     },
     /// Nothing at all.
     Nothing,
+}
+
+/// What a TPM says of itself. Public, and no proof of anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmKeys {
+    /// The endorsement key, TPM2B_PUBLIC.
+    pub endorsement_key: Vec<u8>,
+    /// The storage root key, TPM2B_PUBLIC.
+    pub storage_root_key: Option<Vec<u8>>,
+    /// The endorsement key's certificate, and those between it and its vendor's; empty from every
+    /// client of the vendor. **An extension of Induct.**
+    pub endorsement_certificates: Vec<CertificateDer>,
+}
+
+/// How long a challenge can be answered, in seconds; polls are signed with its key as well, for
+/// tokens live an hour (D §1.10).
+pub const TPM_CHALLENGE_LIFE_SECS: i64 = 3600;
+
+/// How many challenges of one registration ID can be answered, the latest ones (D §1.10).
+pub const MAX_TPM_CHALLENGES: usize = 2;
+
+/// What a TPM was asked: to unwrap a key and to sign with it, which only the TPM that has both of
+/// these keys can (D §5.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmChallenge {
+    /// Who registers.
+    pub registration_id: RegistrationId,
+    /// The endorsement key, TPM2B_PUBLIC.
+    pub endorsement_key: Vec<u8>,
+    /// The storage root key, TPM2B_PUBLIC.
+    pub storage_root_key: Vec<u8>,
+    /// The endorsement key's certificate and those behind it, as the device showed them.
+    pub endorsement_certificates: Vec<CertificateDer>,
+    /// SHA-256 of the subjects and issuers of those certificates, which groups are found by.
+    pub endorsement_names: Vec<[u8; 32]>,
+    /// The key to sign with, 32 bytes. A secret.
+    pub key: SymmetricKey,
+    /// Until when it can be answered.
+    pub expires: Timestamp,
 }
 
 /// A shared access signature, taken apart but not yet verified.
@@ -149,6 +191,30 @@ pub struct Fresh {
     pub secondary_key: [u8; 64],
     /// Where a new device identity's etag counter starts.
     pub counter: u32,
+    /// For a key that is wrapped for a TPM.
+    pub tpm: TpmRandom,
+}
+
+/// The random bytes of a key that is wrapped for a TPM (D appendix A.3).
+#[derive(Clone)]
+pub struct TpmRandom {
+    /// The key itself: a challenge's, or a device's on its hub.
+    pub key: [u8; 32],
+    /// The inner wrap key.
+    pub inner: [u8; 16],
+    /// The seed of the credential.
+    pub identity_seed: [u8; 32],
+    /// The seed of the duplicate.
+    pub duplication_seed: [u8; 32],
+    /// What the key's public name is blinded with.
+    pub obfuscation: [u8; 32],
+}
+
+/// Prints nothing of the bytes.
+impl fmt::Debug for TpmRandom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TpmRandom(secret)")
+    }
 }
 
 /// Prints nothing of the bytes: keys are made of them.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     CaCertificate, Device, EnrollmentGroup, EnrollmentGroupId, HubName, HubSettings,
-    IndividualEnrollment, LinkedHub, RegistrationId, RegistrationRecord, ServiceSettings, Version,
+    IndividualEnrollment, LinkedHub, RegistrationId, RegistrationRecord, ServiceSettings,
+    TpmChallenge, Version,
 };
 
 /// What to read for a register request.
@@ -25,7 +26,9 @@ pub enum GroupQuery {
         /// SHA-256 of DER names: the subjects and issuers of the presented chain.
         subjects: Vec<[u8; 32]>,
     },
-    /// Every symmetric-key group (nothing on the wire names one, D §5.1).
+    /// Every symmetric-key group (nothing on the wire names one, D §5.1); and, because a TPM
+    /// answers its challenge with a token as well, those that the names of a waiting challenge's
+    /// certificates lead to, found as by [`Self::ByCa`].
     BySymmetricKey,
     /// None.
     None,
@@ -45,6 +48,9 @@ pub struct RegisterFacts {
     pub groups_version: Version,
     /// The registration record of that registration ID.
     pub record: Option<RegistrationRecord>,
+    /// The challenges of that registration ID that the store remembers, latest first, at most
+    /// [`MAX_TPM_CHALLENGES`](crate::MAX_TPM_CHALLENGES). Some may be over.
+    pub tpm_challenges: Vec<TpmChallenge>,
     /// The devices, on any hub, that have the record's device ID, the enrollment's device ID or
     /// the registration ID, in any letter case: hubs tell letter case apart, registration IDs do
     /// not, and a device that spells its name anew must not get a second identity by it.
@@ -72,7 +78,7 @@ pub struct IndividualFacts {
 pub struct Usage {
     /// Individual enrollments.
     pub individual_enrollments: u64,
-    /// Enrollment groups with certificates.
+    /// Enrollment groups with certificates, those of TPMs included.
     pub x509_groups: u64,
     /// Enrollment groups with symmetric keys.
     pub symmetric_key_groups: u64,

@@ -29,7 +29,10 @@ pub use access::{AccessPolicy, PolicyScope, Right, Rights};
 pub use change::{Change, ChangeSet, Counted, Expect, Version};
 pub use enrollment::*;
 pub use event::*;
-pub use evidence::{ApiVersion, CertificateDer, Evidence, Fresh, RegisterRequest, SasToken};
+pub use evidence::{
+    ApiVersion, CertificateDer, Evidence, Fresh, MAX_TPM_CHALLENGES, RegisterRequest, SasToken,
+    TPM_CHALLENGE_LIFE_SECS, TpmChallenge, TpmKeys, TpmRandom,
+};
 pub use facts::*;
 pub use hub::*;
 pub use ids::*;

@@ -28,6 +28,9 @@ pub struct RegistrationRecord {
     pub failure: Option<Failure>,
     /// What a custom allocation returned for the device.
     pub payload: Option<Json>,
+    /// The device's key on its hub, wrapped so that only its TPM can take it out (D §5.8, appendix
+    /// A); public as such. Only for TPMs, shown to the device while it is `assigned`.
+    pub wrapped_hub_key: Option<Vec<u8>>,
     /// The version mark, new at every write.
     pub etag: Etag,
     /// The enrollment that decided last.

@@ -17,8 +17,9 @@ pub enum DeviceRefusal {
     /// No enrollment matches.
     #[error("no enrollment matches")]
     NotEnrolled,
-    /// No individual enrollment matches, and a TPM can have no other.
-    #[error("no individual enrollment matches this TPM's registration ID")]
+    /// No enrollment matches this TPM: nothing of its name, another key or mechanism, no group of
+    /// its issuer. It is told nothing else, so that nobody can ask which IDs are enrolled.
+    #[error("no enrollment matches this TPM")]
     TpmNotEnrolled,
     /// The evidence does not satisfy the enrollment that decides.
     #[error("attestation failed: {0}")]
@@ -85,9 +86,18 @@ pub enum AttestFailure {
     /// The chain does not lead to the enrolled CA.
     #[error("the chain does not lead to an enrolled certificate: {0}")]
     BadChain(String),
-    /// TPM attestation is not built yet.
-    #[error("attestation by TPM is not available in this version of Induct")]
-    TpmUnavailable,
+    /// A TPM shows its keys where it cannot be challenged, or where its answer is wanted.
+    #[error("a TPM proves itself by answering a challenge, over HTTPS or AMQP")]
+    TpmNotChallenged,
+    /// A TPM's key is not one that a challenge can be made for.
+    #[error("{0}")]
+    BadTpmKey(String),
+    /// The endorsement key is not the enrolled one.
+    #[error("the endorsement key is not the enrolled one")]
+    WrongEndorsementKey,
+    /// The endorsement key's certificate is missing, or is not vouched for as the enrollment wants.
+    #[error("the endorsement key's certificate: {0}")]
+    NotEndorsed(String),
 }
 
 /// Why an operator's request to the provisioning service is refused.

@@ -11,7 +11,7 @@ use crate::{
     codec::{Binder, Columns, Db, Word},
     heads::Heads,
     rows::{
-        self, certificate, connection, device,
+        self, certificate, challenge, connection, device,
         device::Counted,
         enrollment, hub, message, policy, record,
         record::{Owner, OwnerKind},
@@ -98,6 +98,8 @@ impl Writing<'_> {
             Change::DeleteCaCertificate(name) => self.delete_ca(name)?,
             Change::PutRecord(record) => self.put_record(record)?,
             Change::DeleteRecord(id) => self.delete_record(id)?,
+            Change::PutTpmChallenge(new) => challenge::put(self.db, new)?,
+            Change::TrimTpmChallenges(before) => challenge::trim(self.db, *before)?,
             Change::PutDevice(hub, new) => {
                 let id = &new.identity.device_id;
                 let old = Counted::find(self.db, hub, id)?;
@@ -295,7 +297,7 @@ impl Writing<'_> {
     fn remember_group_keys(&self, group: &EnrollmentGroup) -> Result<()> {
         let key = group.group_id.key();
         match &group.terms.attestation {
-            AttestationMechanism::X509Signing(slots) => {
+            AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
                 for (slot, certificate) in [(0, &slots.primary), (1, &slots.secondary)] {
                     if let Some(certificate) = certificate {
                         self.remember_ca_key("group", key, slot, certificate)?;

@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
         after: include_str!("../migrations/0002_service_sealed.sql"),
     },
     Step::Sql(include_str!("../migrations/0003_connections.sql")),
+    Step::Sql(include_str!("../migrations/0004_tpm.sql")),
 ];
 
 /// The schema version this release writes.

@@ -5,6 +5,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod certificate;
+pub(crate) mod challenge;
 pub(crate) mod connection;
 pub(crate) mod device;
 pub(crate) mod enrollment;

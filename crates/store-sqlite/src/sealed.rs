@@ -46,6 +46,7 @@ pub(crate) const SECRETS: &[Secrets] = &[
         columns: &["primary_key", "secondary_key"],
     },
     Secrets { table: "linked_hubs", key: &["name"], columns: &["key"] },
+    Secrets { table: "tpm_challenges", key: &["key", "number"], columns: &["challenge_key"] },
 ];
 
 /// Where the secrets are read from.
@@ -76,7 +77,7 @@ type Found = (Vec<String>, Vec<Option<Zeroizing<Vec<u8>>>>);
 impl Secrets {
     /// Which of them the first schema had, in plain text.
     pub(crate) fn are_of_first_schema(&self) -> bool {
-        !matches!(self.table, "registration_records" | "linked_hubs")
+        !matches!(self.table, "registration_records" | "linked_hubs" | "tpm_challenges")
     }
 
     /// How many rows hold one.

@@ -29,9 +29,9 @@ impl Tally {
     /// Counts a group of a kind in (`1`) or out (`-1`).
     pub(crate) const fn count_group(&mut self, kind: AttestationKind, by: i64) {
         match kind {
-            AttestationKind::X509 => self.x509_groups += by,
+            // A group of TPMs has certificates as well.
+            AttestationKind::X509 | AttestationKind::Tpm => self.x509_groups += by,
             AttestationKind::SymmetricKey => self.symmetric_key_groups += by,
-            AttestationKind::Tpm => {}
         }
     }
 

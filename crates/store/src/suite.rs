@@ -19,6 +19,7 @@ use model::{Change, ChangeSet};
 
 use crate::{CommitError, Store};
 
+pub mod challenges;
 pub mod change_sets;
 pub mod connections;
 pub mod devices;
@@ -118,6 +119,14 @@ macro_rules! store_suite {
                 facts_hold_the_devices_of_three_names_on_all_hubs
                 facts_are_one_snapshot
             }
+            challenges {
+                challenges_read_back_as_they_were_written
+                the_latest_challenges_of_a_name_stay
+                challenges_are_forgotten_when_their_time_is_over
+                challenges_come_and_go_without_enrollments
+                groups_are_found_by_the_names_of_waiting_challenges
+                groups_of_tpms_count_as_groups_with_certificates
+            }
             devices {
                 a_device_and_its_twin_are_deleted_together
                 hubs_are_separate_registries
@@ -203,6 +212,7 @@ mod tests {
     fn every_case_is_in_the_list() {
         let list = include_str!("suite.rs");
         let areas = [
+            include_str!("suite/challenges.rs"),
             include_str!("suite/change_sets.rs"),
             include_str!("suite/connections.rs"),
             include_str!("suite/devices.rs"),

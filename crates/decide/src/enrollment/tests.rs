@@ -1,8 +1,10 @@
-use model::{CustomAllocation, Json, ProvisioningStatus, Sent, TpmIdentity};
-use testkit::{Ca, Credential, NOW, Profile, fresh};
+use model::{CustomAllocation, Json, ProvisioningStatus, Sent};
+use testkit::{Ca, Credential, NOW, Profile, SoftTpm, fresh};
 
 use super::*;
-use crate::scenes::{client, draft, keys, name, signing};
+use crate::scenes::{by_tpm, client, draft, issuers, keys, name, signing};
+
+mod tpm;
 
 fn put(
     existing: Option<&IndividualEnrollment>,
@@ -122,8 +124,8 @@ fn check_refused<T: std::fmt::Debug>(outcome: Result<T, OperatorRefusal>, says: 
 fn each_family_has_its_mechanisms() {
     let ca = Ca::root("root");
     let leaf = Credential::self_signed(Profile::leaf("press-17"));
-    let tpm =
-        || AttestationDraft::Tpm(TpmIdentity { endorsement_key: vec![1], storage_root_key: None });
+    let tpm = || by_tpm(&SoftTpm::from_fixture());
+    let issuers = || issuers(Some(ca.der()), None);
     let names = || AttestationDraft::X509 {
         client: None,
         signing: None,
@@ -139,6 +141,9 @@ fn each_family_has_its_mechanisms() {
     };
     assert!(put(None, tpm(), Precondition::None).is_ok());
     check_refused(group(tpm()), "individual");
+    check_refused(group(tpm()), "/induct/v1/tpmEnrollmentGroups");
+    check_refused(put(None, issuers(), Precondition::None), "enrollment groups");
+    assert!(group(issuers()).is_ok());
     check_refused(group(client(Some(leaf.der()), None)), "exactly one of");
     check_refused(group(two_kinds), "exactly one of");
     check_refused(

@@ -46,7 +46,7 @@ impl ConnectRequest<'_> {
             device_id: self.device_id.clone(),
             policy: match self.shown {
                 Shown::Sas(token) => token.key_name.clone().filter(|name| !name.is_empty()),
-                Shown::X509(_) | Shown::Tpm | Shown::Nothing => None,
+                Shown::X509(_) | Shown::Tpm(_) | Shown::TpmAnswer(_) | Shown::Nothing => None,
             },
             with_ca_certificates: matches!(self.shown, Shown::X509(_)),
         }
@@ -171,7 +171,7 @@ pub fn admit(
         (AuthenticationKind::CertificateAuthority, Shown::X509(presented)) => {
             by_ca(&facts.ca_certificates, presented, request.device_id, now)?
         }
-        (_, Shown::Tpm)
+        (_, Shown::Tpm(_) | Shown::TpmAnswer(_))
         | (AuthenticationKind::Sas, Shown::X509(_))
         | (
             AuthenticationKind::SelfSigned | AuthenticationKind::CertificateAuthority,

@@ -20,6 +20,13 @@ pub(super) fn fresh() -> Fresh {
         primary_key: [3; 64],
         secondary_key: [4; 64],
         counter: 727_894_863,
+        tpm: model::TpmRandom {
+            key: [5; 32],
+            inner: [6; 16],
+            identity_seed: [7; 32],
+            duplication_seed: [8; 32],
+            obfuscation: [9; 32],
+        },
     }
 }
 

@@ -4,13 +4,14 @@
 //! address the query and the user are masked, of a certificate subject and thumbprint are shown,
 //! of a twin the operator's sections. A payload that a webhook gave for a device is left out.
 
+use attest::certificate;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     AccessPolicy, AllocationPolicy, AttestationMechanism, AuthenticationKind, CaCertificate,
-    CustomAllocation, Device, DeviceStatus, EnrolledCertificate, EnrollmentGroup, EnrollmentRef,
-    HubAccess, IndividualEnrollment, IpAction, IpTarget, Json, LinkedHub, PolicyScope,
-    ProvisioningStatus, RegistrationRecord, RegistrationStatus, ReprovisionPolicy, Sent,
-    ServiceSettings, Slots, Terms, Twin,
+    CustomAllocation, Device, DeviceStatus, Endorsement, EnrolledCertificate, EnrollmentGroup,
+    EnrollmentRef, HubAccess, IndividualEnrollment, IpAction, IpTarget, Json, LinkedHub,
+    PolicyScope, ProvisioningStatus, RegistrationRecord, RegistrationStatus, ReprovisionPolicy,
+    Sent, ServiceSettings, Slots, Terms, Twin,
 };
 
 /// What stands for a secret.
@@ -74,8 +75,25 @@ fn attestation(mechanism: &AttestationMechanism) -> Json {
         AttestationMechanism::Tpm(tpm) => {
             view.text("type", "tpm");
             view.text("endorsementKey", &STANDARD.encode(&tpm.endorsement_key));
+            view.maybe("endorsement", tpm.endorsement.as_deref().map(endorsement));
+        }
+        AttestationMechanism::TpmIssuer(slots) => {
+            view.text("type", "tpm");
+            view.put("issuers", both(slots, enrolled));
         }
     }
+    view.done()
+}
+
+fn endorsement(endorsement: &Endorsement) -> Json {
+    let mut view = Object::default();
+    view.put("roots", both(&endorsement.roots, enrolled));
+    let shown = endorsement.certificates.iter().map(|der| match certificate::describe(&der.0) {
+        Ok(certificate) => enrolled(&certificate),
+        // They were read when they were written.
+        Err(_) => Json::Null,
+    });
+    view.put("certificates", Json::Array(shown.collect()));
     view.done()
 }
 

@@ -2,8 +2,8 @@
 
 use attest::certificate;
 use model::{
-    CertificateInfo, CustomAllocation, DeviceId, EnrollmentGroup, Evidence, HubName,
-    IndividualEnrollment, Json, RegistrationId,
+    AttestationKind, CertificateInfo, CustomAllocation, DeviceId, EnrollmentGroup, Evidence,
+    HubName, IndividualEnrollment, Json, RegistrationId,
 };
 
 use crate::attestation::Entry;
@@ -57,15 +57,16 @@ pub enum ProvedBy {
 }
 
 impl ProvedBy {
-    /// What was shown, and accepted.
-    pub(super) fn of(evidence: &Evidence) -> Self {
-        match evidence {
-            Evidence::X509(chain) => {
+    /// What was shown, and accepted as of this kind: a TPM answers with a token as well.
+    pub(super) fn of(accepted: AttestationKind, evidence: &Evidence) -> Self {
+        match (accepted, evidence) {
+            (AttestationKind::X509, Evidence::X509(chain)) => {
                 let leaf = chain.first().and_then(|leaf| certificate::describe(&leaf.0).ok());
                 Self::X509(leaf.map(|leaf| Box::new(leaf.info)))
             }
-            Evidence::Tpm { .. } => Self::Tpm,
-            Evidence::Sas(_) | Evidence::Nothing => Self::SymmetricKey,
+            (AttestationKind::X509, _) => Self::X509(None),
+            (AttestationKind::Tpm, _) => Self::Tpm,
+            (AttestationKind::SymmetricKey, _) => Self::SymmetricKey,
         }
     }
 }

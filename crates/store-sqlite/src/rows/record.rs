@@ -23,7 +23,8 @@ macro_rules! other_columns {
     () => {
         "enrollment_id, registration_id, created, last_updated, status, hub, device_id, \
          substatus, initial_hub, failure_code, failure_message, payload, etag, mechanism, \
-         operations, due, pending, pending_primary_key, pending_secondary_key, version"
+         operations, due, pending, pending_primary_key, pending_secondary_key, wrapped_hub_key, \
+         version"
     };
 }
 
@@ -62,7 +63,7 @@ const INSERT: &str = concat!(
     "INSERT INTO registration_records (key, enrollment_kind, enrollment_key, ",
     other_columns!(),
     ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-     ?19, ?20, ?21, ?22, ?23)"
+     ?19, ?20, ?21, ?22, ?23, ?24)"
 );
 
 /// Leaves the columns of the owner alone, and so their index.
@@ -70,14 +71,14 @@ const UPDATE: &str = concat!(
     "UPDATE registration_records SET (",
     other_columns!(),
     ") = (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-     ?23) WHERE key = ?1"
+     ?23, ?24) WHERE key = ?1"
 );
 
 const UPDATE_WITH_OWNER: &str = concat!(
     "UPDATE registration_records SET (enrollment_kind, enrollment_key, ",
     other_columns!(),
     ") = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
-     ?21, ?22, ?23) WHERE key = ?1"
+     ?21, ?22, ?23, ?24) WHERE key = ?1"
 );
 
 /// The registration IDs of `?2` records whose pending assignment is due at `?1`.
@@ -166,6 +167,7 @@ pub(crate) fn put(
         record.operations.iter().map(|op| (op.id.as_str(), op.started.ticks())).collect();
     binder.document(&operations)?;
     bind_pending(&mut binder, &record.registration_id, record.pending.as_deref())?;
+    binder.put(&record.wrapped_hub_key)?;
     binder.unsigned(version)?;
     binder.run()?;
     Ok(())
@@ -202,6 +204,7 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<RegistrationRecord> 
             operations.into_iter().map(read).collect::<Result<_>>()?
         },
         pending: read_pending(columns, &registration_id)?.map(Box::new),
+        wrapped_hub_key: columns.take()?,
         registration_id,
         version: columns.unsigned()?,
     })

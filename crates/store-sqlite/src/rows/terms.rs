@@ -1,8 +1,8 @@
 //! The columns that individual enrollments and groups share.
 
 use model::{
-    AttestationKind, AttestationMechanism, CustomAllocation, Etag, ReprovisionPolicy, Slots, Terms,
-    TpmIdentity, Version,
+    AttestationKind, AttestationMechanism, CertificateDer, CustomAllocation, Endorsement, Etag,
+    ReprovisionPolicy, Slots, Terms, TpmIdentity, Version,
 };
 use rusqlite::Result;
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,8 @@ pub(crate) enum Mechanism {
     X509Signing,
     X509CaReferences,
     Tpm,
+    /// A group of TPMs by issuer.
+    TpmIssuer,
 }
 
 words!(Mechanism {
@@ -103,6 +105,7 @@ words!(Mechanism {
     Mechanism::X509Signing => "x509Signing",
     Mechanism::X509CaReferences => "x509CaReferences",
     Mechanism::Tpm => "tpm",
+    Mechanism::TpmIssuer => "tpmIssuer",
 });
 
 impl Mechanism {
@@ -111,7 +114,7 @@ impl Mechanism {
         match self {
             Self::SymmetricKey => AttestationKind::SymmetricKey,
             Self::X509Client | Self::X509Signing | Self::X509CaReferences => AttestationKind::X509,
-            Self::Tpm => AttestationKind::Tpm,
+            Self::Tpm | Self::TpmIssuer => AttestationKind::Tpm,
         }
     }
 }
@@ -127,6 +130,7 @@ fn bind_attestation(
         AttestationMechanism::X509Signing(_) => Mechanism::X509Signing,
         AttestationMechanism::X509CaReferences(_) => Mechanism::X509CaReferences,
         AttestationMechanism::Tpm(_) => Mechanism::Tpm,
+        AttestationMechanism::TpmIssuer(_) => Mechanism::TpmIssuer,
     };
     binder.word(kind)?;
     match mechanism {
@@ -138,7 +142,9 @@ fn bind_attestation(
     }
     match mechanism {
         AttestationMechanism::SymmetricKey(_) => Ok(()),
-        AttestationMechanism::X509Client(slots) | AttestationMechanism::X509Signing(slots) => {
+        AttestationMechanism::X509Client(slots)
+        | AttestationMechanism::X509Signing(slots)
+        | AttestationMechanism::TpmIssuer(slots) => {
             binder.document(&SlotsRow::<CertificateRow>::from(slots))
         }
         AttestationMechanism::X509CaReferences(Slots { primary, secondary }) => {
@@ -147,6 +153,7 @@ fn bind_attestation(
         AttestationMechanism::Tpm(tpm) => binder.document(&TpmRow {
             endorsement_key: Base64(tpm.endorsement_key.clone()),
             storage_root_key: tpm.storage_root_key.clone().map(Base64),
+            endorsement: tpm.endorsement.as_deref().map(EndorsementRow::from),
         }),
     }
 }
@@ -169,6 +176,7 @@ fn read_attestation(
         }
         Mechanism::X509Client => AttestationMechanism::X509Client(certificates(columns)?),
         Mechanism::X509Signing => AttestationMechanism::X509Signing(certificates(columns)?),
+        Mechanism::TpmIssuer => AttestationMechanism::TpmIssuer(certificates(columns)?),
         Mechanism::X509CaReferences => {
             let SlotsRow { primary, secondary } = columns.document()?;
             AttestationMechanism::X509CaReferences(Slots { primary, secondary })
@@ -178,6 +186,12 @@ fn read_attestation(
             AttestationMechanism::Tpm(TpmIdentity {
                 endorsement_key: tpm.endorsement_key.0,
                 storage_root_key: tpm.storage_root_key.map(|key| key.0),
+                endorsement: tpm
+                    .endorsement
+                    .map(EndorsementRow::into_model)
+                    .transpose()
+                    .map_err(|why| columns.unreadable(why))?
+                    .map(Box::new),
             })
         }
     })
@@ -193,4 +207,32 @@ struct ReprovisionRow {
 struct TpmRow {
     endorsement_key: Base64,
     storage_root_key: Option<Base64>,
+    /// Absent in rows that were written before there was such a thing.
+    endorsement: Option<EndorsementRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndorsementRow {
+    roots: SlotsRow<CertificateRow>,
+    certificates: Vec<Base64>,
+}
+
+impl From<&Endorsement> for EndorsementRow {
+    fn from(endorsement: &Endorsement) -> Self {
+        let certificates = endorsement.certificates.iter();
+        Self {
+            roots: SlotsRow::from(&endorsement.roots),
+            certificates: certificates.map(|certificate| Base64(certificate.0.clone())).collect(),
+        }
+    }
+}
+
+impl EndorsementRow {
+    fn into_model(self) -> Result<Endorsement, &'static str> {
+        let certificates = self.certificates.into_iter();
+        Ok(Endorsement {
+            roots: self.roots.into_model()?,
+            certificates: certificates.map(|certificate| CertificateDer(certificate.0)).collect(),
+        })
+    }
 }

@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     AllocationPolicy, AttestationMechanism, Change, ConnectQuery, CustomAllocation, Etag,
-    EventPosition, PolicyScope, RecordFilter, Right, Timestamp,
+    EventPosition, GroupQuery, PolicyScope, RecordFilter, Right, Timestamp, TpmIdentity,
 };
 use rusqlite::Connection;
 use store::{
@@ -11,9 +11,9 @@ use store::{
     suite::{
         assert_same,
         scene::{
-            audit_entry, ca_certificate, certificate, connect, device, device_id, event, hub,
-            individual, message, never_connected, policy, record_of_group, remote_hub, removal,
-            symmetric_key_group,
+            audit_entry, ca_certificate, certificate, challenge, connect, device, device_id, event,
+            hub, individual, message, never_connected, policy, query, record_of_group,
+            registration_id, remote_hub, removal, symmetric_key_group, tpm_group,
         },
         write,
     },
@@ -74,11 +74,11 @@ fn write_first_schema(new: &Folder, old: &Folder) {
     .expect("copied");
 }
 
-/// Writes a database as the second release did, of a new database's rows as well.
-fn write_second_schema(new: &Folder, old: &Folder) {
+/// Writes a database as a later release did that had this schema, of a new database's rows as well.
+fn write_sealed_schema(version: u32, new: &Folder, old: &Folder) {
     let mut raw = Connection::open(old.database()).expect("it opens");
     raw.pragma_update(None, "journal_mode", "WAL").expect("set");
-    migrations::migrate_to(&mut raw, 0, 2, &master_key()).expect("the second schema");
+    migrations::migrate_to(&mut raw, 0, version, &master_key()).expect("an earlier schema");
     raw.execute("ATTACH ?1 AS new", [new.database().to_str().expect("UTF-8")]).expect("attached");
     let names = |sql: &str, of: &[&str]| -> Vec<String> {
         let mut statement = raw.prepare(sql).expect("prepared");
@@ -193,7 +193,7 @@ async fn a_database_of_the_second_release_keeps_everything_and_learns_of_connect
     let audited = Change::Audit(Box::new(audit_entry("linkedHub.create", "linkedHubs/far.test")));
     write(&store, [far, removal, audited]).await;
     store.close();
-    write_second_schema(&new, &old);
+    write_sealed_schema(2, &new, &old);
     let raw = Connection::open(old.database()).expect("it opens");
     // Nothing could connect, whatever an import said.
     raw.execute_batch(
@@ -237,6 +237,73 @@ async fn a_database_of_the_second_release_keeps_everything_and_learns_of_connect
     let facts = store.connect_facts(&facts).await.expect("facts");
     assert_eq!((facts.subscriptions, facts.ca_certificates.len()), (None, 1));
     assert!(facts.identity.is_some() && facts.policy.is_some());
+}
+
+#[tokio::test]
+async fn a_database_of_the_third_release_keeps_everything_and_learns_of_tpms() {
+    let (new, old) = (Folder::new(), Folder::new());
+    let store = new.open_store();
+    fill(&store).await;
+    let hub_name = hub("hub-1.test");
+    let tpm = AttestationMechanism::Tpm(TpmIdentity {
+        endorsement_key: vec![1, 0x3a, 0],
+        storage_root_key: Some(vec![1, 0x1a]),
+        endorsement: None,
+    });
+    let mut enrolled = individual("tpm-1");
+    enrolled.terms.attestation = tpm.clone();
+    let at = Timestamp::from_ticks(9);
+    let written = [
+        Change::PutIndividual(Box::new(enrolled)),
+        connect("dev-7", 1, at),
+        Change::AppendEvent(hub_name.clone(), 0, Box::new(event("dev-7", at, b"told"))),
+        Change::EnqueueMessage(hub_name.clone(), Box::new(message("dev-7", at, b"to do"))),
+    ];
+    write(&store, written).await;
+    store.close();
+    write_sealed_schema(3, &new, &old);
+    // That release said nothing of endorsements.
+    let raw = Connection::open(old.database()).expect("it opens");
+    let n_rows = raw.execute(
+        "UPDATE individual_enrollments SET attestation_document =
+           json_remove(attestation_document, '$.endorsement')
+         WHERE attestation = 'tpm' AND attestation_document LIKE '%endorsement\"%'",
+        [],
+    );
+    assert_eq!(n_rows.expect("written"), 1);
+    drop(raw);
+    let refused = SqliteStore::open_read_only(&old.database(), &master_key()).err();
+    assert!(matches!(refused, Some(OpenError::Older { found: 3, .. })), "{refused:?}");
+
+    old.open_store().close();
+    assert_eq!(schema(&old), schema(&new));
+    let before = secrets::everything(&new, &master_key()).await;
+    assert_eq!(secrets::everything(&old, &master_key()).await, before);
+    // It works as a new one does.
+    let store = old.open_store();
+    let id = registration_id("tpm-1");
+    let found = store.individual_facts(&id).await.expect("read").enrollment.expect("enrolled");
+    assert_eq!(found.terms.attestation, tpm);
+    let mut record = record_of_group("tpm-1", "vendor");
+    record.wrapped_hub_key = Some(vec![0, 0x34, 0xff]);
+    let asked = challenge("tpm-1", 1, &["vendor-ca"], at);
+    write(
+        &store,
+        [
+            Change::PutTpmChallenge(Box::new(asked.clone())),
+            Change::PutGroup(Box::new(tpm_group("vendor", certificate("vendor-ca", "root")))),
+            Change::PutRecord(Box::new(record)),
+        ],
+    )
+    .await;
+    let query = query("tpm-1", GroupQuery::BySymmetricKey);
+    let facts = store.register_facts(query).await.expect("facts");
+    assert_same(&facts.tpm_challenges, &vec![asked]);
+    let groups: Vec<&str> = facts.groups.iter().map(|group| group.group_id.as_str()).collect();
+    assert_eq!(groups, ["line-4", "vendor"]);
+    let wrapped = facts.record.and_then(|record| record.wrapped_hub_key);
+    assert_eq!(wrapped, Some(vec![0, 0x34, 0xff]));
+    assert_eq!(store.usage().await.expect("usage").x509_groups, 1);
 }
 
 /// A first start that is cut off between the migration's commit and the scrubbing goes on later.

@@ -43,3 +43,9 @@ fn messages_are_found_by_their_device_and_by_their_end() {
     check(rows::message::DELETE_ALL, "(hub=? AND device_id=?)");
     check(rows::message::LIST_FEEDBACK, "(hub=?)");
 }
+
+#[test]
+fn challenges_are_found_by_their_name_and_by_their_end() {
+    check(rows::challenge::LIST, "SEARCH tpm_challenges USING PRIMARY KEY (key=?)");
+    check(rows::challenge::TRIM, "tpm_challenges_by_expiry (expires<?)");
+}

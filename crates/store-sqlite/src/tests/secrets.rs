@@ -12,7 +12,8 @@ use store::{
     Store,
     suite::{
         scene::{
-            device, hub, individual, pending_record, policy, query, remote_hub, symmetric_key_group,
+            challenge, device, hub, individual, pending_record, policy, query, remote_hub,
+            symmetric_key_group,
         },
         write,
     },
@@ -24,13 +25,14 @@ use crate::{
 };
 
 /// The tables with sealed columns.
-pub(super) const TABLES: [&str; 6] = [
+pub(super) const TABLES: [&str; 7] = [
     "individual_enrollments",
     "enrollment_groups",
     "devices",
     "access_policies",
     "registration_records",
     "linked_hubs",
+    "tpm_challenges",
 ];
 
 const URL: &str = "https://allocate.example/api?code=WebhookSecretCode12345";
@@ -74,7 +76,10 @@ fn one_of_each() -> Vec<Change> {
         policy: "iothubowner".to_owned(),
         key: keys_of(TABLES[5]).primary,
     });
+    let mut asked = challenge("press-17", 1, &["vendor-ca"], Timestamp::from_unix_secs(1));
+    asked.key = keys_of(TABLES[6]).primary;
     vec![
+        Change::PutTpmChallenge(Box::new(asked)),
         Change::PutIndividual(Box::new(enrolled)),
         Change::PutGroup(Box::new(group)),
         Change::PutDevice(hub("hub-1.test"), Box::new(identity)),
@@ -143,6 +148,10 @@ pub(super) async fn everything(folder: &Folder, master_key: &MasterKey) -> Strin
             found.version = 0;
             add(&(reveal(Some(&found.keys)), &found));
         }
+    }
+    let asked = store.register_facts(query("press-17", GroupQuery::None)).await.expect("read");
+    for found in &asked.tpm_challenges {
+        add(&(found.key.reveal(), found));
     }
     let facts = store.service_facts().await.expect("read");
     for found in &facts.hubs {
@@ -263,8 +272,8 @@ async fn after_rekey_the_new_master_key_opens_everything_and_the_old_one_nothing
     let wrapped = bytes("SELECT wrapped FROM data_keys");
     let mut reports = Vec::new();
     let n_rows = rekey(&folder.database(), &old, &new, |done, total| reports.push((done, total)));
-    assert_eq!(n_rows.expect("done"), 6);
-    assert_eq!((reports.first(), reports.last()), (Some(&(0, 6)), Some(&(6, 6))));
+    assert_eq!(n_rows.expect("done"), 7);
+    assert_eq!((reports.first(), reports.last()), (Some(&(0, 7)), Some(&(7, 7))));
     // Nothing sealed with the old data key is left, nor the data key itself.
     assert!(!holds(&folder, &sealed[5..]) && !holds(&folder, &wrapped[5..]));
     check_refused(&folder, &old);

@@ -2,14 +2,14 @@
 
 use model::{
     AccessPolicy, Assignment, AttestationKind, AttestationMechanism, AuditEntry, AuthMethod,
-    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateInfo, Change, CloudMessage,
-    ConnectionNumber, Device, DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus,
-    EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag, Event,
-    EventSource, Feedback, FeedbackWish, GroupQuery, HubAccess, HubName, IndividualEnrollment,
-    Json, LinkedHub, MessageEnd, MessageProperties, Metadata, PendingAssignment, PolicyScope,
-    RegisterQuery, RegistrationId, RegistrationRecord, RegistrationStatus, RemoteAccess,
-    RemoteRemoval, Reprovision, Right, Rights, Sent, Slots, Substatus, SymmetricKey, SymmetricKeys,
-    Terms, Timestamp, Twin, TwinSection,
+    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateDer, CertificateInfo, Change,
+    CloudMessage, ConnectionNumber, Device, DeviceAuthentication, DeviceId, DeviceIdentity,
+    DeviceStatus, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag,
+    Event, EventSource, Feedback, FeedbackWish, GroupQuery, HubAccess, HubName,
+    IndividualEnrollment, Json, LinkedHub, MessageEnd, MessageProperties, Metadata,
+    PendingAssignment, PolicyScope, RegisterQuery, RegistrationId, RegistrationRecord,
+    RegistrationStatus, RemoteAccess, RemoteRemoval, Reprovision, Right, Rights, Sent, Slots,
+    Substatus, SymmetricKey, SymmetricKeys, Terms, Timestamp, TpmChallenge, Twin, TwinSection,
 };
 
 /// A registration ID.
@@ -113,6 +113,29 @@ pub fn group(id: &str, attestation: AttestationMechanism) -> EnrollmentGroup {
     EnrollmentGroup { group_id: group_id(id), terms: terms(attestation) }
 }
 
+/// A group of TPMs.
+#[must_use]
+pub fn tpm_group(id: &str, primary: EnrolledCertificate) -> EnrollmentGroup {
+    group(id, AttestationMechanism::TpmIssuer(Slots { primary: Some(primary), secondary: None }))
+}
+
+/// A challenge to a TPM whose certificates have these names.
+#[must_use]
+pub fn challenge(id: &str, seed: u8, names: &[&str], expires: Timestamp) -> TpmChallenge {
+    TpmChallenge {
+        registration_id: registration_id(id),
+        endorsement_key: vec![seed, 0xff, 0],
+        storage_root_key: vec![0, seed],
+        endorsement_certificates: names
+            .iter()
+            .map(|n| CertificateDer(n.as_bytes().into()))
+            .collect(),
+        endorsement_names: names.iter().map(|name| name_hash(name)).collect(),
+        key: SymmetricKey::derived(&[seed; 32]),
+        expires,
+    }
+}
+
 /// What stands for the hash of a name.
 #[must_use]
 pub fn name_hash(name: &str) -> [u8; 32] {
@@ -174,6 +197,7 @@ pub fn record(id: &str, enrollment: EnrollmentRef) -> RegistrationRecord {
         pending: None,
         failure: None,
         payload: None,
+        wrapped_hub_key: None,
         etag: Etag::from_random([3; 16]),
         enrollment,
         mechanism: AttestationKind::SymmetricKey,

@@ -2,13 +2,14 @@
 
 use model::{
     AccessPolicy, AllocationPolicy, Assignment, AttestationKind, AttestationMechanism, AuditEntry,
-    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateInfo, CustomAllocation, Device,
-    DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
-    EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag, Failure, HubAccess, HubName,
-    IndividualEnrollment, Json, LinkedHub, Metadata, OperationId, OperationRef, PendingAssignment,
-    PolicyScope, ProvisioningStatus, RegistrationId, RegistrationRecord, RegistrationStatus,
-    RemoteAccess, Reprovision, ReprovisionPolicy, Right, Rights, Sent, Slots, Substatus,
-    SymmetricKey, SymmetricKeys, Terms, Timestamp, TpmIdentity, Twin, TwinSection,
+    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateDer, CertificateInfo,
+    CustomAllocation, Device, DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus,
+    Endorsement, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag,
+    Failure, HubAccess, HubName, IndividualEnrollment, Json, LinkedHub, Metadata, OperationId,
+    OperationRef, PendingAssignment, PolicyScope, ProvisioningStatus, RegistrationId,
+    RegistrationRecord, RegistrationStatus, RemoteAccess, Reprovision, ReprovisionPolicy, Right,
+    Rights, Sent, Slots, Substatus, SymmetricKey, SymmetricKeys, Terms, Timestamp, TpmChallenge,
+    TpmIdentity, Twin, TwinSection,
 };
 use proptest::{
     collection::vec,
@@ -143,8 +144,9 @@ pub fn records() -> impl Strategy<Value = RegistrationRecord> {
         (option::of(failure), option::of(jsons()), texts(), enrollment, attestation_kinds()),
         vec(operation, 0..=model::MAX_RECENT_OPERATIONS),
         option::of(pending().prop_map(Box::new)),
+        option::of(vec(any::<u8>(), 0..40)),
     )
-        .prop_map(|(first, second, operations, pending)| {
+        .prop_map(|(first, second, operations, pending, wrapped_hub_key)| {
             let (registration_id, created, last_updated, status, assignment) = first;
             let (failure, payload, etag, enrollment, mechanism) = second;
             RegistrationRecord {
@@ -156,6 +158,7 @@ pub fn records() -> impl Strategy<Value = RegistrationRecord> {
                 pending,
                 failure,
                 payload,
+                wrapped_hub_key,
                 etag: Etag::from_stored(&etag),
                 enrollment,
                 mechanism,
@@ -281,6 +284,29 @@ pub fn audit_entries() -> impl Strategy<Value = AuditEntry> {
     )
 }
 
+/// Challenges to TPMs.
+pub fn tpm_challenges() -> impl Strategy<Value = TpmChallenge> {
+    let bytes = || vec(any::<u8>(), 0..40);
+    let names = vec(any::<[u8; 32]>(), 0..4);
+    (registration_ids(), bytes(), bytes(), chains(), names, key_pairs(), timestamps()).prop_map(
+        |(registration_id, ek, srk, endorsement_certificates, endorsement_names, keys, expires)| {
+            TpmChallenge {
+                registration_id,
+                endorsement_key: ek,
+                storage_root_key: srk,
+                endorsement_certificates,
+                endorsement_names,
+                key: keys.primary,
+                expires,
+            }
+        },
+    )
+}
+
+fn chains() -> impl Strategy<Value = Vec<CertificateDer>> {
+    vec(vec(any::<u8>(), 0..40).prop_map(CertificateDer), 0..4)
+}
+
 fn pending() -> impl Strategy<Value = PendingAssignment> {
     let rule =
         select(vec![Reprovision::Never, Reprovision::WithData, Reprovision::WithInitialTwin]);
@@ -352,14 +378,23 @@ fn terms() -> impl Strategy<Value = Terms> {
 
 fn mechanisms() -> impl Strategy<Value = AttestationMechanism> {
     let bytes = || vec(any::<u8>(), 0..40);
-    let tpm = (bytes(), option::of(bytes())).prop_map(|(endorsement_key, storage_root_key)| {
-        AttestationMechanism::Tpm(TpmIdentity { endorsement_key, storage_root_key })
-    });
+    let endorsement = (slots(certificates()), chains())
+        .prop_map(|(roots, certificates)| Box::new(Endorsement { roots, certificates }));
+    let tpm = (bytes(), option::of(bytes()), option::of(endorsement)).prop_map(
+        |(endorsement_key, storage_root_key, endorsement)| {
+            AttestationMechanism::Tpm(TpmIdentity {
+                endorsement_key,
+                storage_root_key,
+                endorsement,
+            })
+        },
+    );
     prop_oneof![
         key_pairs().prop_map(AttestationMechanism::SymmetricKey),
         slots(certificates()).prop_map(AttestationMechanism::X509Client),
         slots(certificates()).prop_map(AttestationMechanism::X509Signing),
         slots(texts()).prop_map(AttestationMechanism::X509CaReferences),
+        slots(certificates()).prop_map(AttestationMechanism::TpmIssuer),
         tpm,
     ]
 }

@@ -217,7 +217,7 @@ impl Kit {
     fn shown(self, works: &Works, stranger: &Shows) -> Shown {
         match self {
             Self::Nothing => Shown::Nothing,
-            Self::Tpm => Shown::Tpm,
+            Self::Tpm => a_tpm(),
             Self::PrimaryKey => device_token(DEVICE_KEY),
             Self::SecondaryKey => device_token(DEVICE_KEY + 1),
             Self::StrangersKey => device_token(99),
@@ -406,7 +406,7 @@ fn what_is_read_is_what_the_evidence_makes_matter() {
         assert_eq!(request.query(), expected);
     };
     check(&Shown::Nothing, None, false);
-    check(&Shown::Tpm, None, false);
+    check(&a_tpm(), None, false);
     check(&device_token(DEVICE_KEY), None, false);
     check(&Shown::Sas(token(HUB, Some(""), &key(1))), None, false);
     check(&policy_token(POLICY_KEY), Some(POLICY), false);
@@ -438,4 +438,15 @@ fn a_mark_is_what_a_session_writes_against() {
     assert_ne!(expect(&written), expect(&identity));
     let again = DeviceIdentity { generation_id: "1".to_owned(), ..identity.clone() };
     assert_ne!(expect(&again), expect(&identity));
+}
+
+/// A TPM's keys, which are nothing to a hub.
+fn a_tpm() -> Shown {
+    let keys = model::TpmKeys {
+        endorsement_key: vec![1],
+        storage_root_key: None,
+        endorsement_certificates: Vec::new(),
+    };
+    let limits = chain::Limits::default();
+    Shown::parse(&Evidence::Tpm(keys), &limits).expect("nothing to take apart")
 }

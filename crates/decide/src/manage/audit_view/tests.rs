@@ -134,6 +134,13 @@ fn views(keys: &SymmetricKeys, word: &str, kind: AuthenticationKind) -> Vec<Json
         primary_key: [3; 64],
         secondary_key: [4; 64],
         counter: 5,
+        tpm: model::TpmRandom {
+            key: [5; 32],
+            inner: [6; 16],
+            identity_seed: [7; 32],
+            duplication_seed: [8; 32],
+            obfuscation: [9; 32],
+        },
     };
     let device_id = DeviceId::parse("press").expect("an ID");
     let assignee =
@@ -215,10 +222,32 @@ fn certificates_are_shown_by_subject_and_thumbprint() {
     );
     check(
         AttestationMechanism::Tpm(TpmIdentity {
+            endorsement: None,
             endorsement_key: vec![0; 3],
             storage_root_key: None,
         }),
         r#"{"type":"tpm","endorsementKey":"AAAA"}"#,
+    );
+    let leaf = testkit::Credential::self_signed(testkit::Profile::leaf("EK"));
+    let demanded = Endorsement {
+        roots: slots(),
+        certificates: vec![model::CertificateDer(leaf.der().to_vec())],
+    };
+    let described =
+        certificate::describe(leaf.der()).expect("a certificate").info.sha256_thumbprint;
+    check(
+        AttestationMechanism::Tpm(TpmIdentity {
+            endorsement: Some(Box::new(demanded)),
+            endorsement_key: vec![0; 3],
+            storage_root_key: None,
+        }),
+        &format!(
+            r#"{{"type":"tpm","endorsementKey":"AAAA","endorsement":{{"roots":{{"primary":{shown}}},"certificates":[{{"subjectName":"CN=EK","sha256Thumbprint":"{described}"}}]}}}}"#
+        ),
+    );
+    check(
+        AttestationMechanism::TpmIssuer(slots()),
+        &format!(r#"{{"type":"tpm","issuers":{{"primary":{shown}}}}}"#),
     );
     let ca = CaCertificate {
         name: "works".to_owned(),

@@ -1,0 +1,134 @@
+//! Who is challenged, and with what (D §1.10, §3.3, §5.5).
+//!
+//! A challenge gives no right: it is a question that only one TPM can answer. Whether the answer
+//! admits the device is decided when it registers with it, by [`crate::attestation`], from the
+//! facts of that moment.
+
+use attest::chain;
+use model::{
+    AttestFailure, Change, ChangeSet, Decided, DeviceRefusal, Fresh, RegisterFacts, RegistrationId,
+    Step, SymmetricKey, TPM_CHALLENGE_LIFE_SECS, Timestamp, TpmChallenge, TpmKeys,
+};
+
+use crate::{
+    attestation::{AttestSettings, Wrapping, parse_chain, would_admit},
+    record::OPERATION_LIFE_SECS,
+    register::Prepared,
+};
+
+/// A challenge to a TPM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// What was asked, for whoever will check the answer.
+    pub challenge: TpmChallenge,
+    /// The activation blob for the device, with the key that it is to sign with (D appendix A).
+    pub blob: Vec<u8>,
+    /// What to write before the device hears of it. It expects nothing: see the module.
+    pub changes: ChangeSet,
+}
+
+/// Decides whether a TPM that shows its keys is challenged: those are whose answer would be looked
+/// at, disabled ones included, which hear so only when they have proven who they are.
+///
+/// The keys are looked at first, so that a device learns what is wrong with them whether or not it
+/// is enrolled. After that, whatever is missing, the answer is the same, and nobody can ask by it
+/// which IDs are enrolled. Only who knows an enrolled endorsement key hears of its certificate.
+///
+/// The answer is [`DeviceRefusal::TpmNotEnrolled`] when nothing is enrolled for such a TPM;
+/// [`AttestFailure::BadTpmKey`] for keys of another shape; [`AttestFailure::NotEndorsed`] when the
+/// enrollment demands a certificate; [`DeviceRefusal::BadRequest`] when neither device nor
+/// enrollment knows the storage root key.
+#[must_use]
+pub fn challenge(
+    facts: &RegisterFacts,
+    prepared: &Prepared,
+    settings: &AttestSettings,
+    now: Timestamp,
+    fresh: &Fresh,
+) -> Decided<Result<Challenge, DeviceRefusal>> {
+    let mut steps = Vec::new();
+    let answer = decide(facts, prepared, settings, now, fresh, &mut steps);
+    Decided { answer, steps }
+}
+
+fn decide(
+    facts: &RegisterFacts,
+    prepared: &Prepared,
+    settings: &AttestSettings,
+    now: Timestamp,
+    fresh: &Fresh,
+    steps: &mut Vec<Step>,
+) -> Result<Challenge, DeviceRefusal> {
+    let id = &prepared.request().registration_id;
+    let Some(keys) = prepared.shown().tpm_keys() else {
+        return Err(DeviceRefusal::NotAttested(AttestFailure::NoEvidence));
+    };
+    Wrapping::parse(&keys.endorsement_key, keys.storage_root_key.as_deref())
+        .map_err(DeviceRefusal::NotAttested)?;
+    let wrapping = would_admit(facts, id, prepared.shown(), settings, now, steps)?;
+    let names = prepared.shown().endorsement_names();
+    let (challenge, blob) = ask(id, keys, names, &wrapping, settings, now, fresh)?;
+    let changes = ChangeSet::new().with(Change::PutTpmChallenge(Box::new(challenge.clone())));
+    Ok(Challenge { challenge, blob, changes })
+}
+
+/// Challenges a TPM on a connection that remembers what it asked (D §3.3). No enrollment is looked
+/// at, so nobody learns of any. Gives the challenge and the activation blob for the device.
+///
+/// # Errors
+/// [`AttestFailure::BadTpmKey`] for keys of another shape; [`DeviceRefusal::BadRequest`] without a
+/// storage root key.
+pub fn pose(
+    registration_id: &RegistrationId,
+    keys: TpmKeys,
+    settings: &AttestSettings,
+    now: Timestamp,
+    fresh: &Fresh,
+) -> Result<(TpmChallenge, Vec<u8>), DeviceRefusal> {
+    let wrapping = Wrapping::parse(&keys.endorsement_key, keys.storage_root_key.as_deref())
+        .map_err(DeviceRefusal::NotAttested)?;
+    let names = names_of(&keys, &settings.limits).map_err(DeviceRefusal::NotAttested)?;
+    ask(registration_id, &keys, names, &wrapping, settings, now, fresh)
+}
+
+fn names_of(keys: &TpmKeys, limits: &chain::Limits) -> Result<Vec<[u8; 32]>, AttestFailure> {
+    let chain = parse_chain(&keys.endorsement_certificates, limits)?;
+    Ok(chain.map(|chain| chain.name_hashes()).unwrap_or_default())
+}
+
+fn ask(
+    registration_id: &RegistrationId,
+    keys: &TpmKeys,
+    endorsement_names: Vec<[u8; 32]>,
+    wrapping: &Wrapping,
+    settings: &AttestSettings,
+    now: Timestamp,
+    fresh: &Fresh,
+) -> Result<(TpmChallenge, Vec<u8>), DeviceRefusal> {
+    let Some(root) = &wrapping.storage_root_key else {
+        let text = "tpm.storageRootKey: is needed, because the enrollment does not hold it";
+        return Err(DeviceRefusal::BadRequest(text.to_owned()));
+    };
+    let audience = format!("{}/registrations/{registration_id}", settings.id_scope.as_str());
+    let blob = wrapping.wrap(&audience, fresh).map_err(DeviceRefusal::NotAttested)?;
+    let challenge = TpmChallenge {
+        registration_id: registration_id.clone(),
+        endorsement_key: wrapping.endorsement_key.bytes().to_vec(),
+        storage_root_key: root.bytes().to_vec(),
+        endorsement_certificates: keys.endorsement_certificates.clone(),
+        endorsement_names,
+        key: SymmetricKey::derived(&fresh.tpm.key),
+        expires: now.plus_secs(TPM_CHALLENGE_LIFE_SECS),
+    };
+    Ok((challenge, blob))
+}
+
+/// Challenges whose time was over at this moment are of no use to anyone: an operation that began
+/// with the last moment's answer can be polled with the same token for a while longer.
+#[must_use]
+pub fn forgotten_before(now: Timestamp) -> Timestamp {
+    now.plus_secs(-OPERATION_LIFE_SECS)
+}
+
+#[cfg(test)]
+mod tests;
