@@ -6,6 +6,7 @@
 
 mod line;
 mod messages;
+mod renewal;
 mod twin;
 
 use std::{
@@ -79,8 +80,21 @@ pub struct Connecting {
     pub evidence: Evidence,
     /// From where.
     pub address: IpAddr,
-    /// Whether what it subscribed to before is forgotten (MQTT's CleanSession=1).
-    pub clean: bool,
+    /// What becomes of what it subscribed to before.
+    pub earlier: Earlier,
+}
+
+/// What becomes of what a device subscribed to before, on connections whose subscriptions outlive
+/// them (H §4.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Earlier {
+    /// The device finds it again: MQTT's CleanSession=0.
+    Restored,
+    /// It is deleted: MQTT's CleanSession=1.
+    Forgotten,
+    /// It stays where it is, and is of no matter to this connection: AMQP, whose links are all that
+    /// a device is subscribed to.
+    LeftAlone,
 }
 
 /// Why something a session asked for was not done.
@@ -101,7 +115,6 @@ pub enum SessionNo {
 pub struct DeviceSession {
     app: App,
     seat: Arc<Seat>,
-    expires: Timestamp,
     touched_secs: AtomicI64,
     line: Line,
     /// Whether the device finds what it subscribed to before.
@@ -126,30 +139,21 @@ impl App {
         connecting: Connecting,
     ) -> Result<(DeviceSession, Commands), No<ConnectRefusal>> {
         let arrival = self.live.next_arrival();
-        let Connecting { hub, device_id, evidence, address, clean } = connecting;
-        self.limits
-            .check(Kind::DeviceCallsPerAddress, Key::address(address), self.clock.now())
-            .map_err(|secs| No::Refused(ConnectRefusal::Throttled(secs)))?;
+        let Connecting { hub, device_id, evidence, address, earlier } = connecting;
+        let shown = self.shown(evidence, address)?;
         let settings = &self.settings.register.attest;
-        let shown = Shown::parse(&evidence, &settings.limits)
-            .map_err(|why| No::Refused(ConnectRefusal::NotAttested(why)))?;
-        drop(evidence);
         let request = ConnectRequest { hub: &hub, device_id: &device_id, shown: &shown, address };
         let query = request.query();
         let mut place: Option<Place> = None;
         let mut took_over = false;
         for _ in 0..MAX_ATTEMPTS {
             // Before the facts: whatever changed in the hubs after it conflicts.
-            let hubs_version = match self.live.hubs_version() {
-                Some(version) => version,
-                None => self.read_hubs_version().await?,
-            };
+            let hubs_version = self.known_hubs_version().await?;
             let facts = self.store.connect_facts(&query).await?;
             let now = self.clock.now();
             let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
-            let found = if clean { None } else { facts.subscriptions };
+            let found = facts.subscriptions.filter(|_| earlier == Earlier::Restored);
             let subscriptions = found.unwrap_or_default();
-            let expires = admission.expires;
             let mut changes =
                 connect_changes(&request, &facts, &admission).expecting(Expect::Hubs(hubs_version));
             // In the index first: whoever changes the registry from here on meets the session, and
@@ -164,11 +168,19 @@ impl App {
                 other => {
                     drop(other);
                     let device = (hub.clone(), device_id.clone());
-                    self.take_place(device, arrival, admission, subscriptions, now).await?
+                    let (seat, commands) = Seat::new(
+                        device,
+                        address,
+                        self.connection_number(),
+                        arrival,
+                        admission,
+                        subscriptions,
+                    );
+                    self.take_place((Arc::new(seat), commands), now).await?
                 }
             };
             took_over |= taken.took_over;
-            if clean {
+            if earlier == Earlier::Forgotten {
                 // Also when there were none: the connection before may just have written them.
                 let (of, who) = (hub.clone(), device_id.clone());
                 changes = changes.with(Change::DeleteSubscriptions(of, who));
@@ -185,8 +197,7 @@ impl App {
                 continue;
             }
             taken.session.was_present = found.is_some();
-            taken.session.expires = expires;
-            if took_over && !clean {
+            if took_over && earlier == Earlier::Restored {
                 // What the connection before wrote in its last moments. It writes no more.
                 let last = self.store.connect_facts(&query).await?.subscriptions;
                 taken.session.was_present = last.is_some();
@@ -206,16 +217,9 @@ impl App {
     /// Takes the device's place in the index, once no other connection is just taking it.
     async fn take_place(
         &self,
-        device: (HubName, DeviceId),
-        arrival: u64,
-        admission: Admission,
-        subscriptions: Subscriptions,
+        (seat, commands): (Arc<Seat>, Commands),
         now: Timestamp,
     ) -> Result<Place, No<ConnectRefusal>> {
-        let expires = admission.expires;
-        let connection = self.connection_number();
-        let (seat, commands) = Seat::new(device, connection, arrival, admission, subscriptions);
-        let seat = Arc::new(seat);
         let took_over = loop {
             match self.live.sit(&seat) {
                 Ok(took_over) => break took_over,
@@ -224,7 +228,24 @@ impl App {
             }
         };
         // From here on dropping the session gives the place back.
-        Ok(Place { session: self.session(seat, expires, now), commands, took_over })
+        Ok(Place { session: self.session(seat, now), commands, took_over })
+    }
+
+    /// What a device shows, taken apart, unless too many come from its address.
+    fn shown(&self, evidence: Evidence, address: IpAddr) -> Result<Shown, No<ConnectRefusal>> {
+        self.limits
+            .check(Kind::DeviceCallsPerAddress, Key::address(address), self.clock.now())
+            .map_err(|secs| No::Refused(ConnectRefusal::Throttled(secs)))?;
+        Shown::parse(&evidence, &self.settings.register.attest.limits)
+            .map_err(|why| No::Refused(ConnectRefusal::NotAttested(why)))
+    }
+
+    /// The version of the set of linked hubs; one that is out of date costs another attempt.
+    async fn known_hubs_version(&self) -> Result<Version, StoreFault> {
+        match self.live.hubs_version() {
+            Some(version) => Ok(version),
+            None => self.read_hubs_version().await,
+        }
     }
 
     async fn read_hubs_version(&self) -> Result<Version, StoreFault> {
@@ -233,11 +254,10 @@ impl App {
         Ok(version)
     }
 
-    fn session(&self, seat: Arc<Seat>, expires: Timestamp, now: Timestamp) -> DeviceSession {
+    fn session(&self, seat: Arc<Seat>, now: Timestamp) -> DeviceSession {
         DeviceSession {
             app: self.clone(),
             seat,
-            expires,
             touched_secs: AtomicI64::new(now.unix_secs()),
             line: Line::default(),
             was_present: false,
@@ -297,9 +317,10 @@ impl DeviceSession {
     }
 
     /// When the session ends by itself, with its token or certificate. The door drops it then.
+    /// Moves with [`Self::renew`].
     #[must_use]
-    pub const fn expires(&self) -> Timestamp {
-        self.expires
+    pub fn expires(&self) -> Timestamp {
+        self.seat.expires()
     }
 
     /// Whether there was a session whose subscriptions were restored.
@@ -370,7 +391,7 @@ impl DeviceSession {
             self.app.live.loose_ends.note_unless_answered(LooseEnd::Event(hub.clone()));
         let written = self.append(change).await;
         match &written {
-            Ok(()) => self.app.live.announce_event(hub),
+            Ok(()) => self.app.live.event_news.announce(hub),
             // Perhaps it was written.
             Err(SessionNo::Fault(_)) => return written,
             Err(SessionNo::Refused(_) | SessionNo::Over(_)) => {}

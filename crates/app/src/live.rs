@@ -9,6 +9,7 @@
 //! ends) and the rule what holds (`decide::hub::connect`).
 
 mod loose_ends;
+mod news;
 mod seat;
 mod touched;
 
@@ -28,11 +29,11 @@ use store::CommitError;
 use tokio::sync::{oneshot, watch};
 
 pub use self::seat::Commands;
-use self::touched::Touched;
 pub(crate) use self::{
     loose_ends::{LooseEnd, LooseEnds},
     seat::Seat,
 };
+use self::{news::News, touched::Touched};
 use crate::App;
 
 /// How many shards the index has, so that connections do not wait for each other.
@@ -105,8 +106,10 @@ pub(crate) struct Live {
     asked: AtomicU64,
     /// Goes up whenever a session arrives or subscribes to methods.
     arrivals: watch::Sender<u64>,
-    /// Goes up whenever an event was appended, by hub.
-    news: Mutex<HashMap<HubName, watch::Sender<u64>>>,
+    /// Of events that were appended.
+    pub(crate) event_news: News,
+    /// Of feedback on messages.
+    pub(crate) feedback_news: News,
     /// The version of the set of linked hubs when it was last read. One that is out of date costs
     /// a connection another attempt, and never more.
     hubs_version: AtomicU64,
@@ -140,7 +143,8 @@ impl Default for Live {
             hasher: RandomState::new(),
             asked: AtomicU64::new(0),
             arrivals: watch::Sender::new(0),
-            news: Mutex::default(),
+            event_news: News::default(),
+            feedback_news: News::default(),
             hubs_version: AtomicU64::new(NOT_READ),
             loose_ends: LooseEnds::default(),
         }
@@ -210,20 +214,6 @@ impl Live {
 
     pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrivals.subscribe()
-    }
-
-    pub(crate) fn announce_event(&self, hub: &HubName) {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = news.get(hub) {
-            sender.send_modify(|n| *n = n.wrapping_add(1));
-        }
-    }
-
-    pub(crate) fn event_news(&self, hub: &HubName) -> watch::Receiver<u64> {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        // As many as there are hubs that somebody ever read; what nobody reads any more goes.
-        news.retain(|_, sender| sender.receiver_count() > 0);
-        news.entry(hub.clone()).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
     pub(crate) fn hubs_version(&self) -> Option<Version> {
@@ -316,9 +306,16 @@ impl Drop for RecheckOnDrop<'_> {
     fn drop(&mut self) {
         let Some(outcome) = self.outcome else { return };
         self.live.recheck(&self.touched, outcome);
-        if outcome == Outcome::Unknown {
-            for end in self.touched.loose_ends() {
-                self.live.loose_ends.note(end);
+        match outcome {
+            Outcome::Written => {
+                for hub in &self.touched.feedback {
+                    self.live.feedback_news.announce(hub);
+                }
+            }
+            Outcome::Unknown => {
+                for end in self.touched.loose_ends() {
+                    self.live.loose_ends.note(end);
+                }
             }
         }
     }

@@ -38,6 +38,9 @@ impl App {
                 return Err(No::Refused(refusal));
             }
         };
+        if challenge.changes.changes.is_empty() {
+            return Ok(challenge.blob);
+        }
         match attempted(self.commit(challenge.changes).await)? {
             Attempt::Done => Ok(challenge.blob),
             // It expects nothing, so no store says so.
@@ -45,20 +48,18 @@ impl App {
         }
     }
 
-    /// Challenges a TPM on a connection that remembers what it asked. No enrollment is looked at:
-    /// that is done when the device registers with [`model::Evidence::TpmAnswer`]. Gives the
+    /// Challenges a TPM on a connection that remembers what it asked. Neither ID scope nor enrollment
+    /// is looked at: one client never hears of what is refused before its challenge, and waits for
+    /// ever (npm `azure-iot-provisioning-device-amqp` 1.9.1). Both are looked at when the device registers with [`model::Evidence::TpmAnswer`]. Gives the
     /// challenge and the blob for the device.
     ///
     /// # Errors
-    /// [`DeviceRefusal`]: the scope is not ours, or the keys are not those of a TPM that can be
-    /// challenged.
+    /// [`DeviceRefusal`]: the keys are not those of a TPM that can be challenged.
     pub fn challenge_tpm_here(
         &self,
-        scope: &str,
         registration_id: &RegistrationId,
         keys: TpmKeys,
     ) -> Result<(TpmChallenge, Vec<u8>), DeviceRefusal> {
-        self.check_own_scope(scope)?;
         let settings = &self.settings.register.attest;
         tpm::pose(registration_id, keys, settings, self.clock.now(), &self.fresh())
     }

@@ -213,7 +213,8 @@ impl<'a> Attested<'a> {
         match &self.credential {
             Credential::Keys(_) | Credential::Thumbprints { .. } => Ok(None),
             Credential::Tpm(wrapping) => {
-                wrapping.wrap(&format!("{hub}/devices/{device_id}"), fresh).map(Some)
+                let purpose = format!("{hub}/devices/{device_id}");
+                wrapping.wrap(&purpose, &fresh.tpm.key, fresh).map(Some)
             }
         }
     }

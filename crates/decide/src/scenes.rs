@@ -478,8 +478,14 @@ impl World {
                 Change::PutTpmChallenge(challenge) => {
                     let key = challenge.registration_id.key().to_owned();
                     let waiting = self.tpm_challenges.entry(key).or_default();
+                    let mut room = [model::MAX_TPM_CHALLENGES; 2];
                     waiting.insert(0, *challenge);
-                    waiting.truncate(model::MAX_TPM_CHALLENGES);
+                    waiting.retain(|one| {
+                        let room = &mut room[usize::from(one.enrolled_root)];
+                        let stays = *room > 0;
+                        *room = room.saturating_sub(1);
+                        stays
+                    });
                 }
                 Change::TrimTpmChallenges(before) => {
                     for waiting in self.tpm_challenges.values_mut() {

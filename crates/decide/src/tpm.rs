@@ -6,8 +6,9 @@
 
 use attest::chain;
 use model::{
-    AttestFailure, Change, ChangeSet, Decided, DeviceRefusal, Fresh, RegisterFacts, RegistrationId,
-    Step, SymmetricKey, TPM_CHALLENGE_LIFE_SECS, Timestamp, TpmChallenge, TpmKeys,
+    AttestFailure, AttestationMechanism, Change, ChangeSet, Decided, DeviceRefusal, Fresh,
+    RegisterFacts, RegistrationId, Step, SymmetricKey, TPM_CHALLENGE_LIFE_SECS, Timestamp,
+    TpmChallenge, TpmKeys,
 };
 
 use crate::{
@@ -23,7 +24,8 @@ pub struct Challenge {
     pub challenge: TpmChallenge,
     /// The activation blob for the device, with the key that it is to sign with (D appendix A).
     pub blob: Vec<u8>,
-    /// What to write before the device hears of it. It expects nothing: see the module.
+    /// What to write before the device hears of it; nothing where the store remembers it already.
+    /// It expects nothing: see the module.
     pub changes: ChangeSet,
 }
 
@@ -66,10 +68,59 @@ fn decide(
     Wrapping::parse(&keys.endorsement_key, keys.storage_root_key.as_deref())
         .map_err(DeviceRefusal::NotAttested)?;
     let wrapping = would_admit(facts, id, prepared.shown(), settings, now, steps)?;
-    let names = prepared.shown().endorsement_names();
-    let (challenge, blob) = ask(id, keys, names, &wrapping, settings, now, fresh)?;
-    let changes = ChangeSet::new().with(Change::PutTpmChallenge(Box::new(challenge.clone())));
-    Ok(Challenge { challenge, blob, changes })
+    let mut asked = question(id, &wrapping, now, fresh)?;
+    asked.enrolled_root = enrolled_root(facts) == Some(&asked.storage_root_key);
+    if certificates_decide(facts) {
+        asked.endorsement_certificates.clone_from(&keys.endorsement_certificates);
+        asked.endorsement_names = prepared.shown().endorsement_names();
+    }
+    let mut changes = ChangeSet::new();
+    match asked_before(facts, &asked, now) {
+        Some(before) => asked = before.clone(),
+        None => changes.changes.push(Change::PutTpmChallenge(Box::new(asked.clone()))),
+    }
+    let blob = wrap(id, &asked, &wrapping, settings, fresh)?;
+    Ok(Challenge { challenge: asked, blob, changes })
+}
+
+/// The storage root key that the enrollment of this device holds.
+fn enrolled_root(facts: &RegisterFacts) -> Option<&Vec<u8>> {
+    match &facts.individual.as_ref()?.terms.attestation {
+        AttestationMechanism::Tpm(tpm) => tpm.storage_root_key.as_ref(),
+        AttestationMechanism::SymmetricKey(_)
+        | AttestationMechanism::X509Client(_)
+        | AttestationMechanism::X509Signing(_)
+        | AttestationMechanism::X509CaReferences(_)
+        | AttestationMechanism::TpmIssuer(_) => None,
+    }
+}
+
+/// Whether the answer's worth depends on the certificates that the device shows. Nowhere else are
+/// they remembered: a stranger could fill the store with them.
+fn certificates_decide(facts: &RegisterFacts) -> bool {
+    match facts.individual.as_ref().map(|enrollment| &enrollment.terms.attestation) {
+        Some(AttestationMechanism::Tpm(tpm)) => {
+            tpm.endorsement.as_ref().is_some_and(|demanded| demanded.certificates.is_empty())
+        }
+        _ => true,
+    }
+}
+
+/// The last challenge of its kind, if it asked the same and has at least half its time left. Then
+/// it is put again, wrapped anew, and nothing is written: so a device that asks twice can answer
+/// either, and a stranger who shows a TPM's keys, which are public, ends none of its challenges.
+fn asked_before<'f>(
+    facts: &'f RegisterFacts,
+    asked: &TpmChallenge,
+    now: Timestamp,
+) -> Option<&'f TpmChallenge> {
+    let mut waiting = facts.tpm_challenges.iter();
+    let last = waiting.find(|last| last.enrolled_root == asked.enrolled_root)?;
+    let same = last.registration_id == asked.registration_id
+        && last.endorsement_key == asked.endorsement_key
+        && last.storage_root_key == asked.storage_root_key
+        && last.endorsement_certificates == asked.endorsement_certificates;
+    (same && now.plus_secs(TPM_CHALLENGE_LIFE_SECS / 2) < last.expires).then_some(last)
 }
 
 /// Challenges a TPM on a connection that remembers what it asked (D §3.3). No enrollment is looked
@@ -87,8 +138,12 @@ pub fn pose(
 ) -> Result<(TpmChallenge, Vec<u8>), DeviceRefusal> {
     let wrapping = Wrapping::parse(&keys.endorsement_key, keys.storage_root_key.as_deref())
         .map_err(DeviceRefusal::NotAttested)?;
-    let names = names_of(&keys, &settings.limits).map_err(DeviceRefusal::NotAttested)?;
-    ask(registration_id, &keys, names, &wrapping, settings, now, fresh)
+    let mut asked = question(registration_id, &wrapping, now, fresh)?;
+    asked.endorsement_names =
+        names_of(&keys, &settings.limits).map_err(DeviceRefusal::NotAttested)?;
+    asked.endorsement_certificates = keys.endorsement_certificates;
+    let blob = wrap(registration_id, &asked, &wrapping, settings, fresh)?;
+    Ok((asked, blob))
 }
 
 fn names_of(keys: &TpmKeys, limits: &chain::Limits) -> Result<Vec<[u8; 32]>, AttestFailure> {
@@ -96,31 +151,39 @@ fn names_of(keys: &TpmKeys, limits: &chain::Limits) -> Result<Vec<[u8; 32]>, Att
     Ok(chain.map(|chain| chain.name_hashes()).unwrap_or_default())
 }
 
-fn ask(
+/// A new challenge, without any certificates.
+fn question(
     registration_id: &RegistrationId,
-    keys: &TpmKeys,
-    endorsement_names: Vec<[u8; 32]>,
     wrapping: &Wrapping,
-    settings: &AttestSettings,
     now: Timestamp,
     fresh: &Fresh,
-) -> Result<(TpmChallenge, Vec<u8>), DeviceRefusal> {
+) -> Result<TpmChallenge, DeviceRefusal> {
     let Some(root) = &wrapping.storage_root_key else {
         let text = "tpm.storageRootKey: is needed, because the enrollment does not hold it";
         return Err(DeviceRefusal::BadRequest(text.to_owned()));
     };
-    let audience = format!("{}/registrations/{registration_id}", settings.id_scope.as_str());
-    let blob = wrapping.wrap(&audience, fresh).map_err(DeviceRefusal::NotAttested)?;
-    let challenge = TpmChallenge {
+    Ok(TpmChallenge {
         registration_id: registration_id.clone(),
         endorsement_key: wrapping.endorsement_key.bytes().to_vec(),
         storage_root_key: root.bytes().to_vec(),
-        endorsement_certificates: keys.endorsement_certificates.clone(),
-        endorsement_names,
+        enrolled_root: false,
+        endorsement_certificates: Vec::new(),
+        endorsement_names: Vec::new(),
         key: SymmetricKey::derived(&fresh.tpm.key),
         expires: now.plus_secs(TPM_CHALLENGE_LIFE_SECS),
-    };
-    Ok((challenge, blob))
+    })
+}
+
+/// Wraps a challenge's key for the device that asks, in its spelling of its name.
+fn wrap(
+    registration_id: &RegistrationId,
+    challenge: &TpmChallenge,
+    wrapping: &Wrapping,
+    settings: &AttestSettings,
+    fresh: &Fresh,
+) -> Result<Vec<u8>, DeviceRefusal> {
+    let audience = format!("{}/registrations/{registration_id}", settings.id_scope.as_str());
+    wrapping.wrap(&audience, challenge.key.bytes(), fresh).map_err(DeviceRefusal::NotAttested)
 }
 
 /// Challenges whose time was over at this moment are of no use to anyone: an operation that began

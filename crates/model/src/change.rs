@@ -116,7 +116,8 @@ pub enum Change {
     PutRecord(Box<RegistrationRecord>),
     /// Delete a registration record; nothing happens when there is none.
     DeleteRecord(RegistrationId),
-    /// Remember a challenge; of its registration ID the latest [`MAX_TPM_CHALLENGES`] stay.
+    /// Remember a challenge; of its registration ID the latest [`MAX_TPM_CHALLENGES`] stay, and
+    /// apart from them the latest ones to an enrolled storage root key.
     ///
     /// [`MAX_TPM_CHALLENGES`]: crate::MAX_TPM_CHALLENGES
     PutTpmChallenge(Box<TpmChallenge>),

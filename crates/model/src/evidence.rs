@@ -51,7 +51,8 @@ pub struct TpmKeys {
 /// tokens live an hour (D §1.10).
 pub const TPM_CHALLENGE_LIFE_SECS: i64 = 3600;
 
-/// How many challenges of one registration ID can be answered, the latest ones (D §1.10).
+/// How many challenges of one registration ID can be answered, the latest ones (D §1.10); counted
+/// apart by [`TpmChallenge::enrolled_root`].
 pub const MAX_TPM_CHALLENGES: usize = 2;
 
 /// What a TPM was asked: to unwrap a key and to sign with it, which only the TPM that has both of
@@ -64,7 +65,12 @@ pub struct TpmChallenge {
     pub endorsement_key: Vec<u8>,
     /// The storage root key, TPM2B_PUBLIC.
     pub storage_root_key: Vec<u8>,
-    /// The endorsement key's certificate and those behind it, as the device showed them.
+    /// Whether the enrollment holds that storage root key. An endorsement key is public, and who
+    /// knows it can ask with storage root keys of their own making; those never take the place of
+    /// this one.
+    pub enrolled_root: bool,
+    /// The endorsement key's certificate and those behind it, as the device showed them; empty
+    /// where the answer does not depend on them.
     pub endorsement_certificates: Vec<CertificateDer>,
     /// SHA-256 of the subjects and issuers of those certificates, which groups are found by.
     pub endorsement_names: Vec<[u8; 32]>,

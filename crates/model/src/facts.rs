@@ -49,7 +49,7 @@ pub struct RegisterFacts {
     /// The registration record of that registration ID.
     pub record: Option<RegistrationRecord>,
     /// The challenges of that registration ID that the store remembers, latest first, at most
-    /// [`MAX_TPM_CHALLENGES`](crate::MAX_TPM_CHALLENGES). Some may be over.
+    /// [`MAX_TPM_CHALLENGES`](crate::MAX_TPM_CHALLENGES) of each kind. Some may be over.
     pub tpm_challenges: Vec<TpmChallenge>,
     /// The devices, on any hub, that have the record's device ID, the enrollment's device ID or
     /// the registration ID, in any letter case: hubs tell letter case apart, registration IDs do

@@ -357,10 +357,7 @@ impl<'a> Session<'a> {
         let evidence = match (&self.evidence, body.tpm) {
             (Evidence::Sas(_), _) | (_, None) => self.evidence.clone(),
             // There is no challenge over MQTT (D §2.1), so no TPM can prove itself.
-            (_, Some(tpm)) => Evidence::Tpm {
-                endorsement_key: tpm.endorsement_key,
-                storage_root_key: tpm.storage_root_key,
-            },
+            (_, Some(tpm)) => Evidence::Tpm(tpm),
         };
         self.app.admit_device(self.address.ip(), &self.registration_id, asked).await?;
         Ok(RegisterRequest {

@@ -3,7 +3,7 @@
 -- before.
 
 -- What TPMs were asked and have not answered, or still poll with. Of a registration ID (`key` is its
--- lower-case form) the latest few stay; `number` grows by one with each, twenty digits, so that the
+-- lower-case form) the latest few stay, those to an enrolled storage root key counted apart; `number` grows by one with each, twenty digits, so that the
 -- order of the texts is that of the numbers: sealed values are bound to rows by texts. `names` are
 -- the hashes that groups are found by. `challenge_key` is sealed.
 CREATE TABLE tpm_challenges (
@@ -12,6 +12,7 @@ CREATE TABLE tpm_challenges (
   registration_id TEXT NOT NULL,
   endorsement_key BLOB NOT NULL,
   storage_root_key BLOB NOT NULL,
+  enrolled_root INTEGER NOT NULL,
   certificates TEXT NOT NULL,
   names TEXT NOT NULL,
   challenge_key BLOB,

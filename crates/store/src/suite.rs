@@ -122,6 +122,7 @@ macro_rules! store_suite {
             challenges {
                 challenges_read_back_as_they_were_written
                 the_latest_challenges_of_a_name_stay
+                challenges_to_an_enrolled_storage_root_key_stay
                 challenges_are_forgotten_when_their_time_is_over
                 challenges_come_and_go_without_enrollments
                 groups_are_found_by_the_names_of_waiting_challenges

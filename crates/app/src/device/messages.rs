@@ -1,10 +1,10 @@
 //! A device takes its cloud-to-device messages (H §4.2.8).
 
 use decide::hub::message::{self, Next};
-use model::{CloudMessage, HubRefusal, MessageEnd};
+use model::{CloudMessage, HubRefusal, MessageEnd, Timestamp};
 
 use super::{DeviceSession, SessionNo};
-use crate::{Attempt, MAX_ATTEMPTS};
+use crate::{Attempt, MAX_ATTEMPTS, live::LooseEnd};
 
 /// How many messages are looked at in one read.
 const PAGE: usize = 16;
@@ -42,15 +42,42 @@ impl DeviceSession {
                         break;
                     }
                     Next::End(end) => {
-                        let generation = self.seat.mark().generation_id;
-                        let set = message::end_changes(hub, &message, &generation, end, now);
-                        self.try_write(set, now).await?;
+                        self.end(&message, end, now).await?;
                     }
                 }
                 after = number;
             }
         }
         Err(SessionNo::Refused(HubRefusal::Conflict(id.to_string())))
+    }
+
+    /// The message of this number once more: the device gave it back (AMQP's `released` and
+    /// `modified`, H §4.3.6). Nothing is held for a device that was sent a message, so giving one
+    /// back is no write; that it is sent again is, and counts as ever. `None` when it is gone, or
+    /// its time is over, or it was sent as often as it may be: then it ends.
+    ///
+    /// # Errors
+    /// [`SessionNo`].
+    pub async fn message_again(&self, number: u64) -> Result<Option<CloudMessage>, SessionNo> {
+        for _ in 0..MAX_ATTEMPTS {
+            self.check_over()?;
+            let Some(message) = self.waiting_message(number).await? else { return Ok(None) };
+            let now = self.app.clock.now();
+            match message::next(message.clone(), &self.app.settings.hub_limits.messages, now) {
+                Next::Deliver(message) => {
+                    let set = message::deliver_changes(self.hub(), &message);
+                    if let Attempt::Done = self.try_write(set, now).await? {
+                        return Ok(Some(*message));
+                    }
+                }
+                Next::End(end) => {
+                    if let Attempt::Done = self.end(&message, end, now).await? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Err(SessionNo::Refused(HubRefusal::Conflict(self.device_id().to_string())))
     }
 
     /// The device acknowledged this message. Nothing happens when it is gone.
@@ -70,21 +97,43 @@ impl DeviceSession {
     }
 
     async fn settle(&self, number: u64, end: MessageEnd) -> Result<(), SessionNo> {
-        let (hub, id) = (self.hub(), self.device_id());
-        let before = number.saturating_sub(1);
         for _ in 0..MAX_ATTEMPTS {
             self.check_over()?;
-            let found = self.app.store.waiting_messages(hub, id, before, 1).await?;
-            let Some(message) = found.into_iter().find(|message| message.number == number) else {
-                return Ok(());
-            };
-            let now = self.app.clock.now();
-            let generation = self.seat.mark().generation_id;
-            let set = message::end_changes(hub, &message, &generation, end, now);
-            if let Attempt::Done = self.try_write(set, now).await? {
+            let Some(message) = self.waiting_message(number).await? else { return Ok(()) };
+            if let Attempt::Done = self.end(&message, end, self.app.clock.now()).await? {
                 return Ok(());
             }
         }
-        Err(SessionNo::Refused(HubRefusal::Conflict(id.to_string())))
+        Err(SessionNo::Refused(HubRefusal::Conflict(self.device_id().to_string())))
+    }
+
+    /// One attempt to write that a message ended. Those who read feedback hear of it, as well when
+    /// the connection breaks while it is written.
+    async fn end(
+        &self,
+        message: &CloudMessage,
+        end: MessageEnd,
+        now: Timestamp,
+    ) -> Result<Attempt, SessionNo> {
+        let (hub, live) = (self.hub(), &self.app.live);
+        let generation = self.seat.mark().generation_id;
+        let set = message::end_changes(hub, message, &generation, end, now);
+        if !message.feedback.wants(end) {
+            return self.try_write(set, now).await;
+        }
+        let told_later = live.loose_ends.note_unless_answered(LooseEnd::Feedback(hub.clone()));
+        let attempt = self.try_write(set, now).await?;
+        if let Attempt::Done = attempt {
+            live.feedback_news.announce(hub);
+        }
+        told_later.answered();
+        Ok(attempt)
+    }
+
+    /// The message of this number, if it waits.
+    async fn waiting_message(&self, number: u64) -> Result<Option<CloudMessage>, SessionNo> {
+        let (hub, id, before) = (self.hub(), self.device_id(), number.saturating_sub(1));
+        let found = self.app.store.waiting_messages(hub, id, before, 1).await?;
+        Ok(found.into_iter().find(|message| message.number == number))
     }
 }

@@ -121,7 +121,7 @@ impl App {
     /// nothing is missed.
     #[must_use]
     pub fn event_news(&self, hub: &HubName) -> watch::Receiver<u64> {
-        self.live.event_news(hub)
+        self.live.event_news.subscribe(hub)
     }
 
     /// Deletes what the logs of the built-in hubs no longer keep.

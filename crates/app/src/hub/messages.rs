@@ -6,6 +6,7 @@ use model::{
     MessageEnd,
 };
 use store::{CommitError, StoreFault};
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
@@ -106,6 +107,13 @@ impl App {
         Ok(self.store.list_feedback(hub, limit).await?)
     }
 
+    /// Changes whenever there is new feedback of this hub. Ask for it before listing, so that
+    /// nothing is missed.
+    #[must_use]
+    pub fn feedback_news(&self, hub: &HubName) -> watch::Receiver<u64> {
+        self.live.feedback_news.subscribe(hub)
+    }
+
     /// Forgets a hub's feedback up to this number: somebody read it.
     ///
     /// # Errors
@@ -132,7 +140,7 @@ impl App {
             for (hub, generation, message) in expired {
                 let end = MessageEnd::Expired;
                 let changes = message::end_changes(&hub, &message, &generation, end, now);
-                match self.store.commit(changes).await {
+                match self.commit(changes).await {
                     Ok(()) => n_done += 1,
                     // Its device took it, or it is being sent right now.
                     Err(CommitError::Conflict) => {}

@@ -31,6 +31,8 @@ pub(crate) enum LooseEnd {
     Message(HubName, DeviceId),
     /// A twin was perhaps written, and its device does not know.
     Twin(HubName, DeviceId),
+    /// A message perhaps ended, and those who read feedback do not know.
+    Feedback(HubName),
 }
 
 /// The loose ends, until [`App::see_off`] takes them up. Each comes from a session or a call that
@@ -143,12 +145,15 @@ impl App {
 
 impl Live {
     fn tie_up(&self, ends: &[LooseEnd]) {
-        let mut hubs = BTreeSet::new();
+        let (mut events, mut feedback) = (BTreeSet::new(), BTreeSet::new());
         for end in ends {
             match end {
                 LooseEnd::Departed { .. } => {}
                 LooseEnd::Event(hub) => {
-                    hubs.insert(hub);
+                    events.insert(hub);
+                }
+                LooseEnd::Feedback(hub) => {
+                    feedback.insert(hub);
                 }
                 LooseEnd::Message(hub, id) => {
                     if let Some(seat) = self.find(hub, id) {
@@ -164,8 +169,11 @@ impl Live {
                 }
             }
         }
-        for hub in hubs {
-            self.announce_event(hub);
+        for hub in events {
+            self.event_news.announce(hub);
+        }
+        for hub in feedback {
+            self.feedback_news.announce(hub);
         }
     }
 }
@@ -178,6 +186,8 @@ fn disconnect(end: &LooseEnd) -> Option<Change> {
             connection: *connection,
             at: *at,
         }),
-        LooseEnd::Event(_) | LooseEnd::Message(..) | LooseEnd::Twin(..) => None,
+        LooseEnd::Event(_) | LooseEnd::Message(..) | LooseEnd::Twin(..) | LooseEnd::Feedback(_) => {
+            None
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 use decide::hub::connect::{self, Admission, Credential};
 use model::{
     ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName, IdentityMark,
-    Subscriptions,
+    Subscriptions, Timestamp,
 };
 use tokio::sync::{Notify, futures::Notified, mpsc};
 
@@ -21,6 +22,8 @@ use super::{Command, End, MAX_COMMANDS};
 pub(crate) struct Seat {
     pub(crate) hub: HubName,
     pub(crate) device_id: DeviceId,
+    /// From where the device connected.
+    pub(crate) address: IpAddr,
     pub(crate) connection: ConnectionNumber,
     /// When its device asked, as a place in the order of all that ever asked.
     pub(crate) arrival: u64,
@@ -38,6 +41,9 @@ struct SeatState {
     subscriptions: Subscriptions,
     /// The `$version` of the last desired properties the session was told of; 0 for none.
     desired_told: u64,
+    /// How often the session was held against what was written. One that is renewed meanwhile was
+    /// held with what it rested on before.
+    n_rechecks: u64,
 }
 
 /// What a session is told, in order.
@@ -78,6 +84,7 @@ impl fmt::Debug for Seat {
 impl Seat {
     pub(crate) fn new(
         (hub, device_id): (HubName, DeviceId),
+        address: IpAddr,
         connection: ConnectionNumber,
         arrival: u64,
         admission: Admission,
@@ -88,6 +95,7 @@ impl Seat {
         let seat = Self {
             hub,
             device_id,
+            address,
             connection,
             arrival,
             ended: OnceLock::new(),
@@ -95,7 +103,12 @@ impl Seat {
             wake: Notify::new(),
             commands,
             messages_told: Arc::clone(&messages_told),
-            state: Mutex::new(SeatState { admission, subscriptions, desired_told: 0 }),
+            state: Mutex::new(SeatState {
+                admission,
+                subscriptions,
+                desired_told: 0,
+                n_rechecks: 0,
+            }),
         };
         (seat, Commands { receiver, messages_told })
     }
@@ -118,6 +131,25 @@ impl Seat {
 
     pub(crate) fn readmit(&self, admission: Admission) {
         self.state().admission = admission;
+    }
+
+    pub(crate) fn expires(&self) -> Timestamp {
+        self.state().admission.expires
+    }
+
+    pub(crate) fn n_rechecks(&self) -> u64 {
+        self.state().n_rechecks
+    }
+
+    /// From here on the session rests on this, unless it was held against something since the
+    /// count was taken.
+    pub(crate) fn renew(&self, admission: Admission, n_rechecks: u64) -> bool {
+        let mut state = self.state();
+        let is_as_it_was = state.n_rechecks == n_rechecks;
+        if is_as_it_was {
+            state.admission = admission;
+        }
+        is_as_it_was
     }
 
     pub(crate) fn end(&self, why: End) {
@@ -166,6 +198,7 @@ impl Seat {
     pub(crate) fn recheck(&self, identity: Option<&DeviceIdentity>) -> Result<(), ConnectRefusal> {
         let held = {
             let mut state = self.state();
+            state.n_rechecks += 1;
             // Two writes may be told out of order. What is older than what the session was held
             // against already says nothing, and its mark never goes back.
             if identity.is_some_and(|identity| is_older(identity, &state.admission.mark)) {
@@ -179,7 +212,11 @@ impl Seat {
     /// As [`Self::recheck`], with an identity that may never have been written: the session does
     /// not go on with its mark, which perhaps no identity will ever have.
     pub(super) fn doubt(&self, identity: Option<&DeviceIdentity>) {
-        let held = connect::still_holds(&self.state().admission, identity);
+        let held = {
+            let mut state = self.state();
+            state.n_rechecks += 1;
+            connect::still_holds(&state.admission, identity)
+        };
         // The refusal ends the session; there is nobody else to tell.
         let _ = self.end_if_refused(held.map(drop));
     }
@@ -189,7 +226,11 @@ impl Seat {
         holds: impl FnOnce(&Credential) -> bool,
         why: ConnectRefusal,
     ) {
-        let held = holds(&self.state().admission.credential);
+        let held = {
+            let mut state = self.state();
+            state.n_rechecks += 1;
+            holds(&state.admission.credential)
+        };
         if !held {
             self.end(End::CutOff(why));
         }

@@ -20,6 +20,8 @@ pub(super) struct Touched {
     twins: Vec<(HubName, DeviceId)>,
     /// Devices for which a message was enqueued.
     messages: Vec<(HubName, DeviceId)>,
+    /// Hubs that have feedback on messages.
+    pub(super) feedback: Vec<HubName>,
 }
 
 impl Touched {
@@ -36,7 +38,8 @@ impl Touched {
         let twins = self.twins.iter().map(|(hub, id)| LooseEnd::Twin(hub.clone(), id.clone()));
         let messages =
             self.messages.iter().map(|(hub, id)| LooseEnd::Message(hub.clone(), id.clone()));
-        twins.chain(messages)
+        let feedback = self.feedback.iter().map(|hub| LooseEnd::Feedback(hub.clone()));
+        twins.chain(messages).chain(feedback)
     }
 
     /// Without `_`: a new kind of change has to say what it means to live sessions.
@@ -74,6 +77,12 @@ impl Touched {
             Change::EnqueueMessage(hub, message) => {
                 self.messages.push((hub.clone(), message.device_id.clone()));
             }
+            Change::AppendFeedback(hub, _) => {
+                // A purge writes one for each message.
+                if self.feedback.last() != Some(hub) {
+                    self.feedback.push(hub.clone());
+                }
+            }
             // An enrollment does not end sessions by itself (O §2, H §4.5.3).
             Change::PutIndividual(_)
             | Change::DeleteIndividual(_)
@@ -93,8 +102,9 @@ impl Touched {
             | Change::TrimEvents { .. }
             | Change::PutMessage(..)
             | Change::DeleteMessage(..)
-            | Change::AppendFeedback(..)
             | Change::DeleteFeedback(..)
+            | Change::PutTpmChallenge(_)
+            | Change::TrimTpmChallenges(_)
             | Change::PutRemoval(_)
             | Change::DeleteRemoval(..)
             | Change::Audit(_)

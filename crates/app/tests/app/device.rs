@@ -3,7 +3,7 @@
 
 use induct_app::{
     No,
-    device::{HubLimits, SessionNo},
+    device::{Earlier, HubLimits, SessionNo},
     live::{Command, Desired, End, MAX_COMMANDS},
     ports::Clock,
 };
@@ -63,6 +63,22 @@ async fn subscriptions_are_found_again_unless_the_session_is_clean() {
     drop(session);
     let (session, _commands) = stage.connect(DEVICE, 1).await.unwrap();
     assert_eq!((session.was_present(), session.subscriptions()), (false, Subscriptions::default()));
+}
+
+#[tokio::test]
+async fn a_connection_may_leave_what_the_device_is_subscribed_to_alone() {
+    let stage = Stage::with_device(DEVICE).await;
+    let (session, _commands) = stage.connect(DEVICE, 1).await.unwrap();
+    session.subscribe(ALL, true).await.unwrap();
+    let aside = || stage.connecting(DEVICE, token(DEVICE, &key(1), None), Earlier::LeftAlone);
+    // It takes over, and takes nothing over.
+    let (aside, _commands) = stage.app.connect_device(aside()).await.unwrap();
+    assert_eq!(at_once(session.ended()).await, Some(End::TakenOver));
+    assert_eq!((aside.was_present(), aside.subscriptions()), (false, Subscriptions::default()));
+    aside.subscribe(FEWER, false).await.unwrap();
+    drop((aside, session));
+    let (session, _commands) = stage.connect(DEVICE, 1).await.unwrap();
+    assert_eq!((session.was_present(), session.subscriptions()), (true, ALL));
 }
 
 #[tokio::test]

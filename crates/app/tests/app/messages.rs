@@ -125,6 +125,34 @@ async fn a_message_that_is_never_acknowledged_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_message_given_back_is_sent_again_and_counts() {
+    let stage = Stage::with_device(DEVICE).await;
+    for n in ["a", "b"] {
+        send(&stage, n).await;
+    }
+    let (session, _commands) = stage.connect(DEVICE, 1).await.unwrap();
+    let first = take_all(&session).await.remove(0);
+    for n in 2..=MessageLimits::default().max_deliveries {
+        let again = session.message_again(first.number).await.unwrap().unwrap();
+        assert_eq!((name(&again), again.delivery_count), ("a".to_owned(), n));
+    }
+    assert_eq!(n_waiting(&stage).await, 2);
+    // As often as it may be: it is over, and its sender hears so.
+    assert_eq!(session.message_again(first.number).await.unwrap(), None);
+    let exceeded = [("a".to_owned(), MessageEnd::DeliveryCountExceeded)];
+    assert_eq!(feedback(&stage).await, exceeded);
+    // What is gone is gone, and no other message comes in its place.
+    for number in [first.number, 0, u64::MAX] {
+        assert_eq!(session.message_again(number).await.unwrap(), None);
+    }
+    assert_eq!(n_waiting(&stage).await, 1);
+    stage.clock.advance(3_601);
+    let last = first.number + 1;
+    assert_eq!(session.message_again(last).await.unwrap(), None);
+    assert_eq!(feedback(&stage).await[1], ("b".to_owned(), MessageEnd::Expired));
+}
+
+#[tokio::test]
 async fn a_full_queue_takes_no_more_however_many_send_at_once() {
     let messages = MessageLimits { max_queue: 5, ..MessageLimits::default() };
     let stage = Stage::with(HubLimits { messages, ..HubLimits::default() }).await;
@@ -346,4 +374,65 @@ async fn feedback_is_kept_until_somebody_has_read_it() {
     assert!(found.iter().all(|feedback| feedback.generation_id == generation));
     stage.app.forget_feedback(&stage.hub, found[1].number).await.unwrap();
     assert_eq!(feedback(&stage).await, [("c".to_owned(), MessageEnd::Success)]);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_feedback_hears_of_every_way_a_message_ends() {
+    let stage = Stage::with_device(DEVICE).await;
+    let (session, _commands) = stage.connect(DEVICE, 1).await.unwrap();
+    let mut news = stage.app.feedback_news(&stage.hub);
+    // Taken, refused, purged, and over while nobody looks and while its device does.
+    for end in ["taken", "refused", "purged", "found over", "looked for and over"] {
+        send(&stage, end).await;
+        assert!(at_once(news.changed()).await.is_none(), "nothing ended");
+        match end {
+            "taken" | "refused" => {
+                let number = session.next_message(0).await.unwrap().unwrap().number;
+                match end {
+                    "taken" => session.complete(number).await.unwrap(),
+                    _ => session.reject(number).await.unwrap(),
+                }
+            }
+            "purged" => {
+                let purged = stage.app.purge_messages(&stage.hub, &id(DEVICE), &by()).await;
+                assert_eq!(purged.unwrap(), 1);
+            }
+            _ => {
+                stage.clock.advance(3_601);
+                match end {
+                    "found over" => drop(stage.app.end_expired_messages().await.unwrap()),
+                    _ => assert_eq!(session.next_message(0).await.unwrap(), None),
+                }
+            }
+        }
+        at_once(news.changed()).await.expect(end).unwrap();
+    }
+    assert_eq!(feedback(&stage).await.len(), 5);
+    // An end that its sender did not want to hear of wakes nobody.
+    let silent = MessageDraft { feedback: FeedbackWish::Negative, ..draft("silent") };
+    stage.app.send_message(&stage.hub, &id(DEVICE), silent).await.unwrap();
+    let number = session.next_message(0).await.unwrap().unwrap().number;
+    session.complete(number).await.unwrap();
+    assert!(at_once(news.changed()).await.is_none());
+}
+
+#[tokio::test]
+async fn feedback_whose_device_broke_off_is_told_all_the_same() {
+    for at in [At::Queued, At::Written] {
+        let stage = Stage::with_device(DEVICE).await;
+        send(&stage, "a").await;
+        let (session, _commands) = stage.connect(DEVICE, 1).await.unwrap();
+        let number = session.next_message(0).await.unwrap().unwrap().number;
+        let mut news = stage.app.feedback_news(&stage.hub);
+        let mut held = stage.store.hold(at, is_end);
+        let completing = tokio::spawn(async move { session.complete(number).await });
+        held.reached().await;
+        completing.abort();
+        assert!(completing.await.is_err());
+        held.release();
+        at_once(stage.app.departure()).await.unwrap();
+        stage.app.see_off().await;
+        at_once(news.changed()).await.expect("told").unwrap();
+        assert_eq!(feedback(&stage).await, [("a".to_owned(), MessageEnd::Success)], "{at:?}");
+    }
 }

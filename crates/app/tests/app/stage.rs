@@ -12,7 +12,7 @@ use std::{
 use decide::manage::DEFAULT_QUOTAS;
 use induct_app::{
     App, No,
-    device::{Commands, Connecting, DeviceSession, EventDraft, HubLimits},
+    device::{Commands, Connecting, DeviceSession, Earlier, EventDraft, HubLimits},
     hub::{EventCursor, EventStart},
     limits::RateSettings,
     ports::{Clock, NoAllocationHook},
@@ -77,8 +77,19 @@ pub(crate) fn token_for(
     key: &SymmetricKey,
     policy: Option<&str>,
 ) -> Evidence {
+    token_until(hub, device, key, policy, 3600)
+}
+
+/// A token that lasts until so many seconds after the beginning.
+pub(crate) fn token_until(
+    hub: &str,
+    device: &str,
+    key: &SymmetricKey,
+    policy: Option<&str>,
+    secs: i64,
+) -> Evidence {
     let resource = format!("{}/devices/{device}", hub_name(hub));
-    let expiry_unix_secs = NOW.unix_secs() + 3600;
+    let expiry_unix_secs = NOW.unix_secs() + secs;
     let expiry_raw = expiry_unix_secs.to_string();
     Evidence::Sas(SasToken {
         signature: testkit::sas::sign(key.bytes(), &resource, &expiry_raw).to_vec(),
@@ -180,9 +191,19 @@ impl Stage {
         evidence: Evidence,
         clean: bool,
     ) -> Result<Connected, No<ConnectRefusal>> {
+        let earlier = if clean { Earlier::Forgotten } else { Earlier::Restored };
+        self.app.connect_device(self.connecting(device, evidence, earlier)).await
+    }
+
+    pub(crate) fn connecting(
+        &self,
+        device: &str,
+        evidence: Evidence,
+        earlier: Earlier,
+    ) -> Connecting {
         let address: IpAddr = [192, 0, 2, 1].into();
         let (hub, device_id) = (self.hub.clone(), id(device));
-        self.app.connect_device(Connecting { hub, device_id, evidence, address, clean }).await
+        Connecting { hub, device_id, evidence, address, earlier }
     }
 
     pub(crate) async fn connect(

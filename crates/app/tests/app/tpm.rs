@@ -140,10 +140,8 @@ async fn a_connection_asks_without_the_store_and_checks_the_answer_itself() {
     let Instance { app, .. } = &instance().await;
     let mut tpm = SoftTpm::from_fixture();
     let id = RegistrationId::parse("tpm-1").unwrap();
-    let elsewhere = app.challenge_tpm_here("0ne00FFFFFF", &id, tpm_keys(&tpm, Vec::new()));
-    assert_eq!(elsewhere.err(), Some(DeviceRefusal::UnknownIdScope));
     // Nobody is enrolled, and nobody learns of it.
-    let (challenge, blob) = app.challenge_tpm_here(SCOPE, &id, tpm_keys(&tpm, Vec::new())).unwrap();
+    let (challenge, blob) = app.challenge_tpm_here(&id, tpm_keys(&tpm, Vec::new())).unwrap();
     tpm.activate(&blob).unwrap();
     let token = tpm_token(&tpm, "tpm-1");
     assert_eq!(app.check_tpm_answer(&challenge, &token, SCOPE), Ok(()));
@@ -155,8 +153,12 @@ async fn a_connection_asks_without_the_store_and_checks_the_answer_itself() {
     let mut unsigned = token.clone();
     unsigned.signature[0] ^= 1;
     check(unsigned, SCOPE, AttestFailure::BadSignature);
-    let answer =
-        || Evidence::TpmAnswer { challenge: Box::new(challenge.clone()), token: Box::new(token.clone()) };
+    let answer = || Evidence::TpmAnswer {
+        challenge: Box::new(challenge.clone()),
+        token: Box::new(token.clone()),
+    };
+    let elsewhere = app.register("0ne00FFFFFF", request("tpm-1", answer())).await;
+    assert!(matches!(elsewhere, Err(No::Refused(DeviceRefusal::UnknownIdScope))), "{elsewhere:?}");
     let unknown = app.register(SCOPE, request("tpm-1", answer())).await;
     assert!(matches!(unknown, Err(No::Refused(DeviceRefusal::TpmNotEnrolled))), "{unknown:?}");
     enroll(app, "tpm-1", by_tpm(&tpm), true).await;

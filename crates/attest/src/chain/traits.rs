@@ -28,7 +28,7 @@ const OID_ENDORSEMENT_KEY: Oid<'static> = oid!(2.23.133.8.1);
 #[derive(Debug, Clone)]
 pub(crate) struct Traits {
     pub(crate) keys: CaKeys,
-    /// As text, cut to a bounded length: for messages.
+    /// As text, cut to a bounded length and without control characters: for messages.
     pub(crate) subject: String,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -65,7 +65,7 @@ impl Traits {
         let subject = if nameless { "a certificate".to_owned() } else { parsed.subject() };
         let mut traits = Self {
             keys: parsed.keys(),
-            subject: subject.chars().take(128).collect(),
+            subject: subject.chars().take(128).map(printable).collect(),
             not_before: parsed.not_before(),
             not_after: parsed.not_after(),
             nameless,
@@ -162,6 +162,14 @@ impl Traits {
         let limit = self.basic_constraints.as_ref()?.path_len_constraint?;
         usize::try_from(limit).ok()
     }
+}
+
+/// A character of a foreign name as it may stand in a log: what would begin a new line there, or
+/// change how the rest of one is shown, is replaced.
+fn printable(c: char) -> char {
+    let steers =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || steers { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 fn obstacle_in_use(usage: KeyUsage, purpose: KeyPurpose) -> Option<String> {

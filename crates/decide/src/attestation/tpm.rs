@@ -245,18 +245,28 @@ impl<'b> Tpm<'b> {
 }
 
 impl Wrapping {
-    /// Wraps the fresh key of a TPM. What it is for goes along, as far as there is room for it.
+    /// Wraps a key of a TPM with fresh random bytes. What it is for goes along, as far as there is
+    /// room for it.
     ///
     /// # Errors
-    /// [`AttestFailure::BadTpmKey`] when the storage root key is not known, or the library refuses.
-    pub(crate) fn wrap(&self, purpose: &str, fresh: &Fresh) -> Result<Vec<u8>, AttestFailure> {
+    /// [`AttestFailure::BadTpmKey`] when the storage root key is not known, the key has not 32 bytes,
+    /// or the library refuses.
+    pub(crate) fn wrap(
+        &self,
+        purpose: &str,
+        key: &[u8],
+        fresh: &Fresh,
+    ) -> Result<Vec<u8>, AttestFailure> {
         let Some(root) = &self.storage_root_key else {
             return Err(AttestFailure::BadTpmKey("the storage root key is missing".to_owned()));
+        };
+        let Ok(key) = key.try_into() else {
+            return Err(AttestFailure::BadTpmKey("a key to wrap has not 32 bytes".to_owned()));
         };
         let purpose = purpose.as_bytes();
         let data = purpose.get(..MAX_DATA_BYTES).unwrap_or(purpose);
         let random = WrapRandom::from(&fresh.tpm);
-        attest::tpm::wrap(&self.endorsement_key, root, &fresh.tpm.key, data, &random)
+        attest::tpm::wrap(&self.endorsement_key, root, key, data, &random)
             .map_err(|bad| bad_key(&bad))
     }
 

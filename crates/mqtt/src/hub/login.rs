@@ -1,6 +1,6 @@
 //! From a CONNECT to who asks for what (H §4.2.1).
 
-use app::device::{Connecting, EventDraft};
+use app::device::{Connecting, Earlier, EventDraft};
 use model::{DeviceId, Evidence, HubName, ids::BadId};
 use thiserror::Error;
 use tracing::info;
@@ -54,8 +54,12 @@ pub(super) fn read(caller: &mut Caller, user: &HubUser) -> Result<Login, BadLogi
         },
     };
     let will = caller.connect.will.as_ref().and_then(|will| read_will(will, &device_id));
-    let (address, clean) = (caller.peer.address.ip(), caller.connect.clean_session);
-    let connecting = Connecting { hub, device_id, evidence, address, clean };
+    let earlier = match caller.connect.clean_session {
+        true => Earlier::Forgotten,
+        false => Earlier::Restored,
+    };
+    let address = caller.peer.address.ip();
+    let connecting = Connecting { hub, device_id, evidence, address, earlier };
     Ok(Login { connecting, will })
 }
 

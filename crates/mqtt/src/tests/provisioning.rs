@@ -9,12 +9,13 @@ use app::{
     ports::AllocationHook,
 };
 use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use decide::{
     register::{Answer, Question},
     scenes,
 };
 use model::{Change, ChangeSet, HubName};
-use testkit::{ClientStyle, Credential, Profile};
+use testkit::{ClientStyle, Credential, Profile, SoftTpm};
 use tokio::time::Instant;
 
 use super::scene::{
@@ -293,6 +294,31 @@ async fn what_only_the_store_knows_is_answered_to_the_request() {
     client.expect(granted(1, Qos::AtMostOnce)).await;
     let text = ask(&mut client, &register, tpm, 404, None).await;
     assert!(text.starts_with(r#"{"errorCode":404201,"#), "{text}");
+    client.leave().await;
+}
+
+#[tokio::test]
+async fn an_enrolled_tpm_is_told_that_there_is_no_challenge_here() {
+    let (scene, tpm) = (scene().await, SoftTpm::from_fixture());
+    let key = STANDARD.encode(tpm.endorsement_key());
+    let root = STANDARD.encode(tpm.storage_root_key());
+    scene
+        .enroll_as(&format!(
+            r#"{{"registrationId":"tpm-1","attestation":{{"type":"tpm","tpm":{{"endorsementKey":"{key}"}}}}}}"#
+        ))
+        .await;
+    let leaf = Credential::self_signed(Profile::leaf("tpm-1"));
+    let mut client = scene.open_with(leaf.chain());
+    let connect = connect("tpm-1", &scene.user_name("tpm-1"), None);
+    client
+        .send([Packet::Connect(Box::new(connect)), subscribe(1, RESPONSES, Qos::AtMostOnce)])
+        .await;
+    client.expect(ACCEPTED).await;
+    client.expect(granted(1, Qos::AtMostOnce)).await;
+    let body = format!(r#"{{"tpm":{{"endorsementKey":"{key}","storageRootKey":"{root}"}}}}"#);
+    let text = ask(&mut client, &format!("{REGISTER}1"), &body, 400, None).await;
+    assert!(text.starts_with(r#"{"errorCode":400004,"#), "{text}");
+    assert!(text.contains("over HTTPS or AMQP"), "{text}");
     client.leave().await;
 }
 

@@ -18,8 +18,8 @@ const KEY: &str = "challenge_key";
 
 macro_rules! challenge_columns {
     () => {
-        "key, number, registration_id, endorsement_key, storage_root_key, certificates, names, \
-         challenge_key, expires"
+        "key, number, registration_id, endorsement_key, storage_root_key, enrolled_root, \
+         certificates, names, challenge_key, expires"
     };
 }
 
@@ -33,19 +33,21 @@ pub(crate) const LIST: &str = concat!(
 const INSERT: &str = concat!(
     "INSERT INTO tpm_challenges (",
     challenge_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
 );
 
 const LAST_NUMBER: &str =
     "SELECT number FROM tpm_challenges WHERE key = ?1 ORDER BY number DESC LIMIT 1";
 
-const FORGET_OLDEST: &str = "DELETE FROM tpm_challenges WHERE key = ?1 AND number NOT IN \
-     (SELECT number FROM tpm_challenges WHERE key = ?1 ORDER BY number DESC LIMIT ?2)";
+const FORGET_OLDEST: &str = "DELETE FROM tpm_challenges \
+     WHERE key = ?1 AND enrolled_root = ?2 AND number NOT IN \
+     (SELECT number FROM tpm_challenges WHERE key = ?1 AND enrolled_root = ?2 \
+      ORDER BY number DESC LIMIT ?3)";
 
 /// Deletes the challenges whose time was over at `?1`.
 pub(crate) const TRIM: &str = "DELETE FROM tpm_challenges WHERE expires < ?1";
 
-/// Remembers a challenge; the oldest of its registration ID give way.
+/// Remembers a challenge; the oldest of its registration ID and its kind give way.
 pub(crate) fn put(db: Db<'_>, challenge: &TpmChallenge) -> Result<()> {
     let key = challenge.registration_id.key();
     let last: Option<String> =
@@ -60,6 +62,7 @@ pub(crate) fn put(db: Db<'_>, challenge: &TpmChallenge) -> Result<()> {
         binder.put(challenge.registration_id.as_str())?;
         binder.put(&challenge.endorsement_key)?;
         binder.put(&challenge.storage_root_key)?;
+        binder.put(challenge.enrolled_root)?;
         let certificates = &challenge.endorsement_certificates;
         let certificates: Vec<Base64> =
             certificates.iter().map(|certificate| Base64(certificate.0.clone())).collect();
@@ -73,7 +76,7 @@ pub(crate) fn put(db: Db<'_>, challenge: &TpmChallenge) -> Result<()> {
         binder.run()?;
     }
     let most = i64::try_from(MAX_TPM_CHALLENGES).unwrap_or(i64::MAX);
-    db.prepare_cached(FORGET_OLDEST)?.execute((key, most)).map(drop)
+    db.prepare_cached(FORGET_OLDEST)?.execute((key, challenge.enrolled_root, most)).map(drop)
 }
 
 /// Forgets the challenges whose time was over at this moment.
@@ -89,6 +92,7 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<TpmChallenge> {
         registration_id: columns.text(RegistrationId::parse)?,
         endorsement_key: columns.take()?,
         storage_root_key: columns.take()?,
+        enrolled_root: columns.take()?,
         endorsement_certificates: {
             let certificates: Vec<Base64> = columns.document()?;
             certificates.into_iter().map(|certificate| CertificateDer(certificate.0)).collect()

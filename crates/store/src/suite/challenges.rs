@@ -51,6 +51,25 @@ pub async fn the_latest_challenges_of_a_name_stay(harness: &impl Harness) {
     assert_eq!(seeds(&facts(&store, "press-17", GroupQuery::None).await), [24, 23]);
 }
 
+/// Those to an enrolled storage root key are counted apart: nothing that others ask takes their
+/// place, nor they that of others.
+pub async fn challenges_to_an_enrolled_storage_root_key_stay(harness: &impl Harness) {
+    let store = harness.open().await;
+    let mut expected = [Vec::new(), Vec::new()];
+    for n in 1..=16_u8 {
+        let enrolled_root = [4, 5, 11].contains(&n);
+        let asked = TpmChallenge { enrolled_root, ..challenge("press-17", n, &[], at(50)) };
+        write(&store, [put(asked)]).await;
+        let stay = &mut expected[usize::from(enrolled_root)];
+        stay.push(n);
+        stay.drain(..stay.len().saturating_sub(MAX_TPM_CHALLENGES));
+        let mut all = expected.concat();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(seeds(&facts(&store, "press-17", GroupQuery::None).await), all);
+    }
+    assert_eq!(expected, [vec![15, 16], vec![5, 11]]);
+}
+
 /// Those that were over before the moment, and no others.
 pub async fn challenges_are_forgotten_when_their_time_is_over(harness: &impl Harness) {
     let store = harness.open().await;

@@ -126,6 +126,7 @@ pub fn challenge(id: &str, seed: u8, names: &[&str], expires: Timestamp) -> TpmC
         registration_id: registration_id(id),
         endorsement_key: vec![seed, 0xff, 0],
         storage_root_key: vec![0, seed],
+        enrolled_root: false,
         endorsement_certificates: names
             .iter()
             .map(|n| CertificateDer(n.as_bytes().into()))

@@ -288,12 +288,15 @@ pub fn audit_entries() -> impl Strategy<Value = AuditEntry> {
 pub fn tpm_challenges() -> impl Strategy<Value = TpmChallenge> {
     let bytes = || vec(any::<u8>(), 0..40);
     let names = vec(any::<[u8; 32]>(), 0..4);
-    (registration_ids(), bytes(), bytes(), chains(), names, key_pairs(), timestamps()).prop_map(
-        |(registration_id, ek, srk, endorsement_certificates, endorsement_names, keys, expires)| {
+    let keys = (bytes(), bytes(), any::<bool>(), key_pairs());
+    (registration_ids(), keys, chains(), names, timestamps()).prop_map(
+        |(registration_id, keys, endorsement_certificates, endorsement_names, expires)| {
+            let (endorsement_key, storage_root_key, enrolled_root, keys) = keys;
             TpmChallenge {
                 registration_id,
-                endorsement_key: ek,
-                storage_root_key: srk,
+                endorsement_key,
+                storage_root_key,
+                enrolled_root,
                 endorsement_certificates,
                 endorsement_names,
                 key: keys.primary,

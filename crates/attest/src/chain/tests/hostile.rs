@@ -145,3 +145,21 @@ proptest! {
         }
     }
 }
+
+/// What a device calls itself may end up in a log, where it must not begin a line of its own.
+#[test]
+fn a_name_brings_no_control_characters_into_a_message() {
+    let root = Ca::root("root");
+    let name =
+        "press\r\n2026-11-21T09:00:00Z INFO assigned `press-17`\u{1b}[2J\u{85}\u{7f}\u{202e}";
+    let leaf = root.issue(Profile::leaf(name).expired());
+    let outcome = presented(&leaf.chain()).check_leaf_validity(NOW);
+    let Err(AttestFailure::Expired(subject)) = outcome else { panic!("{outcome:?}") };
+    assert!(subject.contains("press") && subject.contains("assigned `press-17`"), "{subject:?}");
+    assert!(!subject.chars().any(|c| c.is_control() || c == '\u{202e}'), "{subject:?}");
+    let ca = root.issue_ca(Profile::ca("line\n4").expired());
+    let chain = presented(&ca.leaf("press-17").chain());
+    let path = walk(&chain, &[]).expect("few checks");
+    assert!(path.iter().any(|link| link.subject.contains("line")), "{path:?}");
+    assert!(!path.iter().any(|link| link.subject.contains('\n')), "{path:?}");
+}

@@ -24,6 +24,39 @@ fn a_group_admits_tpms_whose_certificates_lead_to_it_under_the_name_of_their_key
 }
 
 #[test]
+fn keys_and_certificates_alone_admit_nobody_to_a_group() {
+    let (vendor, tpm) = (Vendor::new(), tpm());
+    let id = tpm.registration_id();
+    let mut world = World::default();
+    world.enroll_group("vendor", vendor.on_root());
+    let mut shows = |keys: TpmKeys| heard(&world.register(request(&id, Evidence::Tpm(keys))));
+    let unanswered = not_attested(AttestFailure::TpmNotChallenged);
+    assert_eq!(shows(tpm_keys(&tpm, vendor.chain(&tpm))), unanswered);
+    // Who shows another chain learns nothing of the group.
+    assert_eq!(shows(tpm_keys(&tpm, Vendor::new().chain(&tpm))), not_enrolled());
+    assert_eq!(shows(tpm_keys(&tpm, Vec::new())), not_enrolled());
+    assert!(world.records.is_empty());
+}
+
+#[test]
+fn a_tpm_that_shows_another_chain_is_challenged_anew() {
+    let (vendor, mut tpm) = (Vendor::new(), tpm());
+    let id = tpm.registration_id();
+    let mut world = World::default();
+    world.enroll_group("vendor", vendor.on_root());
+    let reissued = vendor.issuing.cross_signed_by(&vendor.root);
+    let mut other_chain = vendor.chain(&tpm);
+    other_chain.truncate(1);
+    other_chain.push(CertificateDer(reissued.der().to_vec()));
+    assert_ne!(other_chain, vendor.chain(&tpm));
+    for shown in [vendor.chain(&tpm), other_chain] {
+        assert_eq!(registers_with(&mut world, &mut tpm, &id, shown.clone()), Heard::Assigned);
+        let waiting = world.tpm_challenges.values().flatten().next().expect("challenged");
+        assert_eq!(waiting.endorsement_certificates, shown);
+    }
+}
+
+#[test]
 fn a_group_admits_no_tpm_under_another_name_by_another_chain_or_without_one() {
     let (vendor, tpm) = (Vendor::new(), tpm());
     let id = tpm.registration_id();

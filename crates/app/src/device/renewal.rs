@@ -1,0 +1,93 @@
+//! A device shows a newer token on the connection it has (H §4.3.3, §4.5.2).
+
+use decide::{
+    attestation::Shown,
+    hub::connect::{self, Admission, ConnectRequest},
+};
+use model::{Change, ConnectRefusal, Evidence, Timestamp, Version};
+
+use super::{Connecting, DeviceSession, connect_changes};
+use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted, live::End};
+
+impl App {
+    /// Whether a device would be let in, and until when. It takes no place and ends no session.
+    ///
+    /// # Errors
+    /// [`ConnectRefusal`], or a fault.
+    pub async fn check_device(
+        &self,
+        connecting: Connecting,
+    ) -> Result<Timestamp, No<ConnectRefusal>> {
+        let Connecting { hub, device_id, evidence, address, earlier: _ } = connecting;
+        let shown = self.shown(evidence, address)?;
+        let request = ConnectRequest { hub: &hub, device_id: &device_id, shown: &shown, address };
+        let facts = self.store.connect_facts(&request.query()).await?;
+        let settings = &self.settings.register.attest;
+        let admission = connect::admit(&facts, &request, settings, self.clock.now());
+        Ok(admission.map_err(No::Refused)?.expires)
+    }
+}
+
+impl DeviceSession {
+    /// The session goes on with what the device shows now, in the place of what it rested on
+    /// before. Returns until when.
+    ///
+    /// It is decided from fresh facts, and the commit demands that they still stand. Whoever
+    /// changes the registry after that commit meets the session as it was before, and then the
+    /// decision is taken anew: so the session never goes on with something that no longer holds.
+    ///
+    /// # Errors
+    /// [`ConnectRefusal`], or a fault; the session then is as it was. One that is over is refused
+    /// for the reason it ended for.
+    pub async fn renew(&self, evidence: Evidence) -> Result<Timestamp, No<ConnectRefusal>> {
+        let shown = self.app.shown(evidence, self.seat.address)?;
+        for _ in 0..MAX_ATTEMPTS {
+            self.check_renewable()?;
+            // Before the facts, both: what changes after them is met by the commit, or by the
+            // count.
+            let n_rechecks = self.seat.n_rechecks();
+            let hubs_version = self.app.known_hubs_version().await?;
+            let Some(admission) = self.try_renew(&shown, hubs_version).await? else {
+                self.app.read_hubs_version().await?;
+                continue;
+            };
+            let expires = admission.expires;
+            if self.seat.renew(admission, n_rechecks) {
+                // Whoever ended it meanwhile had a reason that stands.
+                self.check_renewable()?;
+                return Ok(expires);
+            }
+        }
+        Err(No::Refused(ConnectRefusal::Conflict))
+    }
+
+    /// One attempt; `None` when something it was decided from was written meanwhile.
+    async fn try_renew(
+        &self,
+        shown: &Shown,
+        hubs_version: Version,
+    ) -> Result<Option<Admission>, No<ConnectRefusal>> {
+        let (hub, device_id) = (self.hub(), self.device_id());
+        let request = ConnectRequest { hub, device_id, shown, address: self.seat.address };
+        let facts = self.app.store.connect_facts(&request.query()).await?;
+        let now = self.app.clock.now();
+        let settings = &self.app.settings.register.attest;
+        let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
+        let changes = connect_changes(&request, &facts, &admission)
+            .expecting(model::Expect::Hubs(hubs_version))
+            .with(Change::Touch { hub: hub.clone(), device_id: device_id.clone(), at: now });
+        Ok(match attempted(self.app.store.commit(changes).await)? {
+            Attempt::Done => Some(admission),
+            Attempt::Again => None,
+        })
+    }
+
+    fn check_renewable(&self) -> Result<(), No<ConnectRefusal>> {
+        match self.seat.why_ended() {
+            None => Ok(()),
+            Some(End::CutOff(why)) => Err(No::Refused(why.clone())),
+            Some(End::TakenOver) => Err(No::Refused(ConnectRefusal::Overtaken)),
+            Some(End::TooSlow) => Err(No::Refused(ConnectRefusal::Conflict)),
+        }
+    }
+}
