@@ -28,6 +28,13 @@ pub(crate) async fn answer(call: &Call<'_>, action: DeviceAction) -> Answer {
 
 async fn register(call: &Call<'_>) -> Outcome {
     let request = request(call, Body::Read, DeviceCall::Register).await?;
+    if let Evidence::Tpm(_) = &request.evidence {
+        let wrapped_key = call.app.challenge_tpm(call.param(0), request).await?;
+        return Ok(Answer::json(
+            StatusCode::UNAUTHORIZED,
+            &wire::device::tpm_challenge(&wrapped_key),
+        ));
+    }
     let id = request.registration_id.clone();
     let registered = call.app.register(call.param(0), request).await?;
     // Always 202 and `assigning`: two clients take nothing else (D §0.7). The first poll tells.
@@ -92,10 +99,7 @@ fn evidence(call: &Call<'_>, body: &RegisterBody) -> Result<Evidence, Problem<De
         return Ok(Evidence::Sas(token));
     }
     if let Some(tpm) = &body.tpm {
-        return Ok(Evidence::Tpm {
-            endorsement_key: tpm.endorsement_key.clone(),
-            storage_root_key: tpm.storage_root_key.clone(),
-        });
+        return Ok(Evidence::Tpm(tpm.clone()));
     }
     match call.peer.client_chain.as_slice() {
         [] => Ok(Evidence::Nothing),

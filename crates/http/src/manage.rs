@@ -1,6 +1,7 @@
 //! The management API, which is our own: the service's settings, networking, linked hubs, CA
-//! certificates, shared access policies, usage and the audit log (O §3); and what devices of its
-//! built-in hubs say and are told, for those who manage the service and not only one hub.
+//! certificates, shared access policies, usage and the audit log (O §3); what Induct adds to
+//! attestation by TPM; and what devices of its built-in hubs say and are told, for those who manage
+//! the service and not only one hub.
 //!
 //! Its version is in the path, so no `api-version` is asked for. Errors look as the operator
 //! API's.
@@ -10,8 +11,9 @@ mod certificates;
 mod hubs;
 mod policies;
 mod service;
+mod tpm;
 
-use model::{HubName, HubRefusal, OperatorRefusal};
+use model::{HubName, HubRefusal, OperatorRefusal, RegistrationId};
 use wire::RequestFault;
 
 use crate::answer::Answer;
@@ -29,9 +31,17 @@ type Outcome = Result<Answer, Problem<OperatorRefusal>>;
 
 /// Answers an operator who configures the service.
 pub(crate) async fn answer(call: &Call<'_>, action: ManageAction, route: &Route) -> Answer {
-    match perform(call, action, route).await {
+    let answer = match perform(call, action, route).await {
         Ok(answer) => answer,
         Err(problem) => errors::operator(call, problem),
+    };
+    match action {
+        ManageAction::GetEndorsement
+        | ManageAction::PutEndorsement
+        | ManageAction::DeleteEndorsement => {
+            answer.about(RegistrationId::parse(call.param(0)).ok())
+        }
+        _ => answer,
     }
 }
 
@@ -63,6 +73,13 @@ async fn perform(call: &Call<'_>, action: ManageAction, route: &Route) -> Outcom
         ManageAction::RotateKey => policies::rotate(call, &by).await,
         ManageAction::ListAudit => audit::list(call).await,
         ManageAction::VerifyAudit => audit::verify(call).await,
+        ManageAction::ListTpmGroups => tpm::list_groups(call).await,
+        ManageAction::GetTpmGroup => tpm::get_group(call).await,
+        ManageAction::PutTpmGroup => tpm::put_group(call, &by).await,
+        ManageAction::DeleteTpmGroup => tpm::delete_group(call, &by).await,
+        ManageAction::GetEndorsement => tpm::get_endorsement(call).await,
+        ManageAction::PutEndorsement => tpm::put_endorsement(call, &by).await,
+        ManageAction::DeleteEndorsement => tpm::delete_endorsement(call, &by).await,
         ManageAction::ReadEvents => Ok(told_here(call, read_events(call, route).await)),
         ManageAction::SendMessage => Ok(told_here(call, send_message(call).await)),
     }

@@ -54,6 +54,19 @@ const HUB: Parameter = query(
 const CONTINUATION: Parameter =
     header("x-ms-continuation", "Where to go on: the header of this name in the last answer.");
 
+const IF_ENROLLMENT_MATCH: Parameter =
+    header("If-Match", "The etag of the enrollment that is to be changed, or *.");
+
+const PAGE: &[Parameter] = &[
+    Parameter {
+        name: "x-ms-max-item-count",
+        place: "header",
+        about: "How many items a page has at most.",
+        shape: Shape::Count,
+    },
+    CONTINUATION,
+];
+
 const AUDIT: &[Parameter] = &[
     query("policy", "Only changes by this policy.", Shape::Text),
     query("action", "Only changes whose action begins so.", Shape::Text),
@@ -104,6 +117,7 @@ fn operation(action: ManageAction) -> Operation {
     const POLICY: Option<Shape> = Some(Document("Policy"));
     const RULES: Option<Shape> = Some(List(&Document("IpRule")));
     const SERVICE: Option<Shape> = Some(Document("Service"));
+    const TPM_GROUP: Option<Shape> = Some(Document("TpmEnrollmentGroup"));
     let body = |name| Some(Document(name));
     match action {
         M::GetService => op("getService", "The service's settings", None, SERVICE, &[]),
@@ -130,6 +144,13 @@ fn operation(action: ManageAction) -> Operation {
         M::Usage => op("getUsage", "How full the service is", None, body("UsageReport"), &[]),
         M::ListAudit => op("listAudit", "Changes by operators, the oldest first", None, Some(List(&Document("AuditLine"))), AUDIT),
         M::VerifyAudit => op("verifyAudit", "Whether the audit log is as it was written", None, body("AuditCheck"), &[]),
+        M::ListTpmGroups => op("listTpmEnrollmentGroups", "Groups of TPMs, an extension of Induct, page by page", None, Some(List(&Document("TpmEnrollmentGroup"))), PAGE),
+        M::GetTpmGroup => op("getTpmEnrollmentGroup", "A group of TPMs", None, TPM_GROUP, &[]),
+        M::PutTpmGroup => op("putTpmEnrollmentGroup", "Creates a group of TPMs or replaces it", TPM_GROUP, TPM_GROUP, &[IF_MATCH]),
+        M::DeleteTpmGroup => op("deleteTpmEnrollmentGroup", "Deletes a group of TPMs; its registration records stay", None, None, &[IF_MATCH]),
+        M::GetEndorsement => op("getEndorsement", "What an individual enrollment demands of its TPM's certificate, an extension of Induct", None, body("Endorsement"), &[]),
+        M::PutEndorsement => op("putEndorsement", "Demands a certificate, whatever was demanded before", body("EndorsementDraft"), body("Endorsement"), &[IF_ENROLLMENT_MATCH]),
+        M::DeleteEndorsement => op("deleteEndorsement", "Demands no certificate any more", None, None, &[IF_ENROLLMENT_MATCH]),
         M::ReadEvents => reading("readHubEvents"),
         M::SendMessage => sending("sendHubMessage"),
     }
@@ -210,8 +231,9 @@ pub fn document() -> Json {
                 ("version", "v1".into()),
                 (
                     "description",
-                    "What an operator configures while the service runs, what devices of its \
-                     built-in hubs say, and what they are told. Each call needs a policy with the \
+                    "What an operator configures while the service runs, what Induct adds to \
+                     attestation by TPM, what devices of the built-in hubs say, and what they are \
+                     told. Each call needs a policy with the \
                      right it names: of the service, on the service's host name; of the hub, where \
                      x-host is hub, which means the hub's host name."
                         .into(),

@@ -117,7 +117,7 @@ pub(crate) fn after(
 }
 
 /// A page of a query (O §1.9): the item type is there even when no item is.
-fn page<T>(
+pub(crate) fn page<T>(
     page: &Page<T>,
     collection: Collection,
     item_type: &'static str,
@@ -133,7 +133,11 @@ fn page<T>(
 }
 
 /// The body names the thing again, and must name the same.
-fn same_id<T: PartialEq>(body: &T, path: &T, member: &str) -> Result<(), OperatorRefusal> {
+pub(crate) fn same_id<T: PartialEq>(
+    body: &T,
+    path: &T,
+    member: &str,
+) -> Result<(), OperatorRefusal> {
     if body == path {
         return Ok(());
     }

@@ -101,6 +101,13 @@ pub(crate) enum ManageAction {
     VerifyAudit,
     ReadEvents,
     SendMessage,
+    ListTpmGroups,
+    GetTpmGroup,
+    PutTpmGroup,
+    DeleteTpmGroup,
+    GetEndorsement,
+    PutEndorsement,
+    DeleteEndorsement,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +161,18 @@ const fn operator(
 /// for all of it. What devices say and are told is opened by it too: no other right of the service
 /// is about hubs, and whoever has this one can make a policy of the hub that may do the same.
 const fn manage(method: Method, template: &'static str, action: ManageAction) -> Route {
+    extension(method, template, Right::ServiceConfig, action)
+}
+
+/// What we add to the vendor's enrollments needs the right that enrollments need.
+const fn extension(
+    method: Method,
+    template: &'static str,
+    right: Right,
+    action: ManageAction,
+) -> Route {
     let action = Action::Manage(action);
-    Route { method, template, area: Area::Manage, right: Some(Right::ServiceConfig), action }
+    Route { method, template, area: Area::Manage, right: Some(right), action }
 }
 
 const fn hub(method: Method, template: &'static str, right: Right, action: HubAction) -> Route {
@@ -244,6 +261,33 @@ pub static ROUTES: &[Route] = {
         manage(GET, "/induct/v1/audit/verify", M::VerifyAudit),
         manage(GET, "/induct/v1/hubs/{hub}/events", M::ReadEvents),
         manage(POST, "/induct/v1/hubs/{hub}/devices/{id}/messages", M::SendMessage),
+        extension(GET, "/induct/v1/tpmEnrollmentGroups", EnrollmentRead, M::ListTpmGroups),
+        extension(GET, "/induct/v1/tpmEnrollmentGroups/{id}", EnrollmentRead, M::GetTpmGroup),
+        extension(PUT, "/induct/v1/tpmEnrollmentGroups/{id}", EnrollmentWrite, M::PutTpmGroup),
+        extension(
+            DELETE,
+            "/induct/v1/tpmEnrollmentGroups/{id}",
+            EnrollmentWrite,
+            M::DeleteTpmGroup,
+        ),
+        extension(
+            GET,
+            "/induct/v1/enrollments/{id}/endorsement",
+            EnrollmentRead,
+            M::GetEndorsement,
+        ),
+        extension(
+            PUT,
+            "/induct/v1/enrollments/{id}/endorsement",
+            EnrollmentWrite,
+            M::PutEndorsement,
+        ),
+        extension(
+            DELETE,
+            "/induct/v1/enrollments/{id}/endorsement",
+            EnrollmentWrite,
+            M::DeleteEndorsement,
+        ),
         device(PUT, "/{scope}/registrations/{id}/register", Register),
         device(GET, "/{scope}/registrations/{id}/operations/{operation}", OperationStatus),
         device(POST, "/{scope}/registrations/{id}", RegistrationStatus),

@@ -29,6 +29,7 @@ mod rekey;
 mod serve;
 mod service;
 mod target;
+mod tpm;
 mod words;
 
 use std::{
@@ -63,6 +64,7 @@ use crate::{
   induct connection-string show --hub hub-1     The same for a built-in hub.
   induct enrollment create --eid press-17 --at symmetricKey
   induct enrollment-group create --gid line-4 --cp intermediate.pem
+  induct tpm show                               What this machine's TPM is enrolled by.
   induct hub device-identity list -o table
   induct hub monitor-events                     Watch what devices send.
   induct device c2d-message send -d press-17 --da hello
@@ -133,6 +135,8 @@ pub enum Command {
     Enrollment(enrollment::Enrollment),
     /// Manage enrollment groups: what you promise about a family of devices.
     EnrollmentGroup(enrollment_group::EnrollmentGroup),
+    /// Enroll TPMs: what one of them shows, certificates of their vendors, groups of TPMs.
+    Tpm(tpm::Tpm),
     /// Manage the devices of a hub: identities, twins, events, methods, queries.
     Hub(hub::Hub),
     /// Send messages to devices, and simulate devices.
@@ -259,6 +263,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Command::Demo(command) => command.run(&mut context),
         Command::Enrollment(command) => command.run(&mut context),
         Command::EnrollmentGroup(command) => command.run(&mut context),
+        Command::Tpm(command) => command.run(&mut context),
         Command::Hub(command) => command.run(&mut context),
         Command::Device(command) => command.run(&mut context),
         Command::Show(command) => command.run(&mut context),

@@ -46,6 +46,7 @@ fn render_assigned(bencher: divan::Bencher<'_, '_>) {
         pending: None,
         failure: None,
         payload: None,
+        wrapped_hub_key: None,
         etag: Etag::from_random([7; 16]),
         enrollment: EnrollmentRef::Individual(id.clone()),
         registration_id: id,

@@ -17,6 +17,8 @@ pub enum Collection {
     Enrollments,
     /// Enrollment groups.
     EnrollmentGroups,
+    /// Groups of TPMs.
+    TpmEnrollmentGroups,
     /// Registration records.
     Registrations,
     /// Devices a hub query found.
@@ -30,6 +32,7 @@ impl Collection {
         match self {
             Self::Enrollments => b'e',
             Self::EnrollmentGroups => b'g',
+            Self::TpmEnrollmentGroups => b't',
             Self::Registrations => b'r',
             Self::Devices => b'd',
             Self::AuditLines => b'a',

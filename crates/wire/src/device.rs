@@ -5,8 +5,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use json::Limits;
 use model::{
-    ApiVersion, AttestationKind, DeviceRefusal, Json, OperationId, RegistrationId,
-    RegistrationRecord, RegistrationStatus, Substatus,
+    ApiVersion, AttestationKind, CertificateDer, DeviceRefusal, Json, OperationId, RegistrationId,
+    RegistrationRecord, RegistrationStatus, Substatus, TpmKeys,
 };
 
 use crate::{
@@ -26,6 +26,8 @@ pub const MAX_BODY_BYTES: usize = 96 * 1024;
 
 /// The largest TPM key, in bytes; an RSA-2048 TPM2B_PUBLIC has about 320.
 const MAX_TPM_KEY_BYTES: usize = 4 * 1024;
+/// The most certificates behind an endorsement key, its own included: as many as of a chain.
+pub(crate) const MAX_ENDORSEMENT_CERTIFICATES: usize = 10;
 
 /// What a device says in the body of a register request or of a status look-up (D §1.3).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,15 +40,6 @@ pub struct RegisterBody {
     pub wants_certificate: bool,
     /// The custom payload: any JSON but `null`.
     pub payload: Option<Json>,
-}
-
-/// A TPM's keys as the device shows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TpmKeys {
-    /// `endorsementKey`, TPM2B_PUBLIC.
-    pub endorsement_key: Vec<u8>,
-    /// `storageRootKey`, TPM2B_PUBLIC.
-    pub storage_root_key: Option<Vec<u8>>,
 }
 
 /// Parses a register body. Nothing at all is fine, unknown members are ignored, `null` counts as
@@ -79,6 +72,7 @@ fn read_register(body: &Json) -> Result<RegisterBody, Malformed> {
             endorsement_key: tpm_key(&tpm, "endorsementKey")?
                 .ok_or_else(|| tpm.missing("endorsementKey"))?,
             storage_root_key: tpm_key(&tpm, "storageRootKey")?,
+            endorsement_certificates: endorsement_certificates(&tpm)?,
         }),
     };
     Ok(RegisterBody {
@@ -97,6 +91,36 @@ pub(crate) fn tpm_key(tpm: &Members<'_>, name: &str) -> Result<Option<Vec<u8>>, 
     }
     let key = STANDARD.decode(text).map_err(|_| tpm.wrong(name, "expected base64"))?;
     Ok(Some(key))
+}
+
+/// `endorsementCertificates`, **an extension of Induct**: the endorsement key's certificate and those
+/// between it and its vendor's, DER in base64.
+fn endorsement_certificates(tpm: &Members<'_>) -> Result<Vec<CertificateDer>, Malformed> {
+    let name = "endorsementCertificates";
+    let Some(listed) = tpm.array(name)? else { return Ok(Vec::new()) };
+    if listed.len() > MAX_ENDORSEMENT_CERTIFICATES {
+        let most = format!("has more than {MAX_ENDORSEMENT_CERTIFICATES} certificates");
+        return Err(tpm.wrong(name, most));
+    }
+    let one =
+        |json: &Json| json.as_str().and_then(|text| STANDARD.decode(text).ok()).map(CertificateDer);
+    listed
+        .iter()
+        .map(|json| {
+            one(json).ok_or_else(|| tpm.wrong(name, "expected certificates, DER in base64"))
+        })
+        .collect()
+}
+
+/// The challenge to a TPM (D §1.10): a 401 with this body. It has no `status`, which one client
+/// takes for an answer (D §8, 46).
+#[must_use]
+pub fn tpm_challenge(wrapped_key: &[u8]) -> Json {
+    Object::new()
+        .with("message", "Authorization required, resend request using supplied key")
+        .with("authenticationKey", STANDARD.encode(wrapped_key).as_str())
+        .with("keyName", "registration")
+        .build()
 }
 
 /// The answer to an accepted register request. Never says `assigned`: some clients take 202 and
@@ -143,10 +167,15 @@ pub fn registration_result(record: &RegistrationRecord) -> Json {
         _ => None,
     };
     let by_certificate = assignment.is_some() && record.mechanism == AttestationKind::X509;
+    // Without it every TPM client fails (D §8, 48).
+    let hub_key = assignment.and(record.wrapped_hub_key.as_ref()).map(|wrapped| {
+        Object::new().with("authenticationKey", STANDARD.encode(wrapped).as_str()).build()
+    });
     // Java takes an object only (D §0.7).
     let payload = record.payload.as_ref().filter(|payload| payload.as_object().is_some());
     Object::new()
         .with_some("x509", by_certificate.then(Json::empty_object))
+        .with_some("tpm", hub_key)
         .with("registrationId", id)
         .with("createdDateTimeUtc", time::wire(record.created).as_str())
         .with_some("assignedHub", assignment.map(|to| to.hub.as_str()))

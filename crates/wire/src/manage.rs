@@ -1,6 +1,6 @@
 //! The management API of Induct itself, under `/induct/v1/` (O §3): the service's settings, IP
-//! rules, linked hubs, CA certificates, shared access policies, usage and the audit log, as
-//! requests and answers.
+//! rules, linked hubs, CA certificates, shared access policies, usage and the audit log; and what
+//! Induct adds to attestation by TPM: as requests and answers.
 //!
 //! The members are called as in the vendor's management plane where that has a name for them. The
 //! API is ours, so unknown members are refused: a misspelt one would otherwise be taken for one
@@ -15,6 +15,7 @@ pub mod schema;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tpm;
 mod usage;
 
 pub use audit::{AuditCheck, audit_check, audit_line, audit_moment, audit_number};
@@ -30,6 +31,7 @@ pub use policies::{
     PolicyBody, RotatedKey, parse_policy, parse_rotation, policy, policy_with_keys, rights_text,
 };
 pub use service::{ServiceBody, parse_service, service};
+pub use tpm::{endorsement, parse_endorsement, parse_tpm_group, tpm_group};
 pub use usage::{Counted, usage};
 
 use model::{Json, OperatorRefusal, Timestamp};
@@ -40,9 +42,6 @@ use crate::{
     time,
     write::Object,
 };
-
-/// How much of an unknown member's name a refusal repeats, in characters.
-const MAX_NAME_CHARS: usize = 64;
 
 /// Parses a body that must be an object of these members, and reads it.
 fn read_object<T>(
@@ -60,17 +59,9 @@ pub(crate) fn members<'a>(
     path: impl Into<String>,
     known: &[&str],
 ) -> Result<Members<'a>, Malformed> {
-    let path = path.into();
-    let members = Members::of(value, path.as_str())?;
-    let mut names = value.as_object().unwrap_or_default().iter().map(|(name, _)| name.as_str());
-    match names.find(|name| !known.contains(name)) {
-        None => Ok(members),
-        Some(unknown) => {
-            let unknown: String = unknown.chars().take(MAX_NAME_CHARS).collect();
-            let known = known.join(", ");
-            Err(Malformed::new(path, format!("{unknown:?} is none of its members, {known}")))
-        }
-    }
+    let members = Members::of(value, path)?;
+    members.only(known)?;
+    Ok(members)
 }
 
 /// What every answer about one thing ends with.

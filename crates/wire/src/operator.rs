@@ -12,15 +12,15 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attestation::certificate_info;
 pub use attestation::mechanism as attestation_mechanism;
+pub(crate) use attestation::{certificate_info, read_certificates, show_certificates};
 pub use bulk::{
     Bulk, MAX_BULK_ITEMS, bulk_answer_groups, bulk_answer_individuals, parse_bulk_groups,
     parse_bulk_individuals,
 };
 pub use enrollment::{Show, group, individual, registration_state};
 pub use refusal::error_row;
-pub(crate) use request::{ALLOCATION_POLICIES, MAX_ECHO_CHARS, parse_body};
+pub(crate) use request::{ALLOCATION_POLICIES, MAX_ECHO_CHARS, parse_body, read_tpm_group};
 pub use request::{check_query, group_id, parse_group, parse_individual, registration_id};
 
 /// `x-ms-item-type` of individual enrollments. Clients compare these words exactly (O §0.11).
@@ -28,6 +28,9 @@ pub const ENROLLMENT_ITEM: &str = "Enrollment";
 
 /// `x-ms-item-type` of enrollment groups.
 pub const ENROLLMENT_GROUP_ITEM: &str = "EnrollmentGroup";
+
+/// `x-ms-item-type` of groups of TPMs, which are an extension of Induct.
+pub const TPM_ENROLLMENT_GROUP_ITEM: &str = "TpmEnrollmentGroup";
 
 /// `x-ms-item-type` of registration records.
 pub const REGISTRATION_ITEM: &str = "DeviceRegistration";

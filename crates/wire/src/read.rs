@@ -3,6 +3,9 @@
 use model::Json;
 use thiserror::Error;
 
+/// How much of an unknown member's name a refusal repeats, in characters.
+const MAX_NAME_CHARS: usize = 64;
+
 /// A member is missing, has the wrong type or an illegal value. The text names the member's path
 /// and what was expected there, and never repeats the value: it may be a key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -43,6 +46,21 @@ impl<'a> Members<'a> {
         match value {
             Json::Object(_) => Ok(Self { object: value, path }),
             other => Err(Malformed::wrong_type(path, "an object", other)),
+        }
+    }
+
+    /// These members, if they are of these names and no others: in an API of our own, a misspelt
+    /// member would otherwise be taken for one that was left out.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<&Self, Malformed> {
+        let names = self.object.as_object().unwrap_or_default().iter();
+        match names.map(|(name, _)| name.as_str()).find(|name| !known.contains(name)) {
+            None => Ok(self),
+            Some(unknown) => {
+                let unknown: String = unknown.chars().take(MAX_NAME_CHARS).collect();
+                let known = known.join(", ");
+                let what = format!("{unknown:?} is none of its members, {known}");
+                Err(Malformed::new(self.path.as_str(), what))
+            }
         }
     }
 

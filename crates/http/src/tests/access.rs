@@ -62,8 +62,9 @@ fn the_list_of_exceptions_is_neither_longer_nor_shorter_than_it_must_be() {
     assert_eq!(open, listed);
 }
 
-/// O §1.2 with its `attestationmechanism` decided as §1.5 recommends, and H §2.2. What devices say
-/// and are told is `ServiceConnect` of their hub, or the one right of the management API.
+/// O §1.2 with its `attestationmechanism` decided as §1.5 recommends, and H §2.2. What Induct adds
+/// to enrollments needs their rights. What devices say and are told is `ServiceConnect` of their
+/// hub, or the one right of the management API.
 const RIGHTS: &str = "\
 POST /enrollments/query EnrollmentRead
 POST /enrollments EnrollmentWrite
@@ -106,6 +107,13 @@ GET /induct/v1/audit ServiceConfig
 GET /induct/v1/audit/verify ServiceConfig
 GET /induct/v1/hubs/{hub}/events ServiceConfig
 POST /induct/v1/hubs/{hub}/devices/{id}/messages ServiceConfig
+GET /induct/v1/tpmEnrollmentGroups EnrollmentRead
+GET /induct/v1/tpmEnrollmentGroups/{id} EnrollmentRead
+PUT /induct/v1/tpmEnrollmentGroups/{id} EnrollmentWrite
+DELETE /induct/v1/tpmEnrollmentGroups/{id} EnrollmentWrite
+GET /induct/v1/enrollments/{id}/endorsement EnrollmentRead
+PUT /induct/v1/enrollments/{id}/endorsement EnrollmentWrite
+DELETE /induct/v1/enrollments/{id}/endorsement EnrollmentWrite
 GET /induct/v1/events ServiceConnect
 POST /induct/v1/devices/{id}/messages ServiceConnect
 GET /devices RegistryRead

@@ -162,17 +162,6 @@ async fn a_status_look_up_shows_the_bare_result() {
 }
 
 #[tokio::test]
-async fn a_tpm_without_enrollment_is_told_before_any_challenge() {
-    let scene = scene().await;
-    let body =
-        r#"{"registrationId":"tpm-1","tpm":{"endorsementKey":"AToAAQ==","storageRootKey":null}}"#;
-    let leaf = Credential::self_signed(Profile::leaf("tpm-1"));
-    let ask = Ask::new("PUT", &scene.device_path("tpm-1", "/register")).json(body);
-    scene.send(ask.clone()).await.with_code(404_201);
-    scene.send(ask.chain(leaf.chain())).await.with_code(404_201);
-}
-
-#[tokio::test]
 async fn a_short_token_outlives_itself_for_its_own_operation() {
     let scene = scene().await;
     scene.enroll("dev-1").await;

@@ -1,7 +1,8 @@
 //! Enrollments and groups one by one (O §1.7, §1.8, §1.14, §1.15).
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use testkit::{Ca, Credential, Profile};
+use testkit::{Ca, Credential, Profile, SoftTpm};
 
 use super::scene::{Ask, KEY, NOW_TEXT, OTHER_KEY, Scene, scene, symmetric_enrollment};
 
@@ -66,8 +67,9 @@ async fn each_answer_shows_what_it_may() {
     let pointer = "/attestation/symmetricKey/primaryKey";
     check_shown(&scene, "key", &keys, pointer, [true, false, false, true]).await;
     check_shown(&scene, "state", &keys, "/registrationState", [false, true, false, false]).await;
-    let tpm = r#"{"type":"tpm","tpm":{"endorsementKey":"AToAAQ=="}}"#;
-    check_shown(&scene, "tpm", tpm, "/attestation/tpm/endorsementKey", [true; 4]).await;
+    let key = STANDARD.encode(SoftTpm::from_fixture().endorsement_key());
+    let tpm = format!(r#"{{"type":"tpm","tpm":{{"endorsementKey":"{key}"}}}}"#);
+    check_shown(&scene, "tpm", &tpm, "/attestation/tpm/endorsementKey", [true; 4]).await;
     let leaf = pem(&Credential::self_signed(Profile::leaf("x")).pem());
     let client = format!(
         r#"{{"type":"x509","x509":{{"clientCertificates":{{"primary":{{"certificate":"{leaf}"}}}}}}}}"#

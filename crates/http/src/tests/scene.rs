@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use app::device::{Commands, Connecting, DeviceSession};
+use app::device::{Commands, Connecting, DeviceSession, Earlier};
 use app::first_start::{self, Declared, DeclaredHub};
 use app::limits::RateSettings;
 use app::ports::{Clock, Entropy, NoAllocationHook};
@@ -428,9 +428,26 @@ impl Scene {
             device_id: DeviceId::parse(id).expect("legal"),
             evidence: Evidence::Sas(token),
             address: Ipv4Addr::LOCALHOST.into(),
-            clean: false,
+            earlier: Earlier::Restored,
         };
         self.app.connect_device(connecting).await.expect("connected")
+    }
+
+    /// Whether a hub takes this token for its device.
+    pub(super) async fn try_connect(&self, hub: &str, id: &str, token: &str) -> bool {
+        let connecting = Connecting {
+            hub: HubName::parse(hub).expect("legal"),
+            device_id: DeviceId::parse(id).expect("legal"),
+            evidence: Evidence::Sas(wire::sas::parse(token).expect("a token")),
+            address: Ipv4Addr::LOCALHOST.into(),
+            earlier: Earlier::Restored,
+        };
+        self.app.connect_device(connecting).await.is_ok()
+    }
+
+    /// What the clock says.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(super) fn advance_secs(&self, secs: i64) {

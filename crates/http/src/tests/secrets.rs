@@ -5,10 +5,14 @@ mod visit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use model::{AttestationMechanism, HubAccess, PolicyScope, SymmetricKey, SymmetricKeys, Terms};
+use model::{
+    AttestationMechanism, GroupQuery, HubAccess, PolicyScope, RegisterQuery, RegistrationId,
+    SymmetricKey, SymmetricKeys, Terms,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use store::Store;
 use tokio::runtime;
 
 use self::visit::{Heard, visit};
@@ -29,6 +33,8 @@ enum Kind {
     Policy,
     /// A key of a device identity of a hub.
     Device,
+    /// What a TPM is challenged with: the key that its answer is signed by.
+    Challenge,
     /// A certificate's private key, which was sent by mistake and is kept nowhere.
     Foreign,
 }
@@ -109,11 +115,20 @@ impl Secrets {
         }
     }
 
+    /// Adds the keys that a TPM with this name is challenged with.
+    async fn add_challenges(&mut self, store: &dyn Store, id: &RegistrationId) {
+        let query = RegisterQuery { registration_id: id.clone(), groups: GroupQuery::None };
+        for challenge in store.register_facts(query).await.expect("store").tpm_challenges {
+            self.add(Kind::Challenge, challenge.key.reveal());
+        }
+    }
+
     /// Adds what the store holds now.
     async fn gather(&mut self, scene: &Scene) {
         let store = &scene.store;
         for individual in store.list_individuals(None, 100).await.expect("store").items {
             self.add_terms(&individual.terms);
+            self.add_challenges(&**store, &individual.registration_id).await;
         }
         for group in store.list_groups(None, 100).await.expect("store").items {
             self.add_terms(&group.terms);

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use model::Json;
 
 use self::{
-    attestation::{AuthorityNames, Credentials, Removals, Update},
+    attestation::{AuthorityNames, Credentials, Removals, TpmKeys, Update},
     fields::SharedFields,
 };
 use super::{
@@ -18,6 +18,7 @@ use super::{
     input::{object, switch},
     registration::IndividualRegistration,
     target::ServiceTarget,
+    tpm::endorsement::{self, EndorsementFiles},
 };
 
 /// Manage individual enrollments: what you promise about one device.
@@ -46,6 +47,9 @@ enum EnrollmentCommand {
   induct enrollment create --eid press-17 --at symmetricKey --tags '{\"line\": 4}'
   induct enrollment create --eid press-17 --at x509 --cp press-17.pem --scp press-17-next.pem
   induct enrollment create --eid press-17 --at tpm --ek AToAAQALAAMAsgAg...
+      `induct tpm show` prints this line for a TPM, with its keys.
+  induct enrollment create --eid press-17 --at tpm --ek @ek.pub --ek-root vendor-root.pem
+      Only with a certificate of the TPM's vendor: an extension of Induct.
   induct enrollment create --eid press-17 --at symmetricKey --ps disabled
       Exclude one device of a group: its registration ID, whatever the group attests by.")]
     Create(Box<Create>),
@@ -94,9 +98,8 @@ struct IndividualFields {
     /// Notes kept with the enrollment: JSON text, a path, or @path; "" for none.
     #[arg(long = "device-information", visible_alias = "info", value_name = "JSON")]
     device_information: Option<String>,
-    /// The TPM's endorsement key, base64.
-    #[arg(long = "endorsement-key", visible_alias = "ek", value_name = "KEY")]
-    endorsement_key: Option<String>,
+    #[command(flatten)]
+    tpm: TpmKeys,
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +113,8 @@ struct Create {
     credentials: Credentials,
     #[command(flatten)]
     individual: IndividualFields,
+    #[command(flatten)]
+    endorsement: EndorsementFiles,
     #[command(flatten)]
     shared: SharedFields,
 }
@@ -212,15 +217,54 @@ impl Create {
         let attestation = attestation::new_individual(
             &self.attestation_type,
             &self.credentials,
-            self.individual.endorsement_key.as_deref(),
+            &self.individual.tpm,
         )?;
         let mut document = Json::empty_object();
         document.set("registrationId", Json::from(id.as_str()));
         self.individual.write(&mut document)?;
         document.set("attestation", attestation);
         self.shared.write_new(&mut document)?;
-        api.put(&path([ENROLLMENTS, id]), None, &document).await
+        match self.endorsement.document()? {
+            None => api.put(&path([ENROLLMENTS, id]), None, &document).await,
+            Some(_) if !self.attestation_type.eq_ignore_ascii_case("tpm") => {
+                Err(Complaint::misuse("A certificate of its vendor is demanded of a TPM only.")
+                    .with_remedy("--ek-root goes with --attestation-type tpm."))
+            }
+            Some(demand) => create_demanding(api, id, document, &demand).await,
+        }
     }
+}
+
+/// Enrolls a TPM and demands its certificate. Two requests, so the enrollment is disabled until the
+/// second is done: nobody registers without what is demanded.
+async fn create_demanding(
+    api: &Api,
+    id: &str,
+    mut document: Json,
+    demand: &Json,
+) -> Result<Json, Complaint> {
+    let etag = |answer: &Json| {
+        let etag = answer.get("etag").and_then(Json::as_str).map(str::to_owned);
+        etag.ok_or_else(|| Complaint::new("The service's answer has no etag."))
+    };
+    let path = path([ENROLLMENTS, id]);
+    let status = document.get("provisioningStatus").cloned();
+    document.set("provisioningStatus", Json::from("disabled"));
+    let created = etag(&api.put(&path, None, &document).await?)?;
+    let demanded = match api.put(&endorsement::path(id), Some(&created), demand).await {
+        Ok(demanded) => etag(&demanded)?,
+        Err(complaint) => {
+            if api.delete(&path, Some(&created)).await.is_err() {
+                api.note(format!("WARNING: The enrollment `{id}` was made, and is disabled."));
+            }
+            return Err(complaint);
+        }
+    };
+    match status {
+        Some(status) => document.set("provisioningStatus", status),
+        None => drop(document.remove("provisioningStatus")),
+    }
+    api.put(&path, Some(&demanded), &document).await
 }
 
 impl Change {
@@ -229,7 +273,7 @@ impl Change {
         let update = Update {
             credentials: &self.credentials,
             removals: &self.removals,
-            endorsement_key: self.individual.endorsement_key.as_deref(),
+            tpm: &self.individual.tpm,
             names: &AuthorityNames::default(),
         };
         let mut document = read_for_update(api, &path, &update, "clientCertificates").await?;

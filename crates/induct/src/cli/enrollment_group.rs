@@ -10,7 +10,7 @@ use super::{
     complaint::Complaint,
     enrollment::{
         Etag, ShowKeys,
-        attestation::{self, AuthorityNames, Credentials, Removals, Update},
+        attestation::{self, AuthorityNames, Credentials, Removals, TpmKeys, Update},
         attestation_type, everything,
         fields::SharedFields,
         is_symmetric, read_for_update, show_one,
@@ -215,7 +215,7 @@ impl Change {
         let update = Update {
             credentials: &self.credentials,
             removals: &self.removals,
-            endorsement_key: None,
+            tpm: &TpmKeys::default(),
             names: &self.names,
         };
         let mut document = read_for_update(api, &path, &update, "signingCertificates").await?;

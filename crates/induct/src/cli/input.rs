@@ -92,7 +92,7 @@ fn read_json(option: &str, path: &Path) -> Result<Json, Complaint> {
 /// # Errors
 /// The file cannot be read, or holds a private key: that must never leave this machine.
 pub(crate) fn certificate(option: &str, path: &Path) -> Result<Json, Complaint> {
-    match String::from_utf8(certificate_file(option, path)?) {
+    match String::from_utf8(public_file(option, path)?) {
         Ok(text) => Ok(Json::String(text.trim_end().to_owned())),
         Err(error) => Ok(Json::String(STANDARD.encode(error.as_bytes()))),
     }
@@ -149,12 +149,16 @@ pub(crate) fn moment(given: &str) -> Result<String, String> {
     }
 }
 
-fn certificate_file(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
+/// A file of which everybody may know everything.
+///
+/// # Errors
+/// The file cannot be read, or holds a private key.
+pub(crate) fn public_file(option: &str, path: &Path) -> Result<Vec<u8>, Complaint> {
     let bytes = read_file(option, path)?;
     if bytes.windows(PRIVATE_KEY.len()).any(|text| text == PRIVATE_KEY) {
         let message = format!("{option}: {} holds a private key.", path.display());
         return Err(Complaint::new(message).with_remedy(
-            "Pass a file with the certificate only; a private key stays with its owner.",
+            "Pass a file with the public part only; a private key stays with its owner.",
         ));
     }
     Ok(bytes)

@@ -42,7 +42,9 @@ fn attest_row(failure: &AttestFailure) -> ErrorRow {
         | AttestFailure::WrongResource
         | AttestFailure::TokenExpired
         | AttestFailure::BadSignature
-        | AttestFailure::CommonName(_) => row(401_002, UNAUTHORIZED),
+        | AttestFailure::CommonName(_)
+        | AttestFailure::WrongEndorsementKey
+        | AttestFailure::NotEndorsed(_) => row(401_002, UNAUTHORIZED),
         AttestFailure::WrongThumbprint
         | AttestFailure::NotYetValid(_)
         | AttestFailure::Expired(_)
@@ -51,8 +53,9 @@ fn attest_row(failure: &AttestFailure) -> ErrorRow {
         | AttestFailure::BadChain(_) => row(401_002, INVALID_CERTIFICATE),
         // Says something about this service, nothing about an enrollment. Not 401: a client with
         // a TPM takes that for a challenge and finds none in it (D §1.10).
-        AttestFailure::TpmUnavailable => {
-            row(400_004, "Attestation by TPM is not available in this version of Induct.")
+        AttestFailure::TpmNotChallenged => {
+            row(400_004, "A TPM proves itself by answering a challenge, over HTTPS or AMQP.")
         }
+        AttestFailure::BadTpmKey(why) => row(400_004, why.as_str()),
     }
 }

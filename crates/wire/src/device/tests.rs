@@ -27,6 +27,7 @@ fn record(status: RegistrationStatus) -> RegistrationRecord {
             message: "Custom allocation failed with status code: 404".to_owned(),
         }),
         payload: Some(Json::empty_object()),
+        wrapped_hub_key: None,
         etag: Etag::from_stored("IjZhMDBiYzM4LTAwMDAtMGQwMC0wMDAwLTYzMGZkYTRmMDAwMCI="),
         enrollment: EnrollmentRef::Individual(id.clone()),
         registration_id: id,
@@ -151,7 +152,11 @@ fn a_register_body_is_read_as_each_client_sends_it() {
 fn tpm_keys_and_the_wish_for_a_certificate_are_read() {
     let body = br#"{"tpm":{"endorsementKey":"AToA","storageRootKey":""},"csr":"MIIB"}"#;
     let read = parse_register(body).expect("legal");
-    let tpm = TpmKeys { endorsement_key: vec![1, 0x3a, 0], storage_root_key: None };
+    let tpm = TpmKeys {
+        endorsement_key: vec![1, 0x3a, 0],
+        storage_root_key: None,
+        endorsement_certificates: Vec::new(),
+    };
     assert_eq!(read.tpm, Some(tpm));
     assert!(read.wants_certificate);
 }
@@ -205,10 +210,13 @@ fn table() -> Vec<(DeviceRefusal, u32, &'static str)> {
         (attest(AttestFailure::TooLarge(text())), 401_002, certificate),
         (attest(AttestFailure::BadChain(text())), 401_002, certificate),
         (
-            attest(AttestFailure::TpmUnavailable),
+            attest(AttestFailure::TpmNotChallenged),
             400_004,
-            "Attestation by TPM is not available in this version of Induct.",
+            "A TPM proves itself by answering a challenge, over HTTPS or AMQP.",
         ),
+        (attest(AttestFailure::BadTpmKey("why".to_owned())), 400_004, "why"),
+        (attest(AttestFailure::WrongEndorsementKey), 401_002, "Unauthorized"),
+        (attest(AttestFailure::NotEndorsed(text())), 401_002, "Unauthorized"),
     ]
 }
 
@@ -234,5 +242,51 @@ proptest::proptest! {
     #[test]
     fn parsing_a_body_never_panics(body: Vec<u8>) {
         let _ = parse_register(&body);
+    }
+}
+
+#[test]
+fn a_tpms_challenge_has_a_key_name_and_no_status() {
+    let json = tpm_challenge(&[0, 0x34, 2]).to_string();
+    let expected = concat!(
+        r#"{"message":"Authorization required, resend request using supplied key","#,
+        r#""authenticationKey":"ADQC","keyName":"registration"}"#,
+    );
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn a_tpms_key_is_shown_only_with_its_hub() {
+    let tpm = |status| {
+        let mut record = record(status);
+        record.mechanism = AttestationKind::Tpm;
+        record.wrapped_hub_key = Some(vec![0, 0x34, 2]);
+        registration_result(&record).to_string()
+    };
+    let shown = tpm(RegistrationStatus::Assigned);
+    assert!(
+        shown.starts_with(r#"{"tpm":{"authenticationKey":"ADQC"},"registrationId""#),
+        "{shown}"
+    );
+    for status in
+        [RegistrationStatus::Assigning, RegistrationStatus::Failed, RegistrationStatus::Disabled]
+    {
+        assert!(!tpm(status).contains("authenticationKey"), "{status:?}");
+    }
+}
+
+#[test]
+fn an_endorsement_certificate_is_read_from_its_extension_member() {
+    let body = br#"{"tpm":{"endorsementKey":"AToA","endorsementCertificates":["MAA="]}}"#;
+    let tpm = parse_register(body).expect("legal").tpm.expect("there");
+    assert_eq!(tpm.endorsement_certificates, [CertificateDer(vec![0x30, 0])]);
+    let many = format!(
+        r#"{{"tpm":{{"endorsementKey":"AToA","endorsementCertificates":[{}]}}}}"#,
+        [r#""MAA=""#; 11].join(",")
+    );
+    let not_base64 = r#"{"tpm":{"endorsementKey":"AToA","endorsementCertificates":["-"]}}"#;
+    for bad in [many.as_str(), not_base64] {
+        let refusal = parse_register(bad.as_bytes()).expect_err(bad);
+        assert!(refusal.to_string().contains("tpm.endorsementCertificates"), "{refusal}");
     }
 }

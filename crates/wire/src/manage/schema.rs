@@ -68,6 +68,8 @@ const TARGET: Shape = Word(&["all", "serviceApi", "deviceApi"]);
 const KEY: Shape = Word(&["primary", "secondary"]);
 const PROBED: Shape = Word(&["builtIn", "healthy", "unauthorized", "unreachable"]);
 const USED: Shape = Shape::Document("Usage");
+const SLOT: Shape = Shape::Document("CertificateSlot");
+const SLOTS: Shape = Shape::Document("CertificateSlots");
 const ACK: Shape = Word(&["none", "positive", "negative", "full"]);
 
 /// Every document of the management API.
@@ -174,6 +176,85 @@ pub const DOCUMENTS: &[Document] = &[
         name: "CertificateRemoved",
         about: "The groups that referred to the certificate, and stop attesting by it.",
         members: &[always("name", Text), always("usedBy", List(&Text))],
+    },
+    Document {
+        name: "CertificateInfo",
+        about: "What is shown of a certificate that is kept.",
+        members: &[
+            always("subjectName", Text),
+            always("sha1Thumbprint", Text),
+            always("sha256Thumbprint", Text),
+            always("issuerName", Text),
+            always("notBeforeUtc", Moment),
+            always("notAfterUtc", Moment),
+            always("serialNumber", Text),
+            always("version", Count),
+        ],
+    },
+    Document {
+        name: "CertificateSlot",
+        about: "A certificate in an enrollment. Answers show info; requests send certificate (PEM, \
+                or base64 of a PEM or DER file), or info alone to keep the certificate that has \
+                its thumbprint.",
+        members: &[maybe("certificate", Text), maybe("info", Shape::Document("CertificateInfo"))],
+    },
+    Document {
+        name: "CertificateSlots",
+        about: "Two certificates, at least one of which is there. Both always count.",
+        members: &[maybe("primary", SLOT), maybe("secondary", SLOT)],
+    },
+    Document {
+        name: "TpmIssuers",
+        about: "CA certificates of TPM vendors: roots or issuers below them.",
+        members: &[always("issuers", SLOTS)],
+    },
+    Document {
+        name: "TpmIssuerAttestation",
+        about: "How TPMs of a group prove themselves: by their endorsement key's certificate, and \
+                by an answer to a challenge that only the TPM with that key can give.",
+        members: &[always("type", Word(&["tpm"])), always("tpm", Shape::Document("TpmIssuers"))],
+    },
+    Document {
+        name: "TpmEnrollmentGroup",
+        about: "An extension of Induct: a group of TPMs by the issuers of their endorsement keys' \
+                certificates. Its other members are those of an enrollment group. A device's \
+                registration ID is the one that its endorsement key gives it, as `induct tpm show` \
+                prints it. Requests may leave out etag and the two times, which are not read from them.",
+        members: &[
+            always("enrollmentGroupId", Text),
+            always("attestation", Shape::Document("TpmIssuerAttestation")),
+            maybe("capabilities", Anything),
+            maybe("iotHubHostName", Text),
+            maybe("initialTwin", Anything),
+            maybe("etag", Text),
+            maybe("provisioningStatus", Word(&["enabled", "disabled"])),
+            maybe("reprovisionPolicy", Anything),
+            maybe("createdDateTimeUtc", Moment),
+            maybe("lastUpdatedDateTimeUtc", Moment),
+            maybe("allocationPolicy", Word(&["hashed", "geoLatency", "static", "custom"])),
+            maybe("iotHubs", List(&Text)),
+            maybe("customAllocationDefinition", Anything),
+        ],
+    },
+    Document {
+        name: "Endorsement",
+        about: "An extension of Induct: what an individual enrollment by TPM demands of the \
+                endorsement key's certificate; nothing, when roots is absent. certificates are \
+                base64 of DER, the key's own first; when there are none, the device shows them. \
+                The etag is the enrollment's.",
+        members: &[
+            always("registrationId", Text),
+            maybe("roots", SLOTS),
+            maybe("certificates", List(&Text)),
+            always("etag", Text),
+        ],
+    },
+    Document {
+        name: "EndorsementDraft",
+        about: "Which TPM vendors' certificates count, and, unless the device is to show them, the \
+                endorsement key's certificate and those between it and a root, the key's own first: \
+                PEM, or base64 of PEM or DER.",
+        members: &[always("roots", SLOTS), maybe("certificates", List(&Text))],
     },
     Document {
         name: "Policy",

@@ -11,6 +11,8 @@ use super::{
     *,
 };
 
+mod tpm;
+
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const NOW: Timestamp = Timestamp::from_ticks(17_672_256_005_219_817);
 
@@ -218,6 +220,9 @@ fn every_answer() -> Vec<(&'static str, Json)> {
         ("AuditCheck", audit_check(&AuditCheck { n_lines: 0, head: (0, [0; 32]), broken: None })),
         ("EventPage", crate::hub::event_page(&[an_event("[1]"), an_event("[")], "AQ")),
         ("MessageSent", crate::hub::message_sent(&a_message())),
+        ("TpmEnrollmentGroup", tpm_group(&tpm::a_group())),
+        ("Endorsement", endorsement(&tpm::an_enrollment(None))),
+        ("Endorsement", endorsement(&tpm::an_enrollment(Some(tpm::demanded())))),
         ("HubError", hub_error(crate::hub::envelope_a)),
         ("HubError", hub_error(crate::hub::envelope_nested)),
         ("Error", crate::error_body(&crate::ErrorRow::new(404_205, "no"), "id", NOW)),
@@ -461,6 +466,8 @@ proptest::proptest! {
         let _ = parse_ip_rules(&body);
         let _ = parse_linked_hub(&name, &body);
         let _ = parse_certificate(&body);
+        let _ = parse_tpm_group(&body);
+        let _ = parse_endorsement(&body);
         let _ = parse_policy("p", &body);
         let _ = parse_rotation(&body);
         let rule = Json::Array(vec![Json::Object(vec![

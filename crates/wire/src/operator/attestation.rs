@@ -2,8 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
-    AttestationDraft, AttestationMechanism, CertificateDraft, CertificateInfo, EnrolledCertificate,
-    Json, Slots, SymmetricKey, SymmetricKeys, TpmIdentity,
+    AttestationDraft, AttestationMechanism, CertificateDraft, CertificateInfo, EndorsementDraft,
+    EnrolledCertificate, Json, Slots, SymmetricKey, SymmetricKeys, TpmDraft,
 };
 
 use crate::{
@@ -28,6 +28,10 @@ const KINDS: &[(&str, Kind)] = &[
     ("tpm", Kind::Tpm),
     ("none", Kind::None),
 ];
+
+/// Where groups of TPMs are written instead.
+const TPM_GROUPS: &str = "is for groups of TPMs, an extension of Induct: use \
+                          /induct/v1/tpmEnrollmentGroups or `induct tpm group`";
 
 /// Reads `attestation`. Only the member that `type` names is looked at.
 pub(super) fn read(attestation: &Members<'_>) -> Result<AttestationDraft, Malformed> {
@@ -55,16 +59,46 @@ pub(super) fn read(attestation: &Members<'_>) -> Result<AttestationDraft, Malfor
             let Some(tpm) = attestation.object("tpm")? else {
                 return Err(attestation.missing("tpm"));
             };
-            Ok(AttestationDraft::Tpm(TpmIdentity {
+            if tpm.value("issuers").is_some() {
+                return Err(tpm.wrong("issuers", TPM_GROUPS));
+            }
+            Ok(AttestationDraft::Tpm(TpmDraft {
                 endorsement_key: tpm_key(&tpm, "endorsementKey")?
                     .ok_or_else(|| tpm.missing("endorsementKey"))?,
                 storage_root_key: tpm_key(&tpm, "storageRootKey")?,
+                endorsement: EndorsementDraft::Keep,
             }))
         }
         Kind::None => {
             Err(attestation.wrong("type", "none attests nothing; use symmetricKey, x509 or tpm"))
         }
     }
+}
+
+/// Reads the `attestation` of a group of TPMs, **an extension of Induct**: `type` is `tpm`, and
+/// `tpm` holds the vendors' certificates in `issuers`.
+pub(crate) fn read_issuers(attestation: &Members<'_>) -> Result<AttestationDraft, Malformed> {
+    attestation.only(&["type", "tpm"])?;
+    attestation.word("type", &[("tpm", ())])?.ok_or_else(|| attestation.missing("type"))?;
+    let tpm = attestation.object("tpm")?.ok_or_else(|| attestation.missing("tpm"))?;
+    tpm.only(&["issuers"])?;
+    let issuers = read_certificates(&tpm, "issuers")?.ok_or_else(|| tpm.missing("issuers"))?;
+    Ok(AttestationDraft::TpmIssuer(issuers))
+}
+
+/// Two certificate slots of our own API, where no member is ignored.
+pub(crate) fn read_certificates(
+    object: &Members<'_>,
+    name: &str,
+) -> Result<Option<Slots<CertificateDraft>>, Malformed> {
+    let Some(slots) = object.object(name)? else { return Ok(None) };
+    slots.only(&["primary", "secondary"])?;
+    for slot in ["primary", "secondary"] {
+        if let Some(slot) = slots.object(slot)? {
+            slot.only(&["certificate", "info"])?;
+        }
+    }
+    read_slots(object, name, read_certificate)
 }
 
 /// A key, unless it is absent or empty and thus to be generated or kept.
@@ -141,14 +175,28 @@ pub(super) fn without_keys(mechanism: &AttestationMechanism) -> Json {
                 .with_some("storageRootKey", srk.as_deref());
             Object::new().with("type", "tpm").with("tpm", keys).build()
         }
+        AttestationMechanism::TpmIssuer(slots) => {
+            let issuers = Object::new().with("issuers", show_certificates(slots));
+            Object::new().with("type", "tpm").with("tpm", issuers).build()
+        }
     }
 }
 
 fn x509<T>(name: &str, slots: &Slots<T>, show: fn(&T) -> Json) -> Json {
-    let slots = Object::new()
+    let slots = Object::new().with(name, show_slots(slots, show));
+    Object::new().with("type", "x509").with("x509", slots).build()
+}
+
+/// Two certificate slots, each with its `info`.
+pub(crate) fn show_certificates(slots: &Slots<EnrolledCertificate>) -> Json {
+    show_slots(slots, show_certificate)
+}
+
+fn show_slots<T>(slots: &Slots<T>, show: fn(&T) -> Json) -> Json {
+    Object::new()
         .with_some("primary", slots.primary.as_ref().map(show))
-        .with_some("secondary", slots.secondary.as_ref().map(show));
-    Object::new().with("type", "x509").with("x509", Object::new().with(name, slots)).build()
+        .with_some("secondary", slots.secondary.as_ref().map(show))
+        .build()
 }
 
 fn show_certificate(certificate: &EnrolledCertificate) -> Json {

@@ -4,9 +4,9 @@
 //! are ignored. A wrong type is refused with the member's path.
 
 use model::{
-    AllocationPolicy, CustomAllocation, DeviceId, Draft, EnrollmentGroupId, GroupDraft,
-    IndividualDraft, Json, OperatorRefusal, ProvisioningStatus, RegistrationId, ReprovisionPolicy,
-    Sent,
+    AllocationPolicy, AttestationDraft, CustomAllocation, DeviceId, Draft, EnrollmentGroupId,
+    GroupDraft, IndividualDraft, Json, OperatorRefusal, ProvisioningStatus, RegistrationId,
+    ReprovisionPolicy, Sent,
 };
 
 use super::attestation;
@@ -95,12 +95,19 @@ pub(super) fn read_individual(body: &Members<'_>) -> Result<IndividualDraft, Mal
         registration_id: read_registration_id(body)?,
         device_id,
         optional_device_information: body.verbatim_object("optionalDeviceInformation")?,
-        draft: read_draft(body)?,
+        draft: read_draft(body, attestation::read)?,
     })
 }
 
 pub(super) fn read_group(body: &Members<'_>) -> Result<GroupDraft, Malformed> {
-    Ok(GroupDraft { group_id: read_group_id(body)?, draft: read_draft(body)? })
+    let draft = read_draft(body, attestation::read)?;
+    Ok(GroupDraft { group_id: read_group_id(body)?, draft })
+}
+
+/// Reads a group of TPMs, **an extension of Induct**: a group but for its attestation.
+pub(crate) fn read_tpm_group(body: &Members<'_>) -> Result<GroupDraft, Malformed> {
+    let draft = read_draft(body, attestation::read_issuers)?;
+    Ok(GroupDraft { group_id: read_group_id(body)?, draft })
 }
 
 pub(super) fn read_registration_id(body: &Members<'_>) -> Result<RegistrationId, Malformed> {
@@ -113,7 +120,10 @@ pub(super) fn read_group_id(body: &Members<'_>) -> Result<EnrollmentGroupId, Mal
         .map_err(|bad| body.wrong("enrollmentGroupId", bad.to_string()))
 }
 
-fn read_draft(body: &Members<'_>) -> Result<Draft, Malformed> {
+fn read_draft(
+    body: &Members<'_>,
+    read: fn(&Members<'_>) -> Result<AttestationDraft, Malformed>,
+) -> Result<Draft, Malformed> {
     let attestation = body.object("attestation")?.ok_or_else(|| body.missing("attestation"))?;
     let iot_edge = match body.object("capabilities")? {
         Some(capabilities) => capabilities.bool("iotEdge")?,
@@ -127,7 +137,7 @@ fn read_draft(body: &Members<'_>) -> Result<Draft, Malformed> {
         },
     };
     Ok(Draft {
-        attestation: attestation::read(&attestation)?,
+        attestation: read(&attestation)?,
         iot_edge,
         iot_hub_host_name: body.text("iotHubHostName")?.map(str::to_owned),
         initial_twin: body.verbatim_object("initialTwin")?,

@@ -82,6 +82,7 @@ fn record() -> RegistrationRecord {
         pending: None,
         failure: None,
         payload: None,
+        wrapped_hub_key: None,
         etag: Etag::from_stored("Ingi"),
         enrollment: EnrollmentRef::Individual(id.clone()),
         registration_id: id,
@@ -252,7 +253,11 @@ fn ca_references_and_tpm_keys_show_everywhere() {
             .as_deref(),
         Some(r#"{"type":"x509","x509":{"caReferences":{"primary":"root-1"}}}"#)
     );
-    let tpm = TpmIdentity { endorsement_key: vec![1, 0x3a, 0], storage_root_key: None };
+    let tpm = TpmIdentity {
+        endorsement_key: vec![1, 0x3a, 0],
+        storage_root_key: None,
+        endorsement: None,
+    };
     assert_eq!(
         attestation_mechanism(&AttestationMechanism::Tpm(tpm)).to_string(),
         r#"{"type":"tpm","tpm":{"endorsementKey":"AToA"}}"#

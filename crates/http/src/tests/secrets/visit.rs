@@ -1,10 +1,11 @@
 //! Every endpoint, asked with credentials: rightly, with wrong etags, and with bodies and headers
 //! that are wrong and hold secrets.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
-use model::SymmetricKey;
+use model::{CertificateDer, SymmetricKey};
 use serde_json::{Value, json};
-use testkit::{Ca, ClientStyle, sas::derive_device_key};
+use testkit::{Ca, ClientStyle, SoftTpm, sas::derive_device_key};
 
 use super::super::scene::{Ask, HUB, Reply, Scene};
 use super::{Keys, Kind, Plan, Secrets};
@@ -55,6 +56,9 @@ pub(super) async fn visit(scene: &Scene, plan: &Plan, secrets: &mut Secrets) -> 
                 }
             }
         }
+        if methods.contains(&Method::PUT) {
+            heard.extend(things.register_tpm(scene, secrets).await);
+        }
     }
     heard.extend(audit_lines(scene).await);
     heard
@@ -88,8 +92,12 @@ fn hear(route: &Route, path: &str, reply: &Reply) -> Heard {
     Heard { route, status, path, text: format!("{:?}\n{}", reply.headers, reply.text) }
 }
 
+/// The registration ID of the one TPM.
+const TPM: &str = "tpm-0";
+
 /// What there is to name and to write.
 struct Things {
+    tpm: SoftTpm,
     individuals: Vec<(String, Value)>,
     groups: Vec<(String, Value)>,
     hubs: Vec<(String, Value)>,
@@ -148,10 +156,19 @@ fn named<T>(
 impl Things {
     fn of(plan: &Plan) -> Self {
         let ca = Ca::root("factory");
+        let tpm = SoftTpm::from_fixture();
+        let mut individuals = named(&plan.individuals, "ind", |n, id, (keys, code)| {
+            enrollment("registrationId", id, n, keys, code)
+        });
+        let key = STANDARD.encode(tpm.endorsement_key());
+        let by_tpm = json!({
+            "registrationId": TPM,
+            "attestation": {"type": "tpm", "tpm": {"endorsementKey": key}},
+        });
+        individuals.push((TPM.to_owned(), by_tpm));
         Self {
-            individuals: named(&plan.individuals, "ind", |n, id, (keys, code)| {
-                enrollment("registrationId", id, n, keys, code)
-            }),
+            tpm,
+            individuals,
             groups: named(&plan.groups, "grp", |n, id, (keys, code)| {
                 enrollment("enrollmentGroupId", id, n, keys, code)
             }),
@@ -177,6 +194,48 @@ impl Things {
             foreign_key: ca.key_pem(),
             ca,
         }
+    }
+
+    /// The TPM is challenged, answers, and hears of its hub and its key there.
+    async fn register_tpm(&self, scene: &Scene, secrets: &mut Secrets) -> Vec<Heard> {
+        let mut tpm = self.tpm.clone();
+        let text = |der: &CertificateDer| STANDARD.encode(&der.0);
+        let chain: Vec<_> = tpm.endorsement_chain(&self.ca).iter().map(text).collect();
+        let body = json!({"tpm": {
+            "endorsementKey": STANDARD.encode(tpm.endorsement_key()),
+            "storageRootKey": STANDARD.encode(tpm.storage_root_key()),
+            "endorsementCertificates": chain,
+        }});
+        let find = |method: Method, end: &str| {
+            let is_meant = |route: &&Route| {
+                let is_devices = route.area == Area::Device;
+                is_devices && route.method == method && route.template.ends_with(end)
+            };
+            ROUTES.iter().find(is_meant).expect("there")
+        };
+        let (register, poll) = (find(Method::PUT, "/register"), find(Method::GET, "{operation}"));
+        let path = fill(scene, register.template, TPM);
+        let ask = unentitled(register, &path).json(body.to_string());
+        let challenged = scene.send(ask.clone()).await.with_status(401);
+        secrets.gather(scene).await;
+        let mut activate = |blob: String| {
+            tpm.activate(&STANDARD.decode(blob).expect("base64")).expect("for this TPM");
+            let resource = ClientStyle::NodeTpm.resource(&scene.id_scope, TPM);
+            tpm.sas_token(&resource, scene.now().unix_secs() + 600, None)
+        };
+        let token = activate(challenged.text_at("/authenticationKey"));
+        let answered = scene.send(ask.header("authorization", &token)).await.with_status(202);
+        let operation = answered.text_at("/operationId");
+        let poll_path = fill(scene, poll.template, TPM).replace("nobody", &operation);
+        let ask = unentitled(poll, &poll_path).header("authorization", &token);
+        let polled = scene.send(ask).await.with_status(200);
+        activate(polled.text_at("/registrationState/tpm/authenticationKey"));
+        secrets.gather(scene).await;
+        vec![
+            hear(register, &path, &challenged),
+            hear(register, &path, &answered),
+            hear(poll, &poll_path, &polled),
+        ]
     }
 
     /// The paths to ask an endpoint at, with the body it wants there.
@@ -220,6 +279,26 @@ impl Things {
                     (path.clone(), certificate(self.ca.pem())),
                     (path, certificate(format!("{}{}", self.ca.pem(), self.foreign_key))),
                 ]
+            }
+            (Area::Manage, _) if rest.starts_with("/tpmEnrollmentGroups/{") => {
+                let group = |pem: String| {
+                    let issuers = json!({"primary": {"certificate": pem}});
+                    let attestation = json!({"type": "tpm", "tpm": {"issuers": issuers}});
+                    json!({"enrollmentGroupId": "tpms", "attestation": attestation})
+                };
+                let path = fill(scene, template, "tpms");
+                vec![
+                    (path.clone(), group(self.ca.pem())),
+                    (path, group(format!("{}{}", self.ca.pem(), self.foreign_key))),
+                ]
+            }
+            (Area::Manage, _) if rest.starts_with("/enrollments/{") => {
+                let path = fill(scene, template, TPM);
+                let demand = |certificates: Value| {
+                    let roots = json!({"primary": {"certificate": self.ca.pem()}});
+                    json!({"roots": roots, "certificates": certificates})
+                };
+                vec![(path.clone(), demand(json!([]))), (path, demand(json!([self.foreign_key])))]
             }
             (Area::Manage, _) if rest.starts_with("/policies") => {
                 let rotation = |policy: &Value| match &policy["primaryKey"] {

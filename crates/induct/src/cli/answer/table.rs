@@ -30,8 +30,10 @@ pub(crate) enum Sheet {
     Usage,
     /// Lines of the audit log.
     Audit,
-    /// Whatever members there are.
+    /// Whatever members there are, a column each.
     Plain,
+    /// Whatever members one object has, a line each: for long ones.
+    Facts,
 }
 
 /// A column: its head and where its value is.
@@ -48,7 +50,9 @@ impl Sheet {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         let columns = self.columns();
-        if columns.is_empty() {
+        if self == Self::Facts {
+            facts(&mut table, rows);
+        } else if columns.is_empty() {
             plain(&mut table, rows);
         } else {
             table.set_header(columns.iter().map(|(head, _)| *head));
@@ -139,7 +143,7 @@ impl Sheet {
                 ("Action", |l| at(l, "action")),
                 ("Target", |l| at(l, "target")),
             ],
-            Self::Plain => &[],
+            Self::Plain | Self::Facts => &[],
         }
     }
 }
@@ -170,6 +174,15 @@ fn plain(table: &mut Table, rows: &[Json]) {
             Json::Object(_) => table.add_row(heads.iter().map(|head| cell(row.get(head)))),
             other => table.add_row([cell(Some(other))]),
         };
+    }
+}
+
+/// The members' names and values.
+fn facts(table: &mut Table, rows: &[Json]) {
+    table.set_header(["Name", "Value"]);
+    table.add_row(["----", "-----"]);
+    for (name, value) in rows.iter().filter_map(Json::as_object).flatten() {
+        table.add_row([clean(name), cell(Some(value))]);
     }
 }
 
@@ -228,6 +241,8 @@ mod tests {
     fn a_query_of_any_shape_makes_a_table() {
         check(Sheet::Plain, r#"[{"n":3,"x":["a","b"]}]"#, &["n x", "- -", "3 a, b"]);
         check(Sheet::Plain, "[]", &[]);
+        let lines = ["Name  Value", "----  -----", "n     3", "x     a, b"];
+        check(Sheet::Facts, r#"{"n":3,"x":["a","b"]}"#, &lines);
         check(Sheet::Plain, r#""key""#, &["Result", "------", "key"]);
     }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use attest::tpm::{EndorsementKey, StorageRootKey};
 use clap::Args;
 use model::Json;
 
@@ -11,9 +12,11 @@ use crate::cli::{
     complaint::Complaint,
     document::members,
     input::{CertificatePaths, switch},
+    tpm::key_file,
 };
 
-const ONE_CERTIFICATE: &str = "Please provide at least one certificate";
+/// What is left when everything is removed.
+pub(crate) const ONE_CERTIFICATE: &str = "Please provide at least one certificate";
 const PATH_OR_NAME: &str = "Please provide either certificate path or certficate name";
 
 /// Certificates and keys: the options of both kinds of enrollment.
@@ -44,6 +47,38 @@ pub(crate) struct Removals {
     #[arg(long = "remove-secondary-certificate", visible_alias = "rsc", value_name = "BOOL",
           value_parser = switch, num_args = 0..=1, default_missing_value = "true")]
     pub(crate) remove_secondary_certificate: Option<bool>,
+}
+
+/// The public keys of a TPM: options of individual enrollments.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TpmKeys {
+    /// The TPM's endorsement key: base64 as `induct tpm show` prints it, or a file with it.
+    #[arg(long = "endorsement-key", visible_alias = "ek", value_name = "KEY")]
+    pub(crate) endorsement_key: Option<String>,
+    /// The TPM's storage root key, for devices that do not tell it themselves: base64 or a file.
+    #[arg(long = "storage-root-key", visible_alias = "srk", value_name = "KEY")]
+    pub(crate) storage_root_key: Option<String>,
+}
+
+impl TpmKeys {
+    const fn is_empty(&self) -> bool {
+        self.endorsement_key.is_none() && self.storage_root_key.is_none()
+    }
+
+    /// Writes those that were given.
+    fn write(&self, tpm: &mut Json) -> Result<(), Complaint> {
+        if let Some(given) = &self.endorsement_key {
+            let read = key_file::endorsement_key;
+            let key = key_file::given("--ek", given, read, EndorsementKey::bytes)?;
+            tpm.set("endorsementKey", Json::from(key.as_str()));
+        }
+        if let Some(given) = &self.storage_root_key {
+            let read = key_file::storage_root_key;
+            let key = key_file::given("--srk", given, read, StorageRootKey::bytes)?;
+            tpm.set("storageRootKey", Json::from(key.as_str()));
+        }
+        Ok(())
+    }
 }
 
 /// Names of CA certificates in the service's store: options of groups.
@@ -83,6 +118,16 @@ impl Removals {
     fn any(&self) -> bool {
         self.primary() || self.secondary()
     }
+
+    /// Removes what is to be removed from two slots.
+    pub(crate) fn write(&self, slots: &mut Json) {
+        if self.primary() {
+            slots.remove("primary");
+        }
+        if self.secondary() {
+            slots.remove("secondary");
+        }
+    }
 }
 
 impl AuthorityNames {
@@ -98,13 +143,17 @@ impl AuthorityNames {
 pub(crate) fn new_individual(
     attestation_type: &str,
     credentials: &Credentials,
-    endorsement_key: Option<&str>,
+    tpm: &TpmKeys,
 ) -> Result<Json, Complaint> {
     match one_of(&["symmetricKey", "tpm", "x509"], attestation_type) {
         Some("tpm") => {
-            let key = endorsement_key
-                .ok_or_else(|| Complaint::new("Endorsement key [--endorsement-key] is required"))?;
-            Ok(mechanism("tpm", members([("endorsementKey", Json::from(key))])))
+            if tpm.endorsement_key.is_none() {
+                return Err(Complaint::new("Endorsement key [--endorsement-key] is required")
+                    .with_remedy("`induct tpm show` prints it, on the device or from files."));
+            }
+            let mut keys = Json::empty_object();
+            tpm.write(&mut keys)?;
+            Ok(mechanism("tpm", keys))
         }
         Some("x509") => {
             let paths = credentials.paths();
@@ -147,8 +196,8 @@ pub(crate) struct Update<'a> {
     pub(crate) credentials: &'a Credentials,
     /// Certificates to remove.
     pub(crate) removals: &'a Removals,
-    /// A new endorsement key.
-    pub(crate) endorsement_key: Option<&'a str>,
+    /// New keys of a TPM.
+    pub(crate) tpm: &'a TpmKeys,
     /// CA certificates of the service's own store.
     pub(crate) names: &'a AuthorityNames,
 }
@@ -177,8 +226,11 @@ impl Update<'_> {
         if self.removals.any() && !is("x509") {
             return cannot("remove certificate");
         }
-        if self.endorsement_key.is_some() && !is("tpm") {
+        if self.tpm.endorsement_key.is_some() && !is("tpm") {
             return cannot("update endorsement key");
+        }
+        if self.tpm.storage_root_key.is_some() && !is("tpm") {
+            return cannot("update storage root key");
         }
         if self.credentials.has_keys() && !is("symmetricKey") {
             return cannot("update primary or secondary key");
@@ -196,8 +248,10 @@ impl Update<'_> {
         attestation: &mut Json,
         certificates: &str,
     ) -> Result<(), Complaint> {
-        if let Some(key) = self.endorsement_key {
-            write_in(attestation, "tpm", |tpm| tpm.set("endorsementKey", Json::from(key)));
+        if !self.tpm.is_empty() {
+            let mut keys = kept(attestation, "tpm");
+            self.tpm.write(&mut keys)?;
+            attestation.set("tpm", keys);
         }
         for (name, key) in [
             ("primaryKey", &self.credentials.primary_key),
@@ -217,12 +271,12 @@ impl Update<'_> {
         self.check_removals(&x509)?;
         if !self.names.is_empty() {
             let mut references = kept(&x509, "caReferences");
-            self.remove_from(&mut references);
+            self.removals.write(&mut references);
             write_names(&mut references, self.names);
             attestation.set("x509", members([("caReferences", references)]));
         } else if !paths.is_empty() {
             let mut certificate_slots = kept(&x509, certificates);
-            self.remove_from(&mut certificate_slots);
+            self.removals.write(&mut certificate_slots);
             for (slot, certificate) in paths.read()? {
                 if let Some(certificate) = certificate {
                     certificate_slots.set(slot, certificate);
@@ -233,7 +287,7 @@ impl Update<'_> {
             let member =
                 if has_slots(&x509, "caReferences") { "caReferences" } else { certificates };
             let mut slots = kept(&x509, member);
-            self.remove_from(&mut slots);
+            self.removals.write(&mut slots);
             attestation.set("x509", members([(member, slots)]));
         }
         Ok(())
@@ -270,15 +324,6 @@ impl Update<'_> {
             return only("secondary");
         }
         Ok(())
-    }
-
-    fn remove_from(&self, slots: &mut Json) {
-        if self.removals.primary() {
-            slots.remove("primary");
-        }
-        if self.removals.secondary() {
-            slots.remove("secondary");
-        }
     }
 }
 

@@ -14,7 +14,7 @@ struct Asked {
     credentials: Credentials,
     removals: Removals,
     names: AuthorityNames,
-    endorsement_key: Option<&'static str>,
+    tpm: TpmKeys,
 }
 
 fn check(attestation: &str, ask: impl FnOnce(&mut Asked), expected: &str) {
@@ -23,7 +23,7 @@ fn check(attestation: &str, ask: impl FnOnce(&mut Asked), expected: &str) {
     let update = Update {
         credentials: &asked.credentials,
         removals: &asked.removals,
-        endorsement_key: asked.endorsement_key,
+        tpm: &asked.tpm,
         names: &asked.names,
     };
     let mut json = json::parse(attestation).expect("legal");
@@ -66,13 +66,18 @@ fn options_of_another_mechanism_are_refused_in_the_vendors_words() {
     );
     check(
         TWO,
-        |a| a.endorsement_key = Some("e"),
+        |a| a.tpm.endorsement_key = Some("e".to_owned()),
         "Cannot update endorsement key while enrollment is using x509 attestation mechanism",
     );
     check(
         KEYS,
-        |a| a.endorsement_key = Some("e"),
+        |a| a.tpm.endorsement_key = Some("e".to_owned()),
         "Cannot update endorsement key while enrollment is using symmetric key attestation mechanism",
+    );
+    check(
+        KEYS,
+        |a| a.tpm.storage_root_key = Some("s".to_owned()),
+        "Cannot update storage root key while enrollment is using symmetric key attestation mechanism",
     );
     check(
         TPM,
@@ -154,15 +159,20 @@ fn a_new_key_replaces_only_its_own_slot() {
     );
     check(
         TPM,
-        |a| a.endorsement_key = Some("new"),
+        |a| a.tpm.endorsement_key = Some("new".to_owned()),
         r#"{"type":"tpm","tpm":{"endorsementKey":"new","storageRootKey":"s"}}"#,
+    );
+    check(
+        TPM,
+        |a| a.tpm.storage_root_key = Some("new".to_owned()),
+        r#"{"type":"tpm","tpm":{"endorsementKey":"old","storageRootKey":"new"}}"#,
     );
 }
 
 #[test]
 fn a_new_individual_says_what_it_lacks() {
     let check = |kind: &str, expected: &str| {
-        let shown = match new_individual(kind, &Credentials::default(), None) {
+        let shown = match new_individual(kind, &Credentials::default(), &TpmKeys::default()) {
             Ok(json) => json.to_string(),
             Err(complaint) => complaint.message,
         };
