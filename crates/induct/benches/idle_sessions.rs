@@ -1,15 +1,20 @@
 //! What an idle session of a device costs a server in memory, all in: the listener's connection,
 //! the door's session, the place in the index of live sessions.
 //!
-//! A server in a process of its own holds the sessions; devices have connected, subscribed to
-//! twin answers and said nothing since. Shown is what each adds: resident memory (RSS) and its
+//! A server in a process of its own holds the sessions; devices have connected, by MQTT subscribed
+//! to twin answers, by AMQP attached a link on which they send and one on which they receive, and
+//! said nothing since. By AMQP each has a connection, or shares one with 99 others. Shown is what each adds: resident memory (RSS) and its
 //! proportional share (PSS) of a real `induct serve`, and, in a run of its own with the same server
 //! under an allocator that counts, the bytes asked of Rust's allocator. The kernel's socket buffers
 //! are in none of them. The target: below 20 KB.
 //!
 //! Run with `cargo bench -p induct --bench idle_sessions`; with `-- sites`, each row also writes a
 //! file for DHAT's viewer that says who holds the bytes.
-#![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench that cannot run should say so and stop"
+)]
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod scene;
@@ -17,6 +22,7 @@ mod scene;
 use std::{
     fs,
     io::{BufRead, Write},
+    ops::Range,
     path::Path,
     process::Command,
     sync::Arc,
@@ -41,7 +47,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use scene::{Room, Serving, hello, id_of};
+use scene::{Gateway, Room, Serving, channel_of, hello, id_of};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -58,50 +64,48 @@ struct Row {
     name: &'static str,
     versions: TlsVersions,
     has_key: bool,
-    in_web_socket: bool,
+    speaks: Speaks,
+}
+
+#[derive(Clone, Copy)]
+enum Speaks {
+    Mqtt,
+    MqttInWebSocket,
+    /// With so many devices on a connection. Devices with keys have token links beside their own.
+    Amqp {
+        n_on_each: usize,
+    },
 }
 
 impl Row {
     fn room(self, n_sessions: usize) -> Room {
-        match self.in_web_socket {
-            true => Room::Https(n_sessions),
-            false => Room::Mqtt(n_sessions),
+        match self.speaks {
+            Speaks::Mqtt => Room::Mqtt(n_sessions),
+            Speaks::MqttInWebSocket => Room::Https(n_sessions),
+            Speaks::Amqp { n_on_each } => Room::Amqp(n_sessions.div_ceil(n_on_each) + 1),
         }
     }
 }
 
-const ROWS: [Row; 5] = [
-    Row {
-        name: "TLS 1.3, key",
-        versions: TlsVersions::Only13,
-        has_key: true,
-        in_web_socket: false,
-    },
-    Row {
-        name: "TLS 1.3, P-256 certificate",
-        versions: TlsVersions::Only13,
-        has_key: false,
-        in_web_socket: false,
-    },
-    Row {
-        name: "TLS 1.2, key",
-        versions: TlsVersions::Only12,
-        has_key: true,
-        in_web_socket: false,
-    },
-    Row {
-        name: "TLS 1.2, P-256 certificate",
-        versions: TlsVersions::Only12,
-        has_key: false,
-        in_web_socket: false,
-    },
-    Row {
-        name: "TLS 1.3, key, WebSocket",
-        versions: TlsVersions::Only13,
-        has_key: true,
-        in_web_socket: true,
-    },
+const ROWS: [Row; 9] = [
+    Row::new("MQTT, TLS 1.3, key", TlsVersions::Only13, true, Speaks::Mqtt),
+    Row::new("MQTT, TLS 1.3, P-256 certificate", TlsVersions::Only13, false, Speaks::Mqtt),
+    Row::new("MQTT, TLS 1.2, key", TlsVersions::Only12, true, Speaks::Mqtt),
+    Row::new("MQTT, TLS 1.2, P-256 certificate", TlsVersions::Only12, false, Speaks::Mqtt),
+    Row::new("MQTT, TLS 1.3, key, WebSocket", TlsVersions::Only13, true, Speaks::MqttInWebSocket),
+    Row::new("AMQP, TLS 1.3, key", TlsVersions::Only13, true, ALONE),
+    Row::new("AMQP, TLS 1.3, P-256 certificate", TlsVersions::Only13, false, ALONE),
+    Row::new("AMQP, TLS 1.2, key", TlsVersions::Only12, true, ALONE),
+    Row::new("AMQP, TLS 1.3, keys, 100 together", TlsVersions::Only13, true, TOGETHER),
 ];
+const ALONE: Speaks = Speaks::Amqp { n_on_each: 1 };
+const TOGETHER: Speaks = Speaks::Amqp { n_on_each: 100 };
+
+impl Row {
+    const fn new(name: &'static str, versions: TlsVersions, has_key: bool, speaks: Speaks) -> Self {
+        Self { name, versions, has_key, speaks }
+    }
+}
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -116,14 +120,19 @@ fn main() {
     let wants_sites = args.contains(&"sites");
     let (rows, n_sessions, n_heap) = match scene::is_whole() {
         true => (&ROWS[..], 5_000, 1_000),
-        false => (&ROWS[1..2], 20, 10),
+        false => (&[ROWS[1], ROWS[5], ROWS[6]][..], 20, 10),
     };
-    println!("{:<28}{:>8}{:>8}{:>8}", "bytes per idle session", "RSS", "PSS", "heap");
-    for row in rows {
+    // Other arguments are parts of names.
+    let is_wanted = |row: &&Row| {
+        let mut parts = args.iter().filter(|arg| !arg.starts_with("--") && **arg != "sites");
+        parts.clone().next().is_none() || parts.any(|part| row.name.contains(part))
+    };
+    println!("{:<36}{:>8}{:>8}{:>8}", "bytes per idle session", "RSS", "PSS", "heap");
+    for row in rows.iter().filter(is_wanted) {
         let (rss, pss) = runtime.block_on(resident(*row, n_sessions));
         let heap = runtime.block_on(heap(*row, n_heap, wants_sites));
         let verdict = if rss < TARGET_BYTES { "" } else { "  above the target of 20 KB" };
-        println!("{:<28}{rss:>8}{pss:>8}{heap:>8}{verdict}", row.name);
+        println!("{:<36}{rss:>8}{pss:>8}{heap:>8}{verdict}", row.name);
     }
 }
 
@@ -243,6 +252,7 @@ fn thumbprint(credential: &Credential) -> String {
 enum Sessions {
     Links(Vec<(usize, scene::Link)>),
     WebSockets(Vec<TlsStream<TcpStream>>),
+    Gateways(Vec<(Range<usize>, Gateway)>),
 }
 
 impl Drop for Sessions {
@@ -250,6 +260,7 @@ impl Drop for Sessions {
         match self {
             Self::Links(links) => links.clear(),
             Self::WebSockets(streams) => streams.clear(),
+            Self::Gateways(gateways) => gateways.clear(),
         }
     }
 }
@@ -258,7 +269,7 @@ async fn open_all(
     server: &Serving,
     row: Row,
     credential: &Credential,
-    numbers: std::ops::Range<usize>,
+    numbers: Range<usize>,
 ) -> Sessions {
     let client = |address, protocol| {
         let mut settings: ClientSettings = server.settings(address);
@@ -269,20 +280,51 @@ async fn open_all(
         }
         Arc::new(Client::new(settings).expect("a client"))
     };
-    if !row.in_web_socket {
-        let client = client(server.mqtt(), "mqtt");
-        let mut links = scene::connect_all(&client, numbers, row.has_key).await;
-        for (_, link) in &mut links {
-            link.subscribe(&["$iothub/twin/res/#"]).await.expect("granted");
+    match row.speaks {
+        Speaks::Mqtt => {
+            let client = client(server.mqtt(), "mqtt");
+            let mut links = scene::connect_all(&client, numbers, row.has_key).await;
+            for (_, link) in &mut links {
+                link.subscribe(&["$iothub/twin/res/#"]).await.expect("granted");
+            }
+            Sessions::Links(links)
         }
-        return Sessions::Links(links);
+        Speaks::MqttInWebSocket => {
+            let client = client(server.https(), "http/1.1");
+            let mut streams = Vec::new();
+            for n in numbers {
+                streams.push(open_web_socket(&client, n).await);
+            }
+            Sessions::WebSockets(streams)
+        }
+        Speaks::Amqp { n_on_each } => {
+            let client = client(server.amqp(), "amqp");
+            let mut gateways = match row.has_key {
+                true => scene::open_gateways(&client, numbers, n_on_each).await,
+                false => open_certified(&client, numbers).await,
+            };
+            for (numbers, gateway) in &mut gateways {
+                for (n, number) in numbers.clone().enumerate() {
+                    let messages = gateway.attach_messages(channel_of(n), &id_of(number)).await;
+                    messages.expect("let in");
+                }
+            }
+            Sessions::Gateways(gateways)
+        }
     }
-    let client = client(server.https(), "http/1.1");
-    let mut streams = Vec::new();
-    for n in numbers {
-        streams.push(open_web_socket(&client, n).await);
+}
+
+/// Devices with certificates, on a connection each, without token links.
+async fn open_certified(client: &Client, numbers: Range<usize>) -> Vec<(Range<usize>, Gateway)> {
+    let mut gateways = Vec::new();
+    for number in numbers {
+        let stream = client.dial().await.expect("a connection");
+        let mut gateway = Gateway::open(stream, scene::HUB, "EXTERNAL", Some(String::new())).await;
+        gateway.begin(channel_of(0)).await;
+        gateway.attach_events(channel_of(0), &id_of(number)).await.expect("let in");
+        gateways.push((number..number + 1, gateway));
     }
-    Sessions::WebSockets(streams)
+    gateways
 }
 
 /// A session in a WebSocket: CONNECT in one message, and the answer to it in another.

@@ -1,14 +1,18 @@
-//! What the benches of the MQTT door share: a server in a process of its own, devices in its
+//! What the benches of the MQTT and AMQP doors share: a server in a process of its own, devices in its
 //! registry, and connections to it.
 //!
 //! Included by each bench; `cargo bench` runs them whole, and `cargo test --benches` with figures
 //! so small that they say nothing but that the bench still works.
 #![allow(dead_code, reason = "each bench uses its share of it")]
 
+#[path = "../tests/server/amqp_client.rs"]
+pub(crate) mod amqp_client;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    ops::Range,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -32,6 +36,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use self::amqp_client::AmqpClient;
+
 /// The hub.
 pub(crate) const HUB: &str = "hub-1.localhost";
 /// The key of every device with a key.
@@ -44,6 +50,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection of a device.
 pub(crate) type Link = DeviceLink<TlsStream<TcpStream>>;
+
+/// A connection of many devices, over AMQP.
+pub(crate) type Gateway = AmqpClient<TlsStream<TcpStream>>;
 
 /// Whether this is a run for figures: `cargo bench`, and not with `--test`.
 pub(crate) fn is_whole() -> bool {
@@ -65,7 +74,7 @@ pub(crate) fn raise_descriptors() {
 
 /// The present moment.
 #[expect(clippy::disallowed_methods, reason = "tokens are made for the server's own clock")]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Timestamp::from_unix_secs(since.expect("after 1970").as_secs().try_into().expect("seconds"))
 }
@@ -77,6 +86,8 @@ pub(crate) enum Room {
     Mqtt(usize),
     /// In WebSockets.
     Https(usize),
+    /// Over AMQP: so many connections, each of any number of devices.
+    Amqp(usize),
 }
 
 /// A running `induct serve` with one hub. Dropping it kills it.
@@ -97,11 +108,14 @@ impl Serving {
 
     /// As [`Self::start`], by this command; it says `Listening on` when it listens.
     pub(crate) fn start_by(mut command: Command, folder: TempDir, room: Room) -> Self {
-        // Descriptors are few, so the other door has room for the operator and little else.
-        let (n_https, n_mqtt) = match room {
-            Room::Mqtt(n) => (100, n + 100),
-            Room::Https(n) => (n + 100, 100),
+        // Descriptors are few, so the other doors have room for the operator and little else.
+        let (n_https, n_mqtt, n_amqp) = match room {
+            Room::Mqtt(n) => (100, n + 100, 0),
+            Room::Https(n) => (n + 100, 100, 0),
+            Room::Amqp(n) => (100, 100, n + 100),
         };
+        let amqp = if n_amqp == 0 { "" } else { "127.0.0.1:0" };
+        let n_amqp = n_amqp.max(1).to_string();
         let (n_https, n_mqtt) = (n_https.to_string(), n_mqtt.to_string());
         command
             .current_dir(folder.path())
@@ -112,6 +126,9 @@ impl Serving {
             .env("INDUCT_LISTEN__MAX_CONNECTIONS_PER_ADDRESS", &n_https)
             .env("INDUCT_LISTEN__MAX_MQTT_CONNECTIONS", &n_mqtt)
             .env("INDUCT_LISTEN__MAX_MQTT_CONNECTIONS_PER_ADDRESS", &n_mqtt)
+            .env("INDUCT_LISTEN__AMQP", amqp)
+            .env("INDUCT_LISTEN__MAX_AMQP_CONNECTIONS", &n_amqp)
+            .env("INDUCT_LISTEN__MAX_AMQP_CONNECTIONS_PER_ADDRESS", &n_amqp)
             .env("INDUCT_LISTEN__HANDSHAKE_TIMEOUT_SECS", "120")
             .env("INDUCT_LOG__LEVEL", "warn")
             .stdin(Stdio::piped())
@@ -134,6 +151,11 @@ impl Serving {
     /// The server's process.
     pub(crate) fn process(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// Its process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its folder, with `data` in it.
@@ -177,6 +199,23 @@ impl Serving {
         let mut settings = self.settings(self.mqtt());
         settings.protocol = "mqtt";
         Arc::new(Client::new(settings).expect("a client"))
+    }
+
+    /// A client of its AMQP door.
+    pub(crate) fn gateways(&self) -> Arc<Client> {
+        let mut settings = self.settings(self.amqp());
+        settings.protocol = "amqp";
+        Arc::new(Client::new(settings).expect("a client"))
+    }
+
+    /// The ID scope of its provisioning service.
+    pub(crate) fn id_scope(&self) -> &str {
+        &self.listening.id_scope
+    }
+
+    /// Where its AMQP door listens.
+    pub(crate) fn amqp(&self) -> SocketAddr {
+        self.listening.amqp[0]
     }
 
     /// Where its MQTT door listens.
@@ -252,12 +291,21 @@ pub(crate) fn by_key() -> Value {
     json!({"type": "sas", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}})
 }
 
+/// A token of a device with a key.
+pub(crate) fn token_of(id: &str) -> String {
+    let key = SymmetricKey::parse(KEY).expect("a key");
+    sas_token(&format!("{HUB}/devices/{id}"), None, &key, now().plus_secs(3_600))
+}
+
+/// A token for this registration, as a device with a key shows it to the provisioning service.
+pub(crate) fn registration_token(identity: &str) -> String {
+    let key = SymmetricKey::parse(KEY).expect("a key");
+    sas_token(identity, Some("registration"), &key, now().plus_secs(3_600))
+}
+
 /// What a device says first; without a token it shows its certificate.
 pub(crate) fn hello(id: &str, has_key: bool) -> Connect {
-    let token = has_key.then(|| {
-        let key = SymmetricKey::parse(KEY).expect("a key");
-        sas_token(&format!("{HUB}/devices/{id}"), None, &key, now().plus_secs(3_600))
-    });
+    let token = has_key.then(|| token_of(id));
     let user_name = format!("{HUB}/{id}/?api-version=2021-04-12");
     connect_packet(id, &user_name, token.as_deref(), false, 1_000).expect("legal")
 }
@@ -286,6 +334,41 @@ pub(crate) async fn connect_all(
         .expect("all are let in")
 }
 
+/// The channel of a device that is this one of its connection.
+pub(crate) fn channel_of(n: usize) -> u16 {
+    u16::try_from(n + 1).expect("few devices on a connection")
+}
+
+/// Opens a connection over AMQP for the devices of these numbers, from channel 1 on: each has a
+/// session and a link on which it sends.
+pub(crate) async fn open_gateway(client: &Client, numbers: Range<usize>) -> Gateway {
+    let stream = client.dial().await.expect("a connection");
+    let mut gateway = Gateway::open_for_tokens(stream, HUB).await;
+    for (n, number) in numbers.enumerate() {
+        let id = id_of(number);
+        gateway.join(channel_of(n), &id, &token_of(&id)).await;
+    }
+    gateway
+}
+
+/// The same for all of these devices, so many on each connection.
+pub(crate) async fn open_gateways(
+    client: &Arc<Client>,
+    numbers: Range<usize>,
+    n_on_each: usize,
+) -> Vec<(Range<usize>, Gateway)> {
+    let last = numbers.end;
+    stream::iter(numbers.step_by(n_on_each))
+        .map(|first| {
+            let (client, devices) = (Arc::clone(client), first..(first + n_on_each).min(last));
+            tokio::spawn(async move { (devices.clone(), open_gateway(&client, devices).await) })
+        })
+        .buffer_unordered(N_AT_ONCE)
+        .try_collect()
+        .await
+        .expect("all are let in")
+}
+
 /// Sends an event of 256 bytes; with QoS 1 nobody waits here for its acknowledgement.
 pub(crate) async fn start_event(link: &mut Link, id: &str) -> bool {
     let topic = format!("devices/{id}/messages/events/");
@@ -295,6 +378,15 @@ pub(crate) async fn start_event(link: &mut Link, id: &str) -> bool {
 /// Waits for the acknowledgement of an event; whether it came.
 pub(crate) async fn acknowledged(link: &mut Link) -> bool {
     matches!(link.receive().await, Ok(Packet::PubAck(_)))
+}
+
+/// The processor time a process has taken so far, in seconds. Linux counts it in hundredths.
+pub(crate) fn cpu_secs(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("readable");
+    // After the name, which may hold anything, user and system time are the 12th and 13th.
+    let (_, rest) = stat.rsplit_once(')').expect("a name");
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
 }
 
 /// An event's payload.

@@ -1,13 +1,18 @@
 //! Events of 256 bytes per second that a whole server acknowledges, durable, against what its store
 //! alone commits in the same run: how much of the disk's rate the door leaves over.
 //!
-//! Devices send over TLS with QoS 1, waiting for each acknowledgement or with sixteen on their
-//! way. The store's figure is for change sets as the server writes them, with as many waiting as
+//! Devices send over TLS, by MQTT with QoS 1 or by AMQP unsettled, waiting for each acknowledgement
+//! or with sixteen on their way; by AMQP each on a connection of its own or a hundred on
+//! one. The store's figure is for change sets as the server writes them, with as many waiting as
 //! there are events on their way, up to the 1,024 the store lets wait. The devices take their share
 //! of the machine's cores too, so the server's own processor time for an event is shown as well.
 //!
 //! Run with `cargo bench -p induct --bench telemetry`. Put `TMPDIR` on the disk to be measured.
-#![expect(clippy::expect_used, reason = "a bench that cannot run should say so and stop")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench that cannot run should say so and stop"
+)]
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 mod scene;
@@ -31,10 +36,66 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use scene::{EVENT, Link, Room, Serving, acknowledged, id_of, start_event};
+use scene::{
+    EVENT, Gateway, Link, Room, Serving, acknowledged,
+    amqp_client::{self, SENDER, accepted},
+    channel_of, cpu_secs, id_of, start_event,
+};
 
 /// How many change sets the store lets wait, as `induct serve` has it.
 const MAX_WAITING: usize = 1024;
+
+/// How devices send.
+#[derive(Clone, Copy)]
+struct Row {
+    door: Door,
+    n_connections: usize,
+    /// How many events each device has under way.
+    in_flight: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Door {
+    Mqtt,
+    /// So many devices to a connection.
+    Amqp {
+        n_on_each: usize,
+    },
+}
+
+impl Row {
+    const fn mqtt(n_connections: usize, in_flight: usize) -> Self {
+        Self { door: Door::Mqtt, n_connections, in_flight }
+    }
+
+    const fn amqp(n_connections: usize, n_on_each: usize, in_flight: usize) -> Self {
+        Self { door: Door::Amqp { n_on_each }, n_connections, in_flight }
+    }
+
+    const fn n_devices(self) -> usize {
+        match self.door {
+            Door::Mqtt => self.n_connections,
+            Door::Amqp { n_on_each } => self.n_connections * n_on_each,
+        }
+    }
+}
+
+const ROWS: [Row; 13] = [
+    Row::mqtt(1, 1),
+    Row::amqp(1, 1, 1),
+    Row::mqtt(1, 16),
+    Row::amqp(1, 1, 16),
+    Row::mqtt(100, 1),
+    Row::amqp(100, 1, 1),
+    Row::amqp(1, 100, 1),
+    Row::mqtt(100, 16),
+    Row::amqp(100, 1, 16),
+    Row::amqp(1, 100, 16),
+    Row::mqtt(1_000, 1),
+    Row::amqp(10, 100, 1),
+    Row::mqtt(1_000, 16),
+];
+const SMALL_ROWS: [Row; 3] = [Row::mqtt(1, 1), Row::amqp(4, 1, 16), Row::amqp(1, 4, 1)];
 
 fn main() {
     if scene::is_list() {
@@ -42,39 +103,65 @@ fn main() {
     }
     scene::raise_descriptors();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (rows, measured): (&[(usize, usize)], _) = match scene::is_whole() {
-        true => (
-            &[(1, 1), (1, 16), (100, 1), (100, 16), (1_000, 1), (1_000, 16)],
-            Duration::from_secs(4),
-        ),
-        false => (&[(1, 1), (4, 16)], Duration::from_millis(200)),
+    let (rows, measured): (&[Row], _) = match scene::is_whole() {
+        true => (&ROWS, Duration::from_secs(4)),
+        false => (&SMALL_ROWS, Duration::from_millis(200)),
     };
     println!(
-        "{:<14}{:>10}{:>12}{:>12}{:>9}{:>14}",
-        "connections", "in flight", "server /s", "store /s", "ratio", "CPU, us/event"
+        "{:<6}{:>12}{:>10}{:>10}{:>12}{:>12}{:>9}{:>14}",
+        "",
+        "connections",
+        "devices",
+        "in flight",
+        "server /s",
+        "store /s",
+        "ratio",
+        "CPU, us/event"
     );
-    for (n_connections, in_flight) in rows {
-        let (server, cpu_us) = runtime.block_on(server_rate(*n_connections, *in_flight, measured));
-        let n_waiting = (n_connections * in_flight).min(MAX_WAITING);
+    for row in rows {
+        let (server, cpu_us) = runtime.block_on(server_rate(*row, measured));
+        let n_waiting = (row.n_devices() * row.in_flight).min(MAX_WAITING);
         let store = runtime.block_on(store_rate(n_waiting, measured));
+        let door = match row.door {
+            Door::Mqtt => "MQTT",
+            Door::Amqp { .. } => "AMQP",
+        };
         println!(
-            "{n_connections:<14}{in_flight:>10}{server:>12.0}{store:>12.0}{:>9.2}{cpu_us:>14.1}",
+            "{door:<6}{:>12}{:>10}{:>10}{server:>12.0}{store:>12.0}{:>9.2}{cpu_us:>14.1}",
+            row.n_connections,
+            row.n_devices(),
+            row.in_flight,
             server / store
         );
     }
 }
 
 /// Events a second that a server acknowledges, and microseconds of processor time it takes for one.
-async fn server_rate(n_connections: usize, in_flight: usize, measured: Duration) -> (f64, f64) {
-    let mut server = Serving::start(Room::Mqtt(n_connections));
-    let operator = server.operator();
-    operator.create_devices(n_connections).await;
-    let links = scene::connect_all(&server.devices(), 0..n_connections, true).await;
+async fn server_rate(row: Row, measured: Duration) -> (f64, f64) {
+    let (n_connections, n_devices) = (row.n_connections, row.n_devices());
+    let mut server = Serving::start(match row.door {
+        Door::Mqtt => Room::Mqtt(n_connections),
+        Door::Amqp { .. } => Room::Amqp(n_connections),
+    });
+    server.operator().create_devices(n_devices).await;
     let count = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let mut devices = JoinSet::new();
-    for (n, link) in links {
-        devices.spawn(send(link, id_of(n), in_flight, Arc::clone(&count), Arc::clone(&stop)));
+    let shared = || (Arc::clone(&count), Arc::clone(&stop));
+    match row.door {
+        Door::Mqtt => {
+            for (n, link) in scene::connect_all(&server.devices(), 0..n_devices, true).await {
+                let (count, stop) = shared();
+                devices.spawn(send(link, id_of(n), row.in_flight, count, stop));
+            }
+        }
+        Door::Amqp { n_on_each } => {
+            let client = server.gateways();
+            for (_, gateway) in scene::open_gateways(&client, 0..n_devices, n_on_each).await {
+                let (count, stop) = shared();
+                devices.spawn(send_by_amqp(gateway, n_on_each, row.in_flight, count, stop));
+            }
+        }
     }
     let pid = server.process().id();
     let (cpu_before, n_before) = (cpu_secs(pid), count.load(Ordering::Relaxed));
@@ -89,13 +176,33 @@ async fn server_rate(n_connections: usize, in_flight: usize, measured: Duration)
     (rate, cpu * 1e6 / n)
 }
 
-/// The processor time a process has taken so far, in seconds. Linux counts it in hundredths.
-fn cpu_secs(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("readable");
-    // After the name, which may hold anything, user and system time are the 12th and 13th.
-    let (_, rest) = stat.rsplit_once(')').expect("a name");
-    let ticks = rest.split_whitespace().skip(11).take(2);
-    ticks.map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
+/// All devices of a connection send, each so many at a time.
+async fn send_by_amqp(
+    mut gateway: Gateway,
+    n_devices: usize,
+    in_flight: usize,
+    count: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) -> bool {
+    let event = amqp_client::event(EVENT);
+    for _ in 0..in_flight {
+        for n in 0..n_devices {
+            if gateway.try_send(channel_of(n), SENDER, &event).await.is_none() {
+                return false;
+            }
+        }
+    }
+    while !stop.load(Ordering::Relaxed) {
+        let Some(frame) = gateway.find_heard().await else { return false };
+        let Some((channel, numbers)) = accepted(&frame) else { return false };
+        for _ in numbers {
+            count.fetch_add(1, Ordering::Relaxed);
+            if gateway.try_send(channel, SENDER, &event).await.is_none() {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 async fn send(

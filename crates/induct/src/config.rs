@@ -41,6 +41,8 @@ pub struct Config {
     pub attestation: Attestation,
     /// `[mqtt]`
     pub mqtt: Mqtt,
+    /// `[amqp]`
+    pub amqp: Amqp,
     /// `[events]`
     pub events: Events,
     /// `[messages]`
@@ -80,6 +82,8 @@ pub struct Listen {
     pub https: Vec<SocketAddr>,
     /// The addresses of the MQTT door; none switches them off.
     pub mqtt: Vec<SocketAddr>,
+    /// The addresses of the AMQP door; none switches them off.
+    pub amqp: Vec<SocketAddr>,
     /// How many connections may be open at once at the HTTPS door.
     pub max_connections: usize,
     /// How many of them may come from one address.
@@ -88,6 +92,10 @@ pub struct Listen {
     pub max_mqtt_connections: usize,
     /// How many of them may come from one address.
     pub max_mqtt_connections_per_address: usize,
+    /// How many connections may be open at once at the AMQP door.
+    pub max_amqp_connections: usize,
+    /// How many of them may come from one address.
+    pub max_amqp_connections_per_address: usize,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
     /// How long a request's head may take to arrive.
@@ -182,6 +190,41 @@ pub struct Mqtt {
     /// How many messages may be on their way to one device.
     pub max_in_flight_messages: usize,
     /// The most bytes of packets held at once, of all connections together.
+    pub max_buffered_bytes: usize,
+}
+
+/// `[amqp]`: what holds on every connection that speaks AMQP, in a WebSocket or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amqp {
+    /// Whether AMQP is spoken in WebSockets at the HTTPS door.
+    pub websockets: bool,
+    /// How long each of the first steps of a connection may take.
+    pub connect_timeout: Duration,
+    /// How long a TPM may take to answer its challenge.
+    pub tpm_timeout: Duration,
+    /// How long a client may be connected that has proven nothing.
+    pub proof_timeout: Duration,
+    /// After how long a client has to say that it is still there.
+    pub idle_timeout: Duration,
+    /// How long a frame or message may take from its first byte to its last.
+    pub frame_timeout: Duration,
+    /// How long a client may take to read what is sent to it.
+    pub write_timeout: Duration,
+    /// The longest message of a provisioning link, in bytes.
+    pub max_provisioning_message_bytes: usize,
+    /// The longest message of any other link, in bytes.
+    pub max_message_bytes: usize,
+    /// How many messages of one link may be under way.
+    pub credit: u32,
+    /// How many devices one connection may carry.
+    pub max_devices_per_connection: usize,
+    /// How many bytes of messages may wait on one connection for the store.
+    pub max_waiting_bytes: usize,
+    /// How many events of one device may wait to be stored.
+    pub max_in_flight_events: usize,
+    /// How many messages may be on their way to one device.
+    pub max_in_flight_messages: usize,
+    /// The most bytes of frames and messages held at once, of all connections together.
     pub max_buffered_bytes: usize,
 }
 

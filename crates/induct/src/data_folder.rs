@@ -39,6 +39,9 @@ pub struct Listening {
     /// The addresses of the MQTT door, with real ports; none when it is switched off.
     #[serde(default)]
     pub mqtt: Vec<SocketAddr>,
+    /// The same of the AMQP door.
+    #[serde(default)]
+    pub amqp: Vec<SocketAddr>,
     /// The instance's ID scope.
     pub id_scope: String,
     /// The names of the provisioning service.
@@ -70,6 +73,12 @@ impl Listening {
     #[must_use]
     pub fn local_mqtt_address(&self) -> Option<SocketAddr> {
         self.mqtt.first().copied().map(from_here)
+    }
+
+    /// The same for the AMQP door.
+    #[must_use]
+    pub fn local_amqp_address(&self) -> Option<SocketAddr> {
+        self.amqp.first().copied().map(from_here)
     }
 }
 
@@ -300,7 +309,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// What to do when there are no file descriptors left.
 pub(crate) const DESCRIPTORS_REMEDY: &str = "the process has too many files and connections \
      open: raise its limit (`ulimit -n`, or `LimitNOFILE=` of its systemd unit), or lower \
-     `listen.max_connections` and `listen.max_mqtt_connections`";
+     `listen.max_connections`, `listen.max_mqtt_connections` and `listen.max_amqp_connections`";
 
 /// Whether the process, or the whole machine, has no file descriptors left. That says nothing
 /// about the file.
@@ -336,6 +345,7 @@ mod tests {
             pid: 7,
             https: vec![https.parse().expect("address")],
             mqtt: vec!["0.0.0.0:8883".parse().expect("address")],
+            amqp: vec!["0.0.0.0:5671".parse().expect("address")],
             id_scope: "0ne00ABCDEF".to_owned(),
             service_hosts: vec!["localhost".to_owned()],
             hubs: vec![ListeningHub {
@@ -367,7 +377,7 @@ mod tests {
         let text = serde_json::to_string(&listening("[::1]:443")).expect("JSON");
         assert_eq!(
             text,
-            r#"{"pid":7,"https":["[::1]:443"],"mqtt":["0.0.0.0:8883"],"idScope":"0ne00ABCDEF","serviceHosts":["localhost"],"hubs":[{"name":"hub-1","host":"hub-1.localhost"}],"ca":"/d/tls/ca.pem"}"#
+            r#"{"pid":7,"https":["[::1]:443"],"mqtt":["0.0.0.0:8883"],"amqp":["0.0.0.0:5671"],"idScope":"0ne00ABCDEF","serviceHosts":["localhost"],"hubs":[{"name":"hub-1","host":"hub-1.localhost"}],"ca":"/d/tls/ca.pem"}"#
         );
     }
 

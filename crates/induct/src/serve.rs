@@ -204,6 +204,7 @@ impl Server {
             pid: std::process::id(),
             https: doors.https(),
             mqtt: doors.mqtt(),
+            amqp: doors.amqp(),
             id_scope: started.id_scope.as_str().to_owned(),
             service_hosts: config.service.host_names.clone(),
             hubs: wiring::built_in_hubs(config, &facts.hubs),
@@ -244,6 +245,7 @@ impl Server {
             id_scope = %server.started.id_scope,
             addresses = ?server.listening.https,
             mqtt_addresses = ?server.listening.mqtt,
+            amqp_addresses = ?server.listening.amqp,
             "serving ID scope {}", server.started.id_scope,
         );
         Ok(server)

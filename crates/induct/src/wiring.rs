@@ -3,6 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use amqp::{AmqpDoor, AmqpSettings};
 use app::{
     App, AppSettings,
     device::HubLimits,
@@ -27,10 +28,10 @@ use crate::{
     client::{ClientError, read_pem},
     config::Config,
     data_folder::{DataFolder, ListeningHub},
-    mqtt_in_websockets::MqttInWebSockets,
     ports::{SystemClock, SystemEntropy},
     remote_hub::{HttpsRemoteHubs, RemoteHubSettings, system_roots},
     webhook::{HttpsAllocationHook, WebhookSettings},
+    websocket_doors::WebSocketDoors,
 };
 
 /// The use cases on this store; the bell wakes whoever works off what remote hubs have to be
@@ -187,15 +188,42 @@ pub fn mqtt_listen_settings(config: &Config) -> Option<ListenSettings> {
     })
 }
 
-/// The two doors. MQTT comes to the HTTPS door as well, in WebSockets.
+/// What the listener of the AMQP door is told; nothing when there is none.
 #[must_use]
-pub fn doors(config: &Config, app: &App) -> (HttpDoor, MqttDoor) {
+pub fn amqp_listen_settings(config: &Config) -> Option<ListenSettings> {
+    let listen = &config.listen;
+    (!listen.amqp.is_empty()).then(|| ListenSettings {
+        addresses: listen.amqp.clone(),
+        max_connections: listen.max_amqp_connections,
+        max_connections_per_address: listen.max_amqp_connections_per_address,
+        ..listen_settings(config)
+    })
+}
+
+/// The doors that have a port of their own and are reached in WebSockets as well.
+#[derive(Debug)]
+pub struct InnerDoors {
+    /// MQTT.
+    pub mqtt: MqttDoor,
+    /// AMQP.
+    pub amqp: AmqpDoor,
+}
+
+/// All doors. MQTT and AMQP come to the HTTPS door as well, in WebSockets.
+#[must_use]
+pub fn doors(config: &Config, app: &App) -> (HttpDoor, InnerDoors) {
     let mqtt = MqttDoor::new(app.clone(), mqtt_settings(config));
+    let amqp = AmqpDoor::new(app.clone(), amqp_settings(config));
     let https = HttpDoor::new(app.clone(), http_settings(config));
-    match config.mqtt.websockets {
-        true => (https.with_upgrades(Arc::new(MqttInWebSockets::new(mqtt.clone()))), mqtt),
-        false => (https, mqtt),
-    }
+    let in_websockets = WebSocketDoors {
+        mqtt: config.mqtt.websockets.then(|| mqtt.clone()),
+        amqp: config.amqp.websockets.then(|| amqp.clone()),
+    };
+    let https = match in_websockets.is_empty() {
+        true => https,
+        false => https.with_upgrades(Arc::new(in_websockets)),
+    };
+    (https, InnerDoors { mqtt, amqp })
 }
 
 /// What the HTTPS door is told.
@@ -236,6 +264,32 @@ pub fn mqtt_settings(config: &Config) -> MqttSettings {
     }
 }
 
+/// What the AMQP door is told.
+#[must_use]
+pub fn amqp_settings(config: &Config) -> AmqpSettings {
+    let amqp = &config.amqp;
+    let longest = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    AmqpSettings {
+        connect_timeout: amqp.connect_timeout,
+        tpm_timeout: amqp.tpm_timeout,
+        proof_timeout: amqp.proof_timeout,
+        max_message_bytes: longest(amqp.max_message_bytes),
+        max_provisioning_message_bytes: longest(amqp.max_provisioning_message_bytes),
+        credit: amqp.credit,
+        max_devices_per_connection: amqp.max_devices_per_connection,
+        max_waiting_bytes: amqp.max_waiting_bytes,
+        frame_timeout: amqp.frame_timeout,
+        idle_timeout: amqp.idle_timeout,
+        request_timeout: config.listen.request_timeout,
+        write_timeout: amqp.write_timeout,
+        retry_after_secs: config.service.retry_after_secs,
+        max_in_flight_events: amqp.max_in_flight_events,
+        max_in_flight_messages: amqp.max_in_flight_messages,
+        room_bytes: amqp.max_buffered_bytes,
+        ..AmqpSettings::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +308,7 @@ mod tests {
         let config = config("");
         let same = |ours: String, theirs: String| assert_eq!(ours, theirs);
         same(format!("{:?}", mqtt_settings(&config)), format!("{:?}", MqttSettings::default()));
+        same(format!("{:?}", amqp_settings(&config)), format!("{:?}", AmqpSettings::default()));
         same(format!("{:?}", hub_limits(&config)), format!("{:?}", HubLimits::default()));
         same(format!("{:?}", http_settings(&config)), format!("{:?}", HttpSettings::default()));
     }
@@ -261,9 +316,11 @@ mod tests {
     #[test]
     fn each_door_has_its_own_addresses_and_limits() {
         let config = config(
-            "[listen]\nhttps = ['127.0.0.1:0']\nmqtt = ['[::1]:0']\nmax_connections = 1\n\
-             max_mqtt_connections = 2\nmax_connections_per_address = 3\n\
-             max_mqtt_connections_per_address = 4\nhandshake_timeout_secs = 5\n",
+            "[listen]\nhttps = ['127.0.0.1:0']\nmqtt = ['[::1]:0']\n\
+             amqp = ['[::2]:0']\nmax_connections = 1\nmax_mqtt_connections = 2\n\
+             max_amqp_connections = 6\nmax_connections_per_address = 3\n\
+             max_mqtt_connections_per_address = 4\nmax_amqp_connections_per_address = 5\n\
+             handshake_timeout_secs = 7\n",
         );
         let figures = |settings: &ListenSettings| {
             let address = settings.addresses[0].to_string();
@@ -271,12 +328,18 @@ mod tests {
         };
         let mqtt = mqtt_listen_settings(&config).expect("a door");
         assert_eq!(figures(&listen_settings(&config)), ("127.0.0.1:0".to_owned(), 1, 3));
+        let amqp = amqp_listen_settings(&config).expect("a door");
         assert_eq!(figures(&mqtt), ("[::1]:0".to_owned(), 2, 4));
-        assert_eq!(mqtt.handshake_timeout.as_secs(), 5);
+        assert_eq!(figures(&amqp), ("[::2]:0".to_owned(), 6, 5));
+        assert_eq!((mqtt.handshake_timeout.as_secs(), amqp.handshake_timeout.as_secs()), (7, 7));
     }
 
     #[test]
-    fn without_addresses_there_is_no_mqtt_door() {
-        assert!(mqtt_listen_settings(&config("[listen]\nmqtt = []\n")).is_none());
+    fn a_door_without_addresses_is_none() {
+        let (no_mqtt, no_amqp) = (config("[listen]\nmqtt = []\n"), config("[listen]\namqp = []\n"));
+        assert!(mqtt_listen_settings(&no_mqtt).is_none());
+        assert!(amqp_listen_settings(&no_mqtt).is_some());
+        assert!(amqp_listen_settings(&no_amqp).is_none());
+        assert!(mqtt_listen_settings(&no_amqp).is_some());
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use toml::Table;
 
 /// Crate, what of ours it leans on, and which libraries it has never heard of.
-const HOUSE: [(&str, &[&str], &[&str]); 13] = [
+const HOUSE: [(&str, &[&str], &[&str]); 14] = [
     ("model", &[], &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite", "tracing"]),
     ("json", &["model"], &["tokio", "hyper", "http", "rusqlite", "tracing"]),
     ("testkit", &["model"], &["serde", "serde_json", "tokio", "hyper", "http", "rusqlite"]),
@@ -46,8 +46,14 @@ const HOUSE: [(&str, &[&str], &[&str]); 13] = [
         &["rusqlite", "hyper", "http", "rustls", "serde", "serde_json"],
     ),
     (
+        "amqp",
+        &["app", "listen", "model", "wire"],
+        &["rusqlite", "hyper", "http", "rustls", "serde", "serde_json"],
+    ),
+    (
         "induct",
         &[
+            "amqp",
             "app",
             "attest",
             "decide",

@@ -33,7 +33,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 64 * 1_024);
 /// What is spoken behind a port, as far as TLS tells (ALPN, RFC 7301).
 ///
 /// A client that names no protocol is served on every port, as most devices are. One that names only others is
-/// refused in the handshake, with the alert `no_application_protocol`.
+/// refused in the handshake, with the alert `no_application_protocol`, where the protocol has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Speaks {
     /// HTTP/1.1, and what travels in its WebSockets: `http/1.1`.
@@ -41,13 +41,16 @@ pub enum Speaks {
     Https,
     /// MQTT: `mqtt`.
     Mqtt,
+    /// AMQP 1.0. IANA has no name for it, so whatever a client names is passed over.
+    Amqp,
 }
 
 impl Speaks {
-    const fn alpn(self) -> &'static [u8] {
+    const fn alpn(self) -> Option<&'static [u8]> {
         match self {
-            Self::Https => b"http/1.1",
-            Self::Mqtt => b"mqtt",
+            Self::Https => Some(b"http/1.1"),
+            Self::Mqtt => Some(b"mqtt"),
+            Self::Amqp => None,
         }
     }
 }
@@ -436,7 +439,7 @@ fn tls(speaks: Speaks, certificate: ServerCertificate) -> Result<ServerConfig, L
         .map_err(ListenError::Tls)?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(certificate.clone()));
-    config.alpn_protocols = vec![speaks.alpn().to_vec()];
+    config.alpn_protocols = speaks.alpn().map(<[u8]>::to_vec).into_iter().collect();
     config.session_storage = Arc::new(Sessions::new(certificate, clock));
     // A device opens one connection at a time, so one ticket is enough; rustls would send two.
     config.send_tls13_tickets = 1;

@@ -12,7 +12,7 @@ use model::{AllocationPolicy, HubName};
 use toml::Value;
 
 use self::{
-    devices::{events, messages, mqtt},
+    devices::{amqp, events, messages, mqtt},
     listen::listen,
     outside::{remote_hubs, secrets, webhook},
 };
@@ -35,6 +35,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
     let data_folder = data_folder(reader, given, environment);
     let attestation = reader.section("attestation", attestation);
     let mqtt = reader.section("mqtt", mqtt);
+    let amqp = reader.section("amqp", amqp);
     let events = reader.section("events", events);
     let messages = reader.section("messages", messages);
     let limits = reader.section("limits", limits);
@@ -52,6 +53,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
         data_folder,
         attestation,
         mqtt,
+        amqp,
         events,
         messages,
         limits,

@@ -97,13 +97,13 @@ fn all_problems_are_reported_together_by_path() {
   listen.https: `localhost:8443` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
   listen.https: `127.0.0.1:70000` is not an address with a port, such as 127.0.0.1:8443 or [::]:443
   listen.max_connections: 0 is not within 1 to 1000000
-  listen.port: is not a setting; there are https, mqtt, max_connections, max_connections_per_address, max_mqtt_connections, max_mqtt_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, max_body_bytes_in_flight, shutdown_grace_secs
+  listen.port: is not a setting; there are https, mqtt, amqp, max_connections, max_connections_per_address, max_mqtt_connections, max_mqtt_connections_per_address, max_amqp_connections, max_amqp_connections_per_address, handshake_timeout_secs, header_timeout_secs, request_timeout_secs, idle_timeout_secs, max_headers, max_header_bytes, max_body_bytes, max_body_bytes_in_flight, shutdown_grace_secs
   tls.key: is missing; `certificate` needs its private key
   hubs[0].host: `nodot` is not a host name such as hub-1.localhost: letters, digits and dashes, with at least one dot
   hubs[0].weight: is a whole number, not string
   hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
   log.level: is a text in quotes, not integer
-  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, events, messages, limits, rates, secrets, webhook, remote_hubs, log, store, hubs
+  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, amqp, events, messages, limits, rates, secrets, webhook, remote_hubs, log, store, hubs
 environment: 2 problems
   INDUCT_LIMITS__REGISTRATIONS: `many` is not a whole number
   INDUCT_STORE__SPEED: is not a setting; `induct config show` lists all of them, and INDUCT_LISTEN__HTTPS stands for listen.https",
@@ -198,10 +198,12 @@ fn there_must_be_room_for_one_body() {
 }
 
 #[test]
-fn the_mqtt_door_stands_beside_the_https_door_unless_somebody_says() {
-    let addresses = |config: Config| -> Vec<String> {
-        config.listen.mqtt.iter().map(ToString::to_string).collect()
+fn mqtt_and_amqp_stand_beside_the_https_door_unless_somebody_says() {
+    let texts = |addresses: &[SocketAddr]| -> Vec<String> {
+        addresses.iter().map(ToString::to_string).collect()
     };
+    let addresses = |config: Config| texts(&config.listen.mqtt);
+    let amqp_addresses = |config: Config| texts(&config.listen.amqp);
     let beside = |https: &str, expected: &[&str]| {
         let expected = expected.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         check(&format!("[listen]\nhttps = {https}\n"), &[], addresses, expected);
@@ -215,18 +217,23 @@ fn the_mqtt_door_stands_beside_the_https_door_unless_somebody_says() {
     check("", &[("INDUCT_LISTEN__MQTT", "")], addresses, Vec::new());
     let two = vec!["127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned()];
     check("", &[("INDUCT_LISTEN__MQTT", "127.0.0.1:1, 127.0.0.1:2")], addresses, two);
+    check("", &[], amqp_addresses, vec!["127.0.0.1:5671".to_owned()]);
+    check("[listen]\nhttps = ['[::]:0']\n", &[], amqp_addresses, vec!["[::]:0".to_owned()]);
+    check("[listen]\namqp = []\n", &[], amqp_addresses, Vec::new());
 }
 
 #[test]
 fn two_doors_cannot_have_one_address() {
     check_problems(
-        "[listen]\nhttps = ['127.0.0.1:1', '127.0.0.1:1']\nmqtt = ['127.0.0.1:1', '[::1]:2', '[::1]:2', 'x']\n",
+        "[listen]\nhttps = ['127.0.0.1:1', '127.0.0.1:1']\nmqtt = ['127.0.0.1:1', '[::1]:2', '[::1]:2', 'x']\namqp = ['127.0.0.1:1', '[::1]:2', '[::1]:5']\n",
         &[],
-        "/etc/induct/induct.toml: 4 problems
+        "/etc/induct/induct.toml: 6 problems
   listen.mqtt: `x` is not an address with a port, such as 127.0.0.1:8883 or [::]:8883
   listen.https: 127.0.0.1:1 stands there twice
   listen.mqtt: 127.0.0.1:1 stands in `https` as well
-  listen.mqtt: [::1]:2 stands there twice",
+  listen.mqtt: [::1]:2 stands there twice
+  listen.amqp: 127.0.0.1:1 stands in `https` as well
+  listen.amqp: [::1]:2 stands in `mqtt` as well",
     );
     check_problems(
         "[listen]\nhttps = []\n",

@@ -35,8 +35,8 @@ pub(super) type Assignments = BTreeMap<String, String>;
 pub(super) fn server(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Failure> {
     teller.chapter("A provisioning service starts")?;
     teller.say(format_args!(
-        "It listens on https://{}, and for MQTT on mqtts://{}.",
-        stage.address, stage.mqtt_address
+        "It listens on https://{}, for MQTT on mqtts://{} and for AMQP on amqps://{}.",
+        stage.address, stage.mqtt_address, stage.amqp_address
     ))?;
     teller.say(format_args!("Devices ask for ID scope {}.", stage.id_scope()))?;
     let hubs: Vec<&str> = HUBS.iter().map(|(_, host)| *host).collect();

@@ -34,6 +34,8 @@ pub(super) struct Stage {
     pub(super) address: SocketAddr,
     /// Where it listens for MQTT.
     pub(super) mqtt_address: SocketAddr,
+    /// Where it listens for AMQP.
+    pub(super) amqp_address: SocketAddr,
     /// How devices reach it.
     pub(super) network: Network,
 }
@@ -54,8 +56,8 @@ impl Stage {
         let config = config::load(&given, &environment)?.config;
         let server = Server::start(&config).await?;
         let doors = &server.listening;
-        let (Some(address), Some(mqtt_address)) =
-            (doors.local_address(), doors.local_mqtt_address())
+        let (Some(address), Some(mqtt_address), Some(amqp_address)) =
+            (doors.local_address(), doors.local_mqtt_address(), doors.local_amqp_address())
         else {
             return Err(Failure::new("The server did not say where it listens."));
         };
@@ -73,7 +75,7 @@ impl Stage {
             Factory::build(&place, n_devices, SystemClock.now())
         });
         let factory = factory.await??;
-        Ok(Self { folder, server, factory, address, mqtt_address, network })
+        Ok(Self { folder, server, factory, address, mqtt_address, amqp_address, network })
     }
 
     /// The ID scope devices ask for.
@@ -144,6 +146,7 @@ fn settings(port: u16) -> String {
         .map(|(name, host)| format!("\n[[hubs]]\nname = \"{name}\"\nhost = \"{host}\"\n"))
         .collect();
     // Few enough connections for any machine's limit of open files.
-    let limits = "max_connections = 2000\nmax_mqtt_connections = 2000\nshutdown_grace_secs = 1";
+    let limits = "max_connections = 1900\nmax_mqtt_connections = 1900\n\
+                  max_amqp_connections = 200\nshutdown_grace_secs = 1";
     format!("[listen]\nhttps = [\"127.0.0.1:{port}\"]\n{limits}\n{hubs}")
 }

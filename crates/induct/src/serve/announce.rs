@@ -87,6 +87,9 @@ pub fn announce_addresses(server: &Server, out: &mut dyn Write) -> io::Result<()
     for address in &server.listening.mqtt {
         writeln!(out, "Listening on mqtts://{address}")?;
     }
+    for address in &server.listening.amqp {
+        writeln!(out, "Listening on amqps://{address}")?;
+    }
     out.flush()
 }
 

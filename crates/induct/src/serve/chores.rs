@@ -1,5 +1,6 @@
 //! What a running server does by itself from time to time: it keeps its certificate and
-//! `run/listen.json` up to date, also with hubs that are linked meanwhile.
+//! `run/listen.json` up to date, also with hubs that are linked meanwhile, and forgets what it
+//! asked TPMs that never answered.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -25,6 +26,17 @@ use crate::{
 /// name this long after it was linked.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How often challenges to TPMs that are of no more use are forgotten. At a start too.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
+/// Which chores are due.
+#[derive(Clone, Copy)]
+enum Due {
+    All,
+    Look,
+    Forget,
+}
+
 /// Everything the chores need.
 pub(super) struct Chores {
     pub(super) config: Config,
@@ -45,16 +57,26 @@ pub(super) fn names(hubs: &[LinkedHub]) -> Vec<HubName> {
 impl Chores {
     /// Runs the chores until the server stops: all of them every so often, and when hubs change.
     pub(super) async fn run(mut self, every: Duration, mut stopping: watch::Receiver<bool>) {
-        let (mut all, mut look) = (timer(every), timer(LOOK_EVERY));
+        let (mut all, mut look, mut forget) =
+            (timer(every), timer(LOOK_EVERY), timer(FORGET_EVERY));
         // The first tick comes at once, and everything has just been read.
         all.tick().await;
         look.tick().await;
         loop {
-            let everything = tokio::select! {
+            let due = tokio::select! {
                 // An error means that the sender is gone, which is a stop as well.
                 _ = stopping.wait_for(|stop| *stop) => return,
-                _ = all.tick() => true,
-                _ = look.tick() => false,
+                _ = all.tick() => Due::All,
+                _ = look.tick() => Due::Look,
+                _ = forget.tick() => Due::Forget,
+            };
+            let everything = match due {
+                Due::All => true,
+                Due::Look => false,
+                Due::Forget => {
+                    self.forget_challenges().await;
+                    continue;
+                }
             };
             match self.store.service_facts().await {
                 Ok(facts) => self.run_once(facts, everything).await,
@@ -62,6 +84,14 @@ impl Chores {
                     warn!(error = &fault as &dyn Error, "cannot see which hubs are linked: {fault}")
                 }
             }
+        }
+    }
+
+    /// What fails is tried again the next time.
+    async fn forget_challenges(&self) {
+        let now = SystemClock.now();
+        if let Err(fault) = app::tpm::end_expired_challenges(&*self.store, now).await {
+            warn!(error = &fault as &dyn Error, "cannot forget old challenges to TPMs: {fault}");
         }
     }
 

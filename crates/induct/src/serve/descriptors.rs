@@ -23,12 +23,15 @@ pub(super) struct Asked {
     pub(super) https: ListenSettings,
     /// The MQTT door, if there is one.
     pub(super) mqtt: Option<ListenSettings>,
+    /// The AMQP door, if there is one.
+    pub(super) amqp: Option<ListenSettings>,
 }
 
 impl Asked {
     fn doors(&self) -> impl Iterator<Item = (&'static str, &ListenSettings)> {
         let mqtt = self.mqtt.as_ref().map(|mqtt| ("max_mqtt_connections", mqtt));
-        std::iter::once(("max_connections", &self.https)).chain(mqtt)
+        let amqp = self.amqp.as_ref().map(|amqp| ("max_amqp_connections", amqp));
+        std::iter::once(("max_connections", &self.https)).chain(mqtt).chain(amqp)
     }
 
     fn n_connections(&self) -> usize {
@@ -83,13 +86,15 @@ fn fit_to(asked: Asked, limit: usize, n_reserved: usize) -> Asked {
             ..settings
         }
     };
-    Asked { https: share(asked.https), mqtt: asked.mqtt.map(share) }
+    Asked { https: share(asked.https), mqtt: asked.mqtt.map(share), amqp: asked.amqp.map(share) }
 }
 
 fn n_reserved(config: &Config) -> usize {
     // One SQLite connection writes.
     let n_sqlite = config.store.readers + 1;
-    N_OWN + N_PER_SQLITE * n_sqlite + config.listen.https.len() + config.listen.mqtt.len()
+    let listen = &config.listen;
+    let n_sockets = listen.https.len() + listen.mqtt.len() + listen.amqp.len();
+    N_OWN + N_PER_SQLITE * n_sqlite + n_sockets
 }
 
 /// Raises the soft limit to the hard one, or to what is needed where the system does not take the
@@ -126,7 +131,7 @@ mod tests {
     /// Of these settings and this limit, with 100 descriptors for our own files, comes this.
     #[track_caller]
     fn check(asked: (usize, usize), limit: usize, expected: (usize, usize)) {
-        let fitted = fit_to(Asked { https: settings(asked), mqtt: None }, limit, 100);
+        let fitted = fit_to(Asked { https: settings(asked), mqtt: None, amqp: None }, limit, 100);
         assert_eq!(figures(&fitted.https), expected, "{asked:?} within {limit}");
     }
 
@@ -139,14 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn two_doors_share_what_is_left_as_they_asked() {
-        let asked =
-            Asked { https: settings((10_000, 1_000)), mqtt: Some(settings((50_000, 10_000))) };
-        let fitted = fit_to(asked.clone(), 6_100, 100);
+    fn the_doors_share_what_is_left_as_they_asked() {
+        let asked = Asked {
+            https: settings((10_000, 1_000)),
+            mqtt: Some(settings((50_000, 10_000))),
+            amqp: Some(settings((20_000, 4_000))),
+        };
+        let fitted = fit_to(asked.clone(), 8_100, 100);
         assert_eq!(figures(&fitted.https), (1_000, 500));
         assert_eq!(fitted.mqtt.as_ref().map(figures), Some((5_000, 2_500)));
-        let fits = fit_to(asked, 60_100, 100);
+        assert_eq!(fitted.amqp.as_ref().map(figures), Some((2_000, 1_000)));
+        let fits = fit_to(asked, 80_100, 100);
         assert_eq!(fits.mqtt.as_ref().map(figures), Some((50_000, 10_000)));
+        assert_eq!(fits.amqp.as_ref().map(figures), Some((20_000, 4_000)));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod world;
 
 mod allocation;
+mod amqp;
 mod bad_input;
 mod ca_references;
 mod certificate_rolling;

@@ -13,4 +13,3 @@ mod line;
 mod provisioning;
 mod restart;
 mod sdk;
-mod websocket;

@@ -6,6 +6,7 @@ pub(crate) mod device;
 pub(crate) mod enrollments;
 pub(crate) mod operator;
 mod process;
+pub(crate) mod websocket;
 
 use std::{
     fs,
@@ -16,6 +17,7 @@ use std::{
 use model::SymmetricKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use check::{Identity, Next, Record};
 pub(crate) use connection::{Connection, Reply, Tls};
@@ -48,6 +50,11 @@ pub(crate) fn now_unix_secs() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     i64::try_from(since.expect("after 1970").as_secs()).expect("this millennium")
 }
+
+/// Bytes in both directions.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// What a server is configured with. Starts out with one hub and every default; each method
 /// changes one thing.
@@ -255,6 +262,11 @@ impl World {
     /// The same, to the MQTT door.
     pub(crate) fn mqtt_tls(&self) -> Tls {
         self.tls().at(self.server().mqtt_address())
+    }
+
+    /// The same, to the AMQP door.
+    pub(crate) fn amqp_tls(&self) -> Tls {
+        self.tls().at(self.server().amqp_address())
     }
 
     /// The registration record, if there is one.

@@ -6,6 +6,7 @@ mod groups;
 mod hub;
 mod lists;
 mod records;
+mod tpm;
 mod words;
 
 use std::{fs, path::PathBuf};

@@ -224,22 +224,31 @@ async fn a_device_that_went_is_seen_off() {
 }
 
 #[tokio::test]
-async fn mqtt_comes_in_websockets_too_unless_it_is_switched_off() {
-    let check = async |variables: &[(&str, &str)], expected: &str| {
+async fn mqtt_and_amqp_come_in_websockets_too_unless_they_are_switched_off() {
+    let check = async |variables: &[(&str, &str)], protocols: [(&str, &str); 2]| {
         let home = Home::new();
         let server = home.start_with(variables);
         let ca = std::fs::read_to_string(home.data().join("tls/ca.pem")).expect("the CA");
         let here = std::net::Ipv4Addr::LOCALHOST.into();
-        let mut stream = handshake(here, server.address(), &[&ca]).await;
-        let ask = "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
-                   Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-                   Sec-WebSocket-Protocol: MQTT\r\n\r\n";
-        stream.write_all(ask.as_bytes()).await.expect("written");
-        let mut head = [0; 13];
-        stream.read_exact(&mut head).await.expect("an answer");
-        assert_eq!(String::from_utf8_lossy(&head), expected);
+        for (protocol, expected) in protocols {
+            let mut stream = handshake(here, server.address(), &[&ca]).await;
+            let ask = format!(
+                "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\n\
+                 Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                 Sec-WebSocket-Protocol: {protocol}\r\n\r\n"
+            );
+            stream.write_all(ask.as_bytes()).await.expect("written");
+            let mut head = [0; 12];
+            stream.read_exact(&mut head).await.expect("an answer");
+            let head = String::from_utf8_lossy(&head);
+            assert_eq!(head, format!("HTTP/1.1 {expected}"), "{protocol} with {variables:?}");
+        }
     };
-    check(&[], "HTTP/1.1 101 ").await;
-    check(&[("INDUCT_MQTT__WEBSOCKETS", "false")], "HTTP/1.1 404 ").await;
+    let (no_mqtt, no_amqp) =
+        (("INDUCT_MQTT__WEBSOCKETS", "false"), ("INDUCT_AMQP__WEBSOCKETS", "false"));
+    check(&[], [("MQTT", "101"), ("AMQPWSB10", "101")]).await;
+    check(&[no_mqtt], [("MQTT", "400"), ("AMQPWSB10", "101")]).await;
+    check(&[no_amqp], [("MQTT", "101"), ("AMQPWSB10", "400")]).await;
+    check(&[no_mqtt, no_amqp], [("MQTT", "404"), ("AMQPWSB10", "404")]).await;
 }

@@ -7,7 +7,11 @@ use crate::harness::{Home, Server, induct, run};
 /// What every start says at its end.
 fn announced(server: &Server) -> String {
     let (https, mqtt) = (server.address(), server.mqtt_address());
-    format!("Listening on https://{https}\nListening on mqtts://{mqtt}\n")
+    let amqp = server.amqp_address();
+    format!(
+        "Listening on https://{https}\nListening on mqtts://{mqtt}\n\
+         Listening on amqps://{amqp}\n"
+    )
 }
 
 #[test]
@@ -36,6 +40,7 @@ fn the_first_start_says_what_it_made_and_the_second_is_silent_and_keeps_it() {
         format!("induct hub monitor-events --data {}", data.display()),
         format!("Listening on https://{}", listening.https[0]),
         format!("Listening on mqtts://{}", listening.mqtt[0]),
+        format!("Listening on amqps://{}", listening.amqp[0]),
     ] {
         assert!(first.stdout.contains(&told), "{told:?} in {first:?}");
     }

@@ -4,6 +4,7 @@ mod api;
 mod command;
 mod device;
 mod half;
+mod swtpm;
 mod tls;
 
 use std::{
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 
 pub(crate) use api::{Api, listed_devices, listed_records};
 pub(crate) use command::{Finished, induct, run, signal};
+pub(crate) use swtpm::Swtpm;
 pub(crate) use tls::{handshake, leaf};
 
 /// How long a start, a stop or anything else may take before a test gives up on it.
@@ -77,6 +79,7 @@ impl Home {
             .current_dir(self.path())
             .env("INDUCT_LISTEN__HTTPS", "127.0.0.1:0")
             .env("INDUCT_LISTEN__MQTT", "127.0.0.1:0")
+            .env("INDUCT_LISTEN__AMQP", "127.0.0.1:0")
             .envs(variables.iter().copied())
             // Closed when the test ends, however it ends.
             .stdin(Stdio::piped())
@@ -165,6 +168,11 @@ impl Server {
     /// The first address of its MQTT door.
     pub(crate) fn mqtt_address(&self) -> SocketAddr {
         self.listening().mqtt[0]
+    }
+
+    /// The first address of its AMQP door.
+    pub(crate) fn amqp_address(&self) -> SocketAddr {
+        self.listening().amqp[0]
     }
 
     /// A client that calls the server by this name and trusts its CA.

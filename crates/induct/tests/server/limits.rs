@@ -14,8 +14,9 @@ use tokio::{
 use crate::harness::{Home, PATIENCE, handshake};
 
 /// Nobody is cut while a test goes on, and all descriptors are for one door.
-const PATIENT: [(&str, &str); 3] = [
+const PATIENT: [(&str, &str); 4] = [
     ("INDUCT_LISTEN__MQTT", ""),
+    ("INDUCT_LISTEN__AMQP", ""),
     ("INDUCT_LISTEN__HANDSHAKE_TIMEOUT_SECS", "300"),
     ("INDUCT_LISTEN__HEADER_TIMEOUT_SECS", "300"),
 ];
@@ -23,8 +24,11 @@ const PATIENT: [(&str, &str); 3] = [
 #[test]
 fn the_limit_of_open_files_is_raised_as_far_as_it_goes() {
     let home = Home::new();
-    let few =
-        [("INDUCT_LISTEN__MAX_CONNECTIONS", "500"), ("INDUCT_LISTEN__MAX_MQTT_CONNECTIONS", "300")];
+    let few = [
+        ("INDUCT_LISTEN__MAX_CONNECTIONS", "500"),
+        ("INDUCT_LISTEN__MAX_MQTT_CONNECTIONS", "200"),
+        ("INDUCT_LISTEN__MAX_AMQP_CONNECTIONS", "100"),
+    ];
     let server = home.start_within("ulimit -Sn 200 && ulimit -Hn 900", &few);
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.listening().pid));
     let limits = limits.expect("readable");

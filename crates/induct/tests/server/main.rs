@@ -8,6 +8,11 @@
     reason = "in a test program, what cannot go on is a failed test, in helpers as well"
 )]
 
+mod amqp_client;
+mod amqp_crowd;
+mod amqp_cut_off;
+mod amqp_kill;
+mod amqp_scene;
 mod backup;
 mod certificates;
 mod command_line;
@@ -24,3 +29,4 @@ mod mqtt_kill;
 mod readme;
 mod simulate;
 mod start_and_stop;
+mod tpm;

@@ -104,6 +104,7 @@ async fn five_thousand_idle_sessions_are_all_there_while_two_hundred_devices_sen
     let home = Home::new();
     let server = home.start_with(&[
         ("INDUCT_LISTEN__MAX_CONNECTIONS", "100"),
+        ("INDUCT_LISTEN__AMQP", ""),
         ("INDUCT_LISTEN__MAX_MQTT_CONNECTIONS", "6000"),
         ("INDUCT_LISTEN__MAX_MQTT_CONNECTIONS_PER_ADDRESS", "6000"),
         ("INDUCT_LISTEN__HANDSHAKE_TIMEOUT_SECS", "60"),

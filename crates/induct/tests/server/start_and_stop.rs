@@ -10,11 +10,13 @@ use crate::harness::{Api, Home, induct, run};
 fn listen_json_says_where_and_is_gone_after_a_clean_stop() {
     let home = Home::new();
     let both = "127.0.0.1:0,[::1]:0";
-    let server = home.start_with(&[("INDUCT_LISTEN__HTTPS", both), ("INDUCT_LISTEN__MQTT", both)]);
+    let doors = ["INDUCT_LISTEN__HTTPS", "INDUCT_LISTEN__MQTT", "INDUCT_LISTEN__AMQP"];
+    let server = home.start_with(&doors.map(|door| (door, both)));
     let listening = home.listen_json().expect("it runs");
     assert_eq!(&listening, server.listening());
-    assert_eq!((listening.https.len(), listening.mqtt.len()), (2, 2));
-    let mut addresses = listening.https.iter().chain(&listening.mqtt);
+    let (https, mqtt, amqp) = (&listening.https, &listening.mqtt, &listening.amqp);
+    assert_eq!((https.len(), mqtt.len(), amqp.len()), (2, 2, 2));
+    let mut addresses = https.iter().chain(mqtt).chain(amqp);
     assert!(addresses.all(|address| address.port() != 0));
     assert_eq!(listening.service_hosts, ["localhost"]);
     assert_eq!(listening.hubs.len(), 1);
@@ -24,6 +26,7 @@ fn listen_json_says_where_and_is_gone_after_a_clean_stop() {
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(ended.stdout.matches("Listening on https://").count(), 2);
     assert_eq!(ended.stdout.matches("Listening on mqtts://").count(), 2);
+    assert_eq!(ended.stdout.matches("Listening on amqps://").count(), 2);
     assert_eq!(home.listen_json(), None);
 }
 
@@ -110,7 +113,7 @@ fn a_second_server_on_the_same_data_is_refused_and_the_first_goes_on() {
 fn a_port_in_use_is_named_with_the_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
-    for setting in ["INDUCT_LISTEN__HTTPS", "INDUCT_LISTEN__MQTT"] {
+    for setting in ["INDUCT_LISTEN__HTTPS", "INDUCT_LISTEN__MQTT", "INDUCT_LISTEN__AMQP"] {
         let home = Home::new();
         let mut command = induct(&["serve", "--data"]);
         command.arg(home.data()).env("INDUCT_LISTEN__HTTPS", "127.0.0.1:0").env(setting, &address);

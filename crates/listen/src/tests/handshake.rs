@@ -237,6 +237,12 @@ async fn mqtt_is_offered_on_its_port_to_those_who_ask() {
 }
 
 #[tokio::test]
+async fn amqp_has_no_name_so_whatever_is_asked_for_is_passed_over() {
+    check_alpn(Speaks::Amqp, &[], Ok(None)).await;
+    check_alpn(Speaks::Amqp, &["amqp", "http/1.1"], Ok(None)).await;
+}
+
+#[tokio::test]
 async fn the_name_asked_for_is_handed_over() {
     let mut server = Server::start().await;
     let mut client = Client::new(VERSIONS[0], Shown::nothing());

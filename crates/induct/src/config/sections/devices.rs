@@ -1,7 +1,7 @@
-//! What devices do at their hubs: MQTT, events, messages.
+//! What devices do at their hubs: MQTT, AMQP, events, messages.
 
 use super::{MIB, secs};
-use crate::config::{Events, Messages, Mqtt, reader::Section};
+use crate::config::{Amqp, Events, Messages, Mqtt, reader::Section};
 
 /// The most partitions of a hub, as the vendor has it (H §5.5).
 const MAX_PARTITIONS: usize = 32;
@@ -22,6 +22,31 @@ pub(super) fn mqtt(section: &mut Section<'_>) -> Mqtt {
             16 * 1024..=MIB,
         ),
         max_hub_packet_bytes: section.count("max_hub_packet_bytes", 264 * 1024, 16 * 1024..=MIB),
+        max_in_flight_events: section.count("max_in_flight_events", 16, 1..=1_000),
+        max_in_flight_messages: section.count("max_in_flight_messages", 10, 1..=50),
+        max_buffered_bytes: section.count("max_buffered_bytes", 64 * MIB, MIB..=2_048 * MIB),
+    }
+}
+
+pub(super) fn amqp(section: &mut Section<'_>) -> Amqp {
+    // Defaults: D §3, H §4.3.
+    Amqp {
+        websockets: section.flag("websockets", true),
+        connect_timeout: secs(section, "connect_timeout_secs", 10, 1, 300),
+        tpm_timeout: secs(section, "tpm_timeout_secs", 60, 5, 600),
+        proof_timeout: secs(section, "proof_timeout_secs", 60, 5, 600),
+        idle_timeout: secs(section, "idle_timeout_secs", 120, 10, 3_600),
+        frame_timeout: secs(section, "frame_timeout_secs", 60, 1, 600),
+        write_timeout: secs(section, "write_timeout_secs", 30, 1, 600),
+        max_provisioning_message_bytes: section.count(
+            "max_provisioning_message_bytes",
+            128 * 1024,
+            16 * 1024..=MIB,
+        ),
+        max_message_bytes: section.count("max_message_bytes", 264 * 1024, 16 * 1024..=MIB),
+        credit: u32::try_from(section.integer("credit", 100, 1..=1_000)).unwrap_or(100),
+        max_devices_per_connection: section.count("max_devices_per_connection", 1_000, 1..=10_000),
+        max_waiting_bytes: section.count("max_waiting_bytes", MIB, 64 * 1024..=64 * MIB),
         max_in_flight_events: section.count("max_in_flight_events", 16, 1..=1_000),
         max_in_flight_messages: section.count("max_in_flight_messages", 10, 1..=50),
         max_buffered_bytes: section.count("max_buffered_bytes", 64 * MIB, MIB..=2_048 * MIB),

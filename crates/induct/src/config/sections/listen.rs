@@ -1,21 +1,26 @@
 //! Where the doors are, and what holds before anything is said there.
 
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use super::{MIB, secs};
 use crate::config::{Listen, reader::Section};
 
 /// Where MQTT is spoken: the port that every device SDK has built in (D §2.1).
 const MQTT_PORT: u16 = 8883;
+/// The same for AMQP (D §0.3).
+const AMQP_PORT: u16 = 5671;
 
 pub(super) fn listen(section: &mut Section<'_>) -> Listen {
     let https = section.list("https", &["127.0.0.1:8443"], |text| address(text, 443));
-    let default = beside(&https);
-    let mqtt = section.list_or_none("mqtt", &default, |text| address(text, MQTT_PORT));
-    refuse_twins(section, &https, &mqtt);
+    let mut beside =
+        |key, port| section.list_or_none(key, &beside(&https, port), |text| address(text, port));
+    let mqtt = beside("mqtt", MQTT_PORT);
+    let amqp = beside("amqp", AMQP_PORT);
+    refuse_twins(section, &[("https", &https), ("mqtt", &mqtt), ("amqp", &amqp)]);
     let listen = Listen {
         https,
         mqtt,
+        amqp,
         max_connections: section.count("max_connections", 10_000, 1..=1_000_000),
         max_connections_per_address: section.count(
             "max_connections_per_address",
@@ -26,6 +31,12 @@ pub(super) fn listen(section: &mut Section<'_>) -> Listen {
         max_mqtt_connections_per_address: section.count(
             "max_mqtt_connections_per_address",
             10_000,
+            1..=1_000_000,
+        ),
+        max_amqp_connections: section.count("max_amqp_connections", 20_000, 1..=1_000_000),
+        max_amqp_connections_per_address: section.count(
+            "max_amqp_connections_per_address",
+            4_000,
             1..=1_000_000,
         ),
         handshake_timeout: secs(section, "handshake_timeout_secs", 10, 1, 300),
@@ -54,12 +65,12 @@ pub(super) fn listen(section: &mut Section<'_>) -> Listen {
     listen
 }
 
-/// Where the MQTT door is unless somebody says: beside the HTTPS door, and on a port of the
-/// system's choice where that is.
-fn beside(https: &[SocketAddr]) -> Vec<String> {
+/// Where a door with this port is unless somebody says: beside the HTTPS door, and on a port of
+/// the system's choice where that is.
+fn beside(https: &[SocketAddr], usual_port: u16) -> Vec<String> {
     let mut texts = Vec::new();
     for address in https {
-        let port = if address.port() == 0 { 0 } else { MQTT_PORT };
+        let port = if address.port() == 0 { 0 } else { usual_port };
         let text = SocketAddr::new(address.ip(), port).to_string();
         if !texts.contains(&text) {
             texts.push(text);
@@ -77,18 +88,21 @@ fn address(text: &str, usual_port: u16) -> Result<SocketAddr, String> {
     })
 }
 
-fn refuse_twins(section: &mut Section<'_>, https: &[SocketAddr], mqtt: &[SocketAddr]) {
-    let mut seen = BTreeSet::new();
-    for address in https.iter().filter(|address| address.port() != 0) {
-        if !seen.insert(*address) {
-            section.problem("https", format!("{address} stands there twice"));
-        }
-    }
-    for address in mqtt.iter().filter(|address| address.port() != 0) {
-        if https.contains(address) {
-            section.problem("mqtt", format!("{address} stands in `https` as well"));
-        } else if !seen.insert(*address) {
-            section.problem("mqtt", format!("{address} stands there twice"));
+/// No address may stand at two doors, or twice at one.
+fn refuse_twins(section: &mut Section<'_>, doors: &[(&'static str, &[SocketAddr])]) {
+    let mut seen = BTreeMap::new();
+    for (door, addresses) in doors {
+        for address in addresses.iter().filter(|address| address.port() != 0) {
+            match seen.insert(*address, *door) {
+                Some(other) if other == *door => {
+                    section.problem(door, format!("{address} stands there twice"));
+                }
+                Some(other) => {
+                    section.problem(door, format!("{address} stands in `{other}` as well"));
+                    seen.insert(*address, other);
+                }
+                None => {}
+            }
         }
     }
 }

@@ -8,18 +8,13 @@ use mqtt::proto::{
     ConnAck, Connect, ConnectRefusal, Delivery, Filter, Grant, Packet, PacketId, Publish, Qos,
     SubAck, Subscribe, Topic,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{
-    sdk::Sdk,
+use super::sdk::Sdk;
+use crate::world::{
+    Stream, Tls, World,
     websocket::{self, Request},
+    within,
 };
-use crate::world::{Tls, World, within};
-
-/// Bytes in both directions.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// How a device reaches the server.
 #[derive(Debug, Clone, Copy)]

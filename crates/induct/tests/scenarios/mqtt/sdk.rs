@@ -5,8 +5,8 @@ use mqtt::proto::{Connect, Qos};
 use rustls::version::TLS12;
 use testkit::{ClientStyle, DeviceToken, sas};
 
-use super::{line::connect_with, websocket::Request};
-use crate::world::{Tls, now_unix_secs};
+use super::line::connect_with;
+use crate::world::{Tls, now_unix_secs, websocket::Request};
 
 /// For how long tokens are valid unless a test says otherwise, in seconds.
 pub(super) const TTL_SECS: i64 = 3600;

@@ -76,6 +76,11 @@ impl Server {
         self.address_of("mqtt")
     }
 
+    /// The address of its AMQP door.
+    pub(super) fn amqp_address(&self) -> SocketAddr {
+        self.address_of("amqp")
+    }
+
     fn address_of(&self, door: &str) -> SocketAddr {
         self.listening[door][0].as_str().and_then(|text| text.parse().ok()).expect("an address")
     }

@@ -26,17 +26,23 @@ pub(crate) struct Device {
 impl Server {
     /// Connects a device of the first hub with a token of its key.
     pub(crate) async fn connect_device(&self, id: &str, key: &str) -> Device {
+        let host = &self.listening().hubs[0].host;
+        let key = SymmetricKey::parse(key).expect("a key");
+        let expires = SystemClock.now().plus_secs(3_600);
+        let token = sas_token(&format!("{host}/devices/{id}"), None, &key, expires);
+        self.connect_device_by(id, &token).await
+    }
+
+    /// Connects a device of the first hub with this token.
+    pub(crate) async fn connect_device_by(&self, id: &str, token: &str) -> Device {
         let host = self.listening().hubs[0].host.clone();
         let ca = fs::read_to_string(self.data.join("tls/ca.pem")).expect("the CA");
         let mut settings = ClientSettings::new(&host, self.mqtt_address().port(), ca);
         settings.protocol = "mqtt";
         let client = Client::new(settings.at(self.mqtt_address())).expect("a client");
         let mut link = DeviceLink::new(client.dial().await.expect("a connection"));
-        let key = SymmetricKey::parse(key).expect("a key");
-        let expires = SystemClock.now().plus_secs(3_600);
-        let token = sas_token(&format!("{host}/devices/{id}"), None, &key, expires);
         let user_name = format!("{host}/{id}/?api-version=2021-04-12");
-        let connect = connect_packet(id, &user_name, Some(&token), true, 240).expect("legal");
+        let connect = connect_packet(id, &user_name, Some(token), true, 240).expect("legal");
         assert!(!link.connect(connect).await.expect("let in"), "a clean session is new");
         Device { link, id: id.to_owned() }
     }

@@ -1,4 +1,5 @@
-//! The client's side of a WebSocket, as a stream of bytes (RFC 6455): enough of it for MQTT.
+//! The client's side of a WebSocket, as a stream of bytes (RFC 6455): enough of it for
+//! what doors speak in it.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::{
@@ -10,7 +11,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::world::within;
+use super::within;
 
 /// How many bytes are under way between the device and its WebSocket, in each direction.
 const STREAM_BYTES: usize = 64 * 1024;
@@ -19,19 +20,19 @@ const MAX_HEAD_BYTES: usize = 4096;
 /// Masks hide nothing from anybody here.
 const MASK: [u8; 4] = [0x1d, 0x75, 0xc7, 0x02];
 
-/// How a client asks for a WebSocket (D §2.6).
+/// How a client asks for a WebSocket (D §2.6, §3.7).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// The path, in its own spelling.
-    pub(super) path: &'static str,
+    pub(crate) path: &'static str,
     /// The subprotocol, in its own spelling.
-    pub(super) protocol: &'static str,
+    pub(crate) protocol: &'static str,
     /// What the key is made of; Paho for Java takes no 16 bytes.
-    pub(super) key: &'static str,
+    pub(crate) key: &'static str,
 }
 
 /// Asks for a WebSocket, and returns what travels in it.
-pub(super) async fn open(
+pub(crate) async fn open(
     mut stream: TlsStream<TcpStream>,
     host: &str,
     request: Request,
