@@ -105,28 +105,32 @@ async function isNotIn(hub, id) {
 }
 
 describe('by custom allocation', { concurrency: 8 }, () => {
-  test('an enrolled device gets the hub, the twin and the payload the webhook chose', async (t) => {
-    const payload = { line: 4, greeting: 'välkommen' };
-    const hook = await webhook(t, () => ({ iotHubHostName: hostOf('hub-2'), initialTwin, payload }));
-    const device = await individual(hook, { initialTwin: { tags: { chosenBy: 'enrollment', hall: 3 } } });
-    const told = { model: 'x', list: [1, null, 'three'] };
+  for (const transport of ['Http', 'Mqtt', 'Amqp']) {
+    test(`an enrolled device gets the hub, the twin and the payload the webhook chose over ${transport}`, async (t) => {
+      const payload = { line: 4, greeting: 'välkommen' };
+      const hook = await webhook(t, () => ({ iotHubHostName: hostOf('hub-2'), initialTwin, payload }));
+      const device = await individual(hook, { initialTwin: { tags: { chosenBy: 'enrollment', hall: 3 } } });
+      const told = { model: 'x', list: [1, null, 'three'] };
 
-    const answer = await registerWithKey(device.id, device.key, { payload: told });
-    assert.equal(answer.status, 'assigned');
-    assert.equal(answer.substatus, 'initialAssignment');
-    assert.equal(answer.assignedHub, hostOf('hub-2'));
-    assert.deepEqual(answer.payload, payload);
-    assert.deepEqual(await isIn('hub-2', device.id, device.key), {
-      tags: initialTwin.tags, desired: initialTwin.properties.desired,
+      const answer = await registerWithKey(device.id, device.key, { payload: told, transport });
+      assert.equal(answer.status, 'assigned');
+      assert.equal(answer.substatus, 'initialAssignment');
+      assert.equal(answer.assignedHub, hostOf('hub-2'));
+      // `azure-iot-provisioning-device-mqtt` reads answers as ASCII.
+      const heard = transport === 'Mqtt' ? JSON.parse(Buffer.from(JSON.stringify(payload)).toString('ascii')) : payload;
+      assert.deepEqual(answer.payload, heard);
+      assert.deepEqual(await isIn('hub-2', device.id, device.key), {
+        tags: initialTwin.tags, desired: initialTwin.properties.desired,
+      });
+      await isNotIn('hub-1', device.id);
+
+      assert.equal(hook.asked.length, 1);
+      const enrollment = wellAsked(hook, device, hook.asked[0], 'individualEnrollment');
+      assert.equal(enrollment.registrationId, device.id);
+      const context = hook.asked[0].question.deviceRuntimeContext;
+      assert.deepEqual(context, { registrationId: device.id, symmetricKey: {}, payload: told });
     });
-    await isNotIn('hub-1', device.id);
-
-    assert.equal(hook.asked.length, 1);
-    const enrollment = wellAsked(hook, device, hook.asked[0], 'individualEnrollment');
-    assert.equal(enrollment.registrationId, device.id);
-    const context = hook.asked[0].question.deviceRuntimeContext;
-    assert.deepEqual(context, { registrationId: device.id, symmetricKey: {}, payload: told });
-  });
+  }
 
   test('a device of a group gets the hub, the twin and the payload the webhook chose', async (t) => {
     const hook = await webhook(t, () => ({ iotHubHostName: hostOf('hub-1'), initialTwin, payload: { line: 5 } }));

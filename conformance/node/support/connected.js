@@ -1,13 +1,16 @@
 'use strict';
-// Devices at their hub, through `azure-iot-device` over MQTT, on port 8883 and in WebSockets.
+// Devices at their hub, through `azure-iot-device` over MQTT and AMQP, on their ports and in WebSockets.
 
 const { readFileSync } = require('node:fs');
 const { Client } = require('azure-iot-device');
+const { Amqp, AmqpWs } = require('azure-iot-device-amqp');
 const { Mqtt, MqttWs } = require('azure-iot-device-mqtt');
 const { world } = require('./world');
 const { Queue } = require('./waiting');
 
-const TRANSPORTS = { Mqtt, MqttWs };
+const TRANSPORTS = { Mqtt, MqttWs, Amqp, AmqpWs };
+const OVER_MQTT = ['Mqtt', 'MqttWs'];
+const OVER_AMQP = ['Amqp', 'AmqpWs'];
 
 function stringOf(hub, deviceId, key) {
   return `HostName=${hub.host};DeviceId=${deviceId};SharedAccessKey=${key}`;
@@ -74,4 +77,15 @@ function report(twin, patch) {
   });
 }
 
-module.exports = { TRANSPORTS, stringOf, opened, openWithKey, openWithCertificate, listen, patchOf, report };
+module.exports = {
+  TRANSPORTS,
+  OVER_MQTT,
+  OVER_AMQP,
+  stringOf,
+  opened,
+  openWithKey,
+  openWithCertificate,
+  listen,
+  patchOf,
+  report,
+};

@@ -1,16 +1,17 @@
 'use strict';
-// A device asking to be provisioned, through the vendors' device client: over HTTPS, or over the
-// MQTT transport that `transport` names.
+// A device asking to be provisioned, through the vendors' device client, over the transport that
+// `transport` names: HTTPS unless told otherwise.
 
 const { createHmac } = require('node:crypto');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
+const { Amqp, AmqpWs } = require('azure-iot-provisioning-device-amqp');
 const { Http } = require('azure-iot-provisioning-device-http');
 const { Mqtt, MqttWs } = require('azure-iot-provisioning-device-mqtt');
 const { SymmetricKeySecurityClient } = require('azure-iot-security-symmetric-key');
 const { X509Security } = require('azure-iot-security-x509');
 const { world } = require('./world');
 
-const TRANSPORTS = { Http, Mqtt, MqttWs };
+const TRANSPORTS = { Http, Mqtt, MqttWs, Amqp, AmqpWs };
 
 function register(security, { idScope = world.idScope, payload, transport = 'Http' } = {}) {
   const client = ProvisioningDeviceClient.create(world.provisioning.host, idScope, new TRANSPORTS[transport](), security);

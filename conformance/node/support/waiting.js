@@ -7,12 +7,12 @@ const assert = require('node:assert/strict');
 const LIMIT_MS = 30_000;
 
 /** The first true answer of `look`, which may be a promise's. */
-async function eventually(look, what) {
-  const until = Date.now() + LIMIT_MS;
+async function eventually(look, what, limitMs = LIMIT_MS) {
+  const until = Date.now() + limitMs;
   for (;;) {
     const found = await look();
     if (found) return found;
-    assert.ok(Date.now() < until, `not within ${LIMIT_MS} ms: ${what}`);
+    assert.ok(Date.now() < until, `not within ${limitMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -39,13 +39,13 @@ class Place:
         text = place["connectionString"]
         self.key, self.policy = member(text, "SharedAccessKey"), member(text, "SharedAccessKeyName")
 
-    def call(self, method, path, body=None, **query):
+    def call(self, method, path, body=None, if_match=None, **query):
         answer = requests.request(
             method,
             f"https://{self.host}{path}",
             params=query,
             json=body,
-            headers={"Authorization": signed(self.host, self.key, policy=self.policy)},
+            headers={"Authorization": signed(self.host, self.key, policy=self.policy), "If-Match": if_match},
             timeout=LIMIT_SECS,
         )
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
