@@ -166,23 +166,34 @@ async fn an_answer_comes_by_any_connection_and_from_anywhere() {
 }
 
 #[tokio::test]
-async fn two_challenges_are_open_at_once_and_a_third_ends_the_first() {
+async fn a_tpm_that_asks_again_answers_whichever_it_likes() {
     let (scene, mut tpm) = (scene().await, SoftTpm::from_fixture());
     enroll(&scene, "tpm-1", &tpm).await;
     let body = tpm_body("tpm-1", &tpm);
     let mut blobs = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..4 {
         blobs.push(challenge(&scene, "tpm-1", &body).await);
     }
     for blob in &blobs {
         tpm.activate(blob).expect("for this TPM");
         scene.send(answer(&scene, "tpm-1", &tpm)).await.with_status(202);
     }
-    challenge(&scene, "tpm-1", &body).await;
-    tpm.activate(&blobs[0]).expect("for this TPM");
-    scene.send(answer(&scene, "tpm-1", &tpm)).await.with_code(401_002);
-    tpm.activate(&blobs[1]).expect("for this TPM");
-    scene.send(answer(&scene, "tpm-1", &tpm)).await.with_status(202);
+}
+
+#[tokio::test]
+async fn of_challenges_to_several_storage_root_keys_a_third_ends_the_first() {
+    let (scene, mut tpm) = (scene().await, SoftTpm::from_fixture());
+    enroll(&scene, "tpm-1", &tpm).await;
+    let mine = challenge(&scene, "tpm-1", &tpm_body("tpm-1", &tpm)).await;
+    tpm.activate(&mine).expect("for this TPM");
+    for (n, expected) in [(1, 202), (2, 401)] {
+        let mut root = tpm.storage_root_key();
+        root[100] ^= n;
+        let mut body = tpm_body("tpm-1", &tpm);
+        body["tpm"]["storageRootKey"] = STANDARD.encode(root).into();
+        challenge(&scene, "tpm-1", &body).await;
+        scene.send(answer(&scene, "tpm-1", &tpm)).await.with_status(expected);
+    }
 }
 
 #[tokio::test]
