@@ -69,7 +69,10 @@ impl Links {
     async fn take(&mut self, shared: &Shared, line: &Line, told: Told) {
         match told {
             Told::Attached(attached) => line.ask(self.attach(&attached)).await,
-            Told::Message(link, incoming) => self.answer(shared, line, link, incoming).await,
+            // Boxed, because a connection has room for it all of its life.
+            Told::Message(link, incoming) => {
+                Box::pin(self.answer(shared, line, link, incoming)).await;
+            }
             Told::Detached(link) => {
                 self.requests.retain(|of| *of != link);
                 self.answers.retain(|(of, _)| *of != link);
@@ -213,7 +216,7 @@ fn delete_token(shared: &Shared, name: Option<&str>) -> Answer {
     let name = name.unwrap_or_default();
     let resource = wire::percent::decode(name).unwrap_or_else(|_| name.to_owned());
     match Claim::of(&resource, true) {
-        Ok(Claim::Device { device_id, .. }) => shared.tokens.forget_device(&device_id),
+        Ok(Claim::Device { hub, device_id }) => shared.tokens.forget_device(&hub, &device_id),
         Ok(Claim::Policy { hub, .. }) => shared.tokens.forget_policies(&hub),
         Err(why) => return why,
     }
@@ -301,7 +304,7 @@ async fn check_device(
                 tracking_id = shared.tracking_id, hub.name = %hub, device.id = %device_id,
                 "a token for `{device_id}` on `{hub}` is refused: {refusal}",
             );
-            let was_here = shared.tokens.knows(&device_id);
+            let was_here = shared.tokens.knows(&hub, &device_id);
             Err(refused(&refusal, was_here))
         }
         Err(No::Fault(fault)) => Err(failed(shared, &fault)),

@@ -6,6 +6,7 @@
 //! ([`crate::endpoints`]), and what AMQP demands (`engine`).
 
 mod asks;
+mod at_work;
 mod clock;
 mod inbox;
 mod over;
@@ -15,7 +16,6 @@ use std::{
     collections::{HashMap, VecDeque},
     convert::Infallible,
     future::{Future, poll_fn},
-    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -33,6 +33,7 @@ use tracing::{debug, error, info};
 pub(crate) use self::{asks::Line, inbox::Inbox, shared::Shared};
 use self::{
     asks::{Asks, EndpointNumber},
+    at_work::{AtWork, Panicked},
     clock::{Clock, Due},
     inbox::{Teller, inbox},
     over::Over,
@@ -115,30 +116,6 @@ struct Endpoint {
     key: EndpointKey,
     teller: Teller,
 }
-
-/// An endpoint's work, which may panic.
-struct AtWork {
-    number: EndpointNumber,
-    work: Running,
-}
-
-impl Future for AtWork {
-    type Output = (EndpointNumber, Result<(), Panicked>);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let number = self.number;
-        // After a panic it is dropped, and all that it shared with others soon after.
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.work.as_mut().poll(cx)));
-        match polled {
-            Ok(polled) => polled.map(|()| (number, Ok(()))),
-            Err(_) => Poll::Ready((number, Err(Panicked))),
-        }
-    }
-}
-
-/// An endpoint broke something that cannot be broken; the panic hook has told where.
-#[derive(Debug)]
-struct Panicked;
 
 /// What happened.
 enum Happened {

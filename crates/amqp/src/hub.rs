@@ -25,6 +25,7 @@ use app::{
     device::{Commands, Connecting, DeviceSession, Earlier},
     live::End,
 };
+use futures_util::future::OptionFuture;
 use model::{ConnectRefusal, DeviceId, HubName, Timestamp};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
@@ -43,6 +44,9 @@ use crate::{
 /// A session that ends in days is looked at once an hour until then, because clocks are corrected
 /// and machines sleep.
 const LONGEST_NAP: Duration = Duration::from_secs(3600);
+
+/// After a fault of ours a newer token is looked at again so much later.
+const RENEW_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the links of one device share.
 #[derive(Clone, Copy)]
@@ -249,25 +253,45 @@ async fn until_expired(
     loop {
         // One may have come while the device connected. Boxed, because a session has room for it
         // all of its life.
-        Box::pin(renew(shared, session, &mut token)).await;
+        let outcome = Box::pin(renew(shared, session, &mut token)).await;
+        let mut again = (outcome == Renewal::Failed).then(|| Box::pin(sleep(RENEW_AGAIN)));
         tokio::select! {
             biased;
             () = listener.renewed() => {}
             () = expired(&shared.app, session.expires()) => return,
+            Some(()) = OptionFuture::from(again.as_mut()), if again.is_some() => {}
         }
     }
 }
 
+/// What came of a look for a newer token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewal {
+    /// Nothing is left to do.
+    Done,
+    /// By our fault it is not known; the client was told that its token is good.
+    Failed,
+}
+
 /// Goes on with the newest token, if that is another one. One that is refused changes nothing: the
 /// session ends when what it rests on does.
-async fn renew(shared: &Shared, session: &DeviceSession, last: &mut u64) {
+async fn renew(shared: &Shared, session: &DeviceSession, last: &mut u64) -> Renewal {
     let (hub, id) = (session.hub(), session.device_id());
     let Some(held) = shared.tokens.device(id, Some(hub)).filter(|held| held.number > *last) else {
-        return;
+        return Renewal::Done;
     };
-    *last = held.number;
-    match session.renew(model::Evidence::Sas(held.token)).await {
+    let renewed = session.renew(model::Evidence::Sas(held.token));
+    // The session's own end waits meanwhile.
+    let Ok(renewed) = timeout(shared.settings.request_timeout, renewed).await else {
+        error!(
+            tracking_id = shared.tracking_id, hub.name = %hub, device.id = %id,
+            "a token could not be renewed in time; is the storage stuck?",
+        );
+        return Renewal::Failed;
+    };
+    match renewed {
         Ok(_) => {}
+        Err(No::Refused(ConnectRefusal::Conflict)) => return Renewal::Failed,
         Err(No::Refused(refusal)) => {
             info!(
                 tracking_id = shared.tracking_id, hub.name = %hub, device.id = %id,
@@ -280,8 +304,11 @@ async fn renew(shared: &Shared, session: &DeviceSession, last: &mut u64) {
                 tracking_id = shared.tracking_id, hub.name = %hub, device.id = %id,
                 error = %chain, "a token could not be renewed: {chain}",
             );
+            return Renewal::Failed;
         }
     }
+    *last = held.number;
+    Renewal::Done
 }
 
 /// Waits until this moment. The far future is no trouble.

@@ -427,3 +427,6 @@ fn nameless_version() -> Refused {
     let row = ErrorRow { message: message.clone(), ..fault.row() };
     Refused { row, reason: message, ..of_fault(fault) }
 }
+
+#[cfg(test)]
+mod tests;

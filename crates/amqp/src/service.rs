@@ -276,7 +276,7 @@ impl Service {
         let Some(Link { guard, kind: Kind::Messages, .. }) = self.links.get(&link) else { return };
         let Incoming { delivery, format, payload, is_settled, place } = incoming;
         let read = match format {
-            0 => draft::read(payload, self.shared.app.now()),
+            0 => draft::read(payload, guard.hub(), self.shared.app.now()),
             _ => Err(HubRefusal::NotImplemented("messages come one by one here".to_owned()).into()),
         };
         match read {

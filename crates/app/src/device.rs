@@ -18,7 +18,7 @@ use std::{
     },
 };
 
-pub use decide::hub::event::{EventDraft, retained, will};
+pub use decide::hub::event::{EventDraft, check_size, retained, will};
 use decide::{
     attestation::Shown,
     hub::{
@@ -236,7 +236,11 @@ impl App {
         self.limits
             .check(Kind::DeviceCallsPerAddress, Key::address(address), self.clock.now())
             .map_err(|secs| No::Refused(ConnectRefusal::Throttled(secs)))?;
-        Shown::parse(&evidence, &self.settings.register.attest.limits)
+        self.parsed(&evidence)
+    }
+
+    fn parsed(&self, evidence: &Evidence) -> Result<Shown, No<ConnectRefusal>> {
+        Shown::parse(evidence, &self.settings.register.attest.limits)
             .map_err(|why| No::Refused(ConnectRefusal::NotAttested(why)))
     }
 

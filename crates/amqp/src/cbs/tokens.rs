@@ -126,9 +126,9 @@ impl Tokens {
         }
     }
 
-    pub(super) fn forget_device(&self, id: &DeviceId) {
+    pub(super) fn forget_device(&self, hub: &HubName, id: &DeviceId) {
         if let Some(entry) = self.lock().devices.get_mut(id) {
-            entry.token = None;
+            entry.token.take_if(|held| held.hub == *hub);
         }
     }
 
@@ -137,8 +137,10 @@ impl Tokens {
     }
 
     /// Whether a token of this device was accepted here.
-    pub(crate) fn knows(&self, id: &DeviceId) -> bool {
-        self.lock().devices.get(id).is_some_and(|entry| entry.token.is_some())
+    pub(crate) fn knows(&self, hub: &HubName, id: &DeviceId) -> bool {
+        let all = self.lock();
+        let held = all.devices.get(id).and_then(|entry| entry.token.as_ref());
+        held.is_some_and(|held| held.hub == *hub)
     }
 
     /// The token for a device: its own, or else that of a policy that may connect devices; of this
@@ -240,11 +242,22 @@ mod tests {
         assert_eq!(found(&tokens, "d").as_deref(), Some("own"));
         assert_eq!(found(&tokens, "e").as_deref(), Some("policy"));
         assert!(tokens.device(&id("d"), Some(&hub("b"))).is_none(), "it is for another hub");
-        tokens.forget_device(&id("d"));
+        tokens.forget_device(&hub("a"), &id("d"));
         assert_eq!(found(&tokens, "d").as_deref(), Some("policy"));
-        assert!(!tokens.knows(&id("d")));
+        assert!(!tokens.knows(&hub("a"), &id("d")));
         tokens.forget_policies(&hub("a"));
         assert_eq!(found(&tokens, "d"), None);
+    }
+
+    #[test]
+    fn a_token_for_one_hub_says_nothing_of_a_device_of_that_name_on_another() {
+        let tokens = Tokens::default();
+        tokens.put_device(hub("a"), id("d"), token("own", None), 10).expect("room");
+        assert!(tokens.knows(&hub("a"), &id("d")));
+        assert!(!tokens.knows(&hub("b"), &id("d")));
+        assert!(!tokens.knows(&hub("a"), &id("e")));
+        tokens.forget_device(&hub("b"), &id("d"));
+        assert!(tokens.knows(&hub("a"), &id("d")), "it was another one's");
     }
 
     #[test]
@@ -286,7 +299,7 @@ mod tests {
         assert_eq!(tokens.lock().devices.len(), 3);
         drop(listening);
         assert_eq!(tokens.lock().devices.len(), 1);
-        assert!(tokens.knows(&id("d1")));
+        assert!(tokens.knows(&hub("a"), &id("d1")));
     }
 
     #[test]

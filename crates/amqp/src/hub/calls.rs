@@ -31,14 +31,18 @@ impl Calls {
         correlation_id: [u8; 16],
     ) -> Option<(u64, String, String)> {
         let MethodInvocation { name, payload, reply } = call;
-        // Whoever gave up waits no more.
-        self.waiting.retain(|waiting| !waiting.reply.is_closed());
-        if self.waiting.len() >= MAX_CALLS || reply.is_closed() {
+        if self.n_waiting() >= MAX_CALLS || reply.is_closed() {
             return None;
         }
         self.last += 1;
         self.waiting.push(Waiting { number: self.last, correlation_id, reply });
         Some((self.last, name, payload))
+    }
+
+    /// How many wait for an answer. Whoever gave up waits no more.
+    pub(super) fn n_waiting(&mut self) -> usize {
+        self.waiting.retain(|waiting| !waiting.reply.is_closed());
+        self.waiting.len()
     }
 
     /// Hands an answer to who waits for it. An answer nobody waits for is no mistake of the

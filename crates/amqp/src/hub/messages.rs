@@ -194,7 +194,7 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Sends a message that was found.
+    /// Sends a message that was found. Returns the link, if it is lost.
     ///
     /// # Errors
     /// The session's end.
@@ -203,13 +203,13 @@ impl<'a> Messages<'a> {
         context: Context<'a>,
         delivered: Delivered,
         outbox: &mut Outbox,
-    ) -> Result<(), End> {
+    ) -> Result<Option<LinkId>, End> {
         let no = match delivered {
             Delivered::Found(Ok(Some(message))) => {
                 self.send(context, *message, outbox);
-                return Ok(());
+                return Ok(None);
             }
-            Delivered::Found(Ok(None)) | Delivered::Ended(Ok(())) => return Ok(()),
+            Delivered::Found(Ok(None)) | Delivered::Ended(Ok(())) => return Ok(None),
             Delivered::Found(Err(no)) | Delivered::Ended(Err(no)) => no,
         };
         let tracking_id = &context.shared.tracking_id;
@@ -226,11 +226,12 @@ impl<'a> Messages<'a> {
             }
         };
         // The device attaches anew, and gets anew what it has not settled.
-        if let Some(of) = self.link.take() {
-            outbox.push_back(Ask::Detach { link: of.link, error: Some(error) });
+        let lost = self.link.take().map(|of| of.link);
+        if let Some(link) = lost {
+            outbox.push_back(Ask::Detach { link, error: Some(error) });
             self.begin_again();
         }
-        Ok(())
+        Ok(lost)
     }
 
     fn send(&mut self, context: Context<'a>, message: CloudMessage, outbox: &mut Outbox) {

@@ -1,7 +1,10 @@
 //! Direct methods on a device's pair of method links (H §4.3.5).
 //!
 //! A device takes methods as long as it has a whole pair. What was called and not answered has no
-//! answer when the pair is gone.
+//! answer when the pair is gone. A call goes out while its caller waits, or not at all: a device
+//! that reads again does not do what nobody wants any more.
+
+use std::collections::VecDeque;
 
 use app::{
     device::DeviceSession,
@@ -11,7 +14,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tracing::warn;
 
-use super::{calls::Calls, pairs::Pairs};
+use super::{
+    calls::{Calls, MAX_CALLS},
+    pairs::{Pairs, Way},
+};
 use crate::{
     AmqpSettings, content,
     endpoint::{Ask, Attached, Incoming, LinkId},
@@ -35,6 +41,8 @@ const STATUS: &str = "IoThub-status";
 pub(super) struct Methods {
     pairs: Pairs,
     calls: Calls,
+    /// Calls, with their correlation IDs, that wait until the device takes messages.
+    held: VecDeque<(MethodInvocation, [u8; 16])>,
 }
 
 impl Methods {
@@ -54,13 +62,46 @@ impl Methods {
         self.pairs.detach(link);
         if !self.takes_calls() {
             self.calls.clear();
+            self.held = VecDeque::new();
         }
     }
 
-    /// Calls a method on the device. When that is not possible, dropping the call tells the caller.
-    /// `correlation_id` is one that no other call has.
+    /// Calls a method on the device, or does so once it takes messages. When that is not possible,
+    /// dropping the call tells the caller. `correlation_id` is one that no other call has.
     pub(super) fn call(&mut self, call: MethodInvocation, correlation_id: [u8; 16]) -> Option<Ask> {
-        let way = self.pairs.way_to()?;
+        self.held.retain(|(held, _)| !held.reply.is_closed());
+        if self.takes_calls() && self.held.len() + self.calls.n_waiting() < MAX_CALLS {
+            self.held.push_back((call, correlation_id));
+        }
+        self.next_call()
+    }
+
+    /// The device takes so many messages on this link: the calls that waited for that.
+    pub(super) fn credit(&mut self, link: LinkId, credit: u32) -> Vec<Ask> {
+        self.pairs.credit(link, credit);
+        std::iter::from_fn(|| self.next_call()).collect()
+    }
+
+    /// The next call that somebody waits for, if the device takes one.
+    fn next_call(&mut self) -> Option<Ask> {
+        while let Some((call, correlation_id)) = self.held.pop_front() {
+            if call.reply.is_closed() {
+                continue;
+            }
+            let way = self.pairs.way_to()?;
+            if !self.pairs.use_credit(way.link) {
+                self.held.push_front((call, correlation_id));
+                return None;
+            }
+            if let Some(ask) = self.send(way, call, correlation_id) {
+                return Some(ask);
+            }
+        }
+        self.held = VecDeque::new();
+        None
+    }
+
+    fn send(&mut self, way: Way, call: MethodInvocation, correlation_id: [u8; 16]) -> Option<Ask> {
         let (number, name, payload) = self.calls.begin(call, correlation_id)?;
         let message = Message {
             properties: Some(Box::new(Properties {

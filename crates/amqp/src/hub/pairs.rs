@@ -27,6 +27,8 @@ struct End {
     link: LinkId,
     channel: Option<Box<str>>,
     is_settled: bool,
+    /// How many messages the device takes there.
+    credit: u32,
 }
 
 /// Where to send something to the device.
@@ -45,6 +47,7 @@ impl Pairs {
             link: attached.link,
             channel: channel.filter(|name| name.len() <= MAX_CHANNEL_BYTES).map(Into::into),
             is_settled: attached.sender_settle != SenderSettle::Unsettled,
+            credit: 0,
         };
         match attached.role {
             Role::Sender => self.senders.push(end),
@@ -79,6 +82,19 @@ impl Pairs {
     pub(super) fn way_to(&self) -> Option<Way> {
         let is_whole = |end: &&End| Self::partner(end, &self.senders).is_some();
         self.receivers.iter().rev().find(is_whole).map(End::way)
+    }
+
+    /// Notes how many messages the device takes on this link.
+    pub(super) fn credit(&mut self, link: LinkId, credit: u32) {
+        if let Some(end) = self.receivers.iter_mut().find(|end| end.link == link) {
+            end.credit = credit;
+        }
+    }
+
+    /// Uses one credit of this link up; false when there is none.
+    pub(super) fn use_credit(&mut self, link: LinkId) -> bool {
+        let end = self.receivers.iter_mut().find(|end| end.link == link && end.credit > 0);
+        end.map(|end| end.credit -= 1).is_some()
     }
 
     fn partner<'a>(end: &End, others: &'a [End]) -> Option<&'a End> {

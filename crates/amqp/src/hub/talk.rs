@@ -130,7 +130,11 @@ impl<'a> Talk<'a> {
         match happened {
             Happened::Sent(sent) => self.telemetry.take(self.context, sent, &mut self.outbox),
             Happened::Delivered(delivered) => {
-                self.messages.take(self.context, delivered, &mut self.outbox)
+                let lost = self.messages.take(self.context, delivered, &mut self.outbox)?;
+                if let Some(link) = lost {
+                    self.links.remove(&link);
+                }
+                Ok(())
             }
             Happened::Answered(answered) => self.answer(*answered),
             Happened::Command(command) => {
@@ -191,12 +195,16 @@ impl<'a> Talk<'a> {
             Told::Message(link, incoming) => self.receive(link, incoming)?,
             Told::Credit { link, credit, drain } => match self.links.get(&link) {
                 Some(DeviceResource::Devicebound) => self.messages.credit(link, credit, drain),
-                Some(DeviceResource::Twin | DeviceResource::Methods) if drain => {
-                    // Nothing waits there for credit but what was asked already.
-                    self.outbox.push_back(Ask::Drained(link));
+                Some(resource @ (DeviceResource::Twin | DeviceResource::Methods)) => {
+                    if *resource == DeviceResource::Methods {
+                        self.outbox.extend(self.methods.credit(link, credit));
+                    }
+                    if drain {
+                        // Nothing else waits there for credit but what was asked already.
+                        self.outbox.push_back(Ask::Drained(link));
+                    }
                 }
-                Some(DeviceResource::Twin | DeviceResource::Methods | DeviceResource::Events)
-                | None => {}
+                Some(DeviceResource::Events) | None => {}
             },
             Told::Settled { link, number, outcome } => match self.links.get(&link) {
                 Some(DeviceResource::Devicebound) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use app::{
-    device::{EventDraft, SessionNo},
+    device::{self, EventDraft, SessionNo},
     live::End,
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
@@ -83,7 +83,12 @@ impl<'a> Telemetry<'a> {
         };
         let drafts = read
             .map_err(|bad| not_read(&bad))
-            .and_then(|messages| messages.into_iter().map(draft).collect::<Result<Vec<_>, _>>());
+            .and_then(|messages| messages.into_iter().map(draft).collect::<Result<Vec<_>, _>>())
+            .and_then(|drafts| {
+                let too_large = drafts.iter().find_map(|draft| device::check_size(draft).err());
+                let tracking_id = &context.shared.tracking_id;
+                too_large.map_or(Ok(drafts), |why| Err(errors::hub_error(&why, tracking_id)))
+            });
         let delivery = (!is_settled).then_some(delivery);
         let outcome = match drafts {
             Ok(drafts) if drafts.is_empty() => Outcome::Accepted,

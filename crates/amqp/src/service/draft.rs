@@ -2,7 +2,7 @@
 
 use app::hub::MessageDraft;
 use bytes::Bytes;
-use model::{DeviceId, FeedbackWish, HubRefusal, MessageProperties, Timestamp};
+use model::{DeviceId, FeedbackWish, HubName, HubRefusal, MessageProperties, Timestamp};
 use thiserror::Error;
 
 use crate::{
@@ -25,9 +25,13 @@ pub(super) enum BadDraft {
     Refused(#[from] HubRefusal),
 }
 
-/// Reads a message and for which device it is. What may be in it is a decision. `now` is what a
-/// lifetime counts from.
-pub(super) fn read(payload: Bytes, now: Timestamp) -> Result<(DeviceId, MessageDraft), BadDraft> {
+/// Reads a message and for which device of this hub it is. What may be in it is a decision. `now`
+/// is what a lifetime counts from.
+pub(super) fn read(
+    payload: Bytes,
+    hub: &HubName,
+    now: Timestamp,
+) -> Result<(DeviceId, MessageDraft), BadDraft> {
     let message = decode_message(payload, &Limits::SESSION)?;
     let Message { header, properties, application_properties, body, .. } = message;
     let Properties {
@@ -40,7 +44,7 @@ pub(super) fn read(payload: Bytes, now: Timestamp) -> Result<(DeviceId, MessageD
         absolute_expiry_ms,
         ..
     } = properties.map(|all| *all).unwrap_or_default();
-    let device_id = device_of(to.as_deref().unwrap_or_default())?;
+    let device_id = device_of(to.as_deref().unwrap_or_default(), hub)?;
     let lives_ms = header.and_then(|header| header.ttl_ms);
     let expires = match (absolute_expiry_ms, lives_ms) {
         (Some(ms), _) => {
@@ -71,8 +75,11 @@ pub(super) fn read(payload: Bytes, now: Timestamp) -> Result<(DeviceId, MessageD
     Ok((device_id, MessageDraft { properties, application, body, feedback, expires }))
 }
 
-fn device_of(to: &str) -> Result<DeviceId, HubRefusal> {
+fn device_of(to: &str, hub: &HubName) -> Result<DeviceId, HubRefusal> {
     match Address::parse(to) {
+        Address::Device { host: Some(host), .. } if host != hub.as_str() => {
+            Err(invalid("`to` names another hub than the link"))
+        }
         Address::Device {
             device_id,
             module_id: None,
@@ -156,8 +163,12 @@ mod tests {
         }
     }
 
+    fn hub() -> HubName {
+        HubName::parse("hub-1.example.test").expect("legal")
+    }
+
     fn read(message: &Message) -> Result<(DeviceId, MessageDraft), String> {
-        super::read(encode_message(message), NOW).map_err(|bad| bad.to_string())
+        super::read(encode_message(message), &hub(), NOW).map_err(|bad| bad.to_string())
     }
 
     fn some(text: &str) -> Option<String> {
@@ -232,6 +243,8 @@ mod tests {
         check("/devices/dev%401/messages/devicebound", Ok("dev@1"));
         check("/devices/dev@1/messages/devicebound", Ok("dev@1"));
         check("amqps://hub-1.example.test/devices/dev1/messages/devicebound", Ok("dev1"));
+        let elsewhere = Err("`to` names another hub than the link");
+        check("amqps://hub-2.example.test/devices/dev1/messages/devicebound", elsewhere);
         let wrong = Err("`to` is /devices/{id}/messages/devicebound");
         check("", wrong);
         check("/devices/dev1/messages/events", wrong);
@@ -264,7 +277,7 @@ mod tests {
         check(message(expiry), "absolute-expiry-time is no time");
         let body = Body::Value(Value::Map(Vec::new()));
         check(Message { body, ..message(to_device()) }, "the body is neither data nor a text");
-        let garbage = super::read(Bytes::from_static(b"\0S"), NOW);
+        let garbage = super::read(Bytes::from_static(b"\0S"), &hub(), NOW);
         assert!(matches!(garbage, Err(BadDraft::Frame(_))), "{garbage:?}");
     }
 }

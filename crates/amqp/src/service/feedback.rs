@@ -116,8 +116,10 @@ impl FeedbackLink {
             if let Some((credit, drain)) = credit {
                 (progress.credit, progress.drain) = (credit, drain);
             }
-            if let Some((number, outcome)) = settled {
-                self.settle(&mut progress, number, &outcome).await;
+            if let Some((number, outcome)) = settled
+                && self.settle(&mut progress, number, &outcome).await.is_err()
+            {
+                return;
             }
             let may_send = progress.credit > 0 && progress.under_way.is_none();
             if may_send && self.look(&mut progress).await.is_err() {
@@ -162,15 +164,7 @@ impl FeedbackLink {
                 self.drained(progress).await;
                 return Ok(());
             }
-            Err(No::Refused(refusal)) => {
-                info!(
-                    tracking_id = self.shared.tracking_id, hub.name = %hub,
-                    "a service may not read the feedback of `{hub}` any more",
-                );
-                let error = errors::hub_error(&refusal, &self.shared.tracking_id);
-                self.line.ask(Ask::Detach { link: self.link, error: Some(error) }).await;
-                return Err(Denied);
-            }
+            Err(No::Refused(refusal)) => return Err(self.deny(&refusal).await),
             Err(no) => {
                 self.complain(&no, "a service cannot be looked at");
                 progress.due = Some(Instant::now() + FLUSH_AFTER);
@@ -215,17 +209,40 @@ impl FeedbackLink {
         }
     }
 
-    /// The service told what became of a message.
-    async fn settle(&self, progress: &mut Progress, number: u64, outcome: &Outcome) {
+    /// The service may not read any more: its link is detached.
+    async fn deny(&self, refusal: &HubRefusal) -> Denied {
+        let hub = self.guard.hub();
+        info!(
+            tracking_id = self.shared.tracking_id, hub.name = %hub,
+            "a service may not read the feedback of `{hub}` any more",
+        );
+        let error = errors::hub_error(refusal, &self.shared.tracking_id);
+        self.line.ask(Ask::Detach { link: self.link, error: Some(error) }).await;
+        Denied
+    }
+
+    /// The service told what became of a message. From one who may not read any more it has no
+    /// effect: what it was told is told to the next.
+    async fn settle(
+        &self,
+        progress: &mut Progress,
+        number: u64,
+        outcome: &Outcome,
+    ) -> Result<(), Denied> {
         let Some((_, last)) = progress.under_way.take_if(|(under_way, _)| *under_way == number)
         else {
-            return;
+            return Ok(());
         };
         match outcome {
             // Who refuses it does not want it again.
-            Outcome::Accepted | Outcome::Rejected(_) => self.forget(last).await,
+            Outcome::Accepted | Outcome::Rejected(_) => match self.guard.check().await {
+                Ok(_) => self.forget(last).await,
+                Err(No::Refused(refusal)) => return Err(self.deny(&refusal).await),
+                Err(no) => self.complain(&no, "feedback that was read will be told again"),
+            },
             Outcome::Released | Outcome::Modified { .. } => progress.due = Some(Instant::now()),
         }
+        Ok(())
     }
 
     async fn forget(&self, last: u64) {

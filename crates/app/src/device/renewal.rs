@@ -30,7 +30,8 @@ impl App {
 
 impl DeviceSession {
     /// The session goes on with what the device shows now, in the place of what it rested on
-    /// before. Returns until when.
+    /// before. Returns until when. It counts against no rate: that the device showed it did
+    /// ([`App::check_device`]).
     ///
     /// It is decided from fresh facts, and the commit demands that they still stand. Whoever
     /// changes the registry after that commit meets the session as it was before, and then the
@@ -40,7 +41,7 @@ impl DeviceSession {
     /// [`ConnectRefusal`], or a fault; the session then is as it was. One that is over is refused
     /// for the reason it ended for.
     pub async fn renew(&self, evidence: Evidence) -> Result<Timestamp, No<ConnectRefusal>> {
-        let shown = self.app.shown(evidence, self.seat.address)?;
+        let shown = self.app.parsed(&evidence)?;
         for _ in 0..MAX_ATTEMPTS {
             self.check_renewable()?;
             // Before the facts, both: what changes after them is met by the commit, or by the

@@ -45,7 +45,7 @@ impl ConnectRequest<'_> {
             hub: self.hub.clone(),
             device_id: self.device_id.clone(),
             policy: match self.shown {
-                Shown::Sas(token) => token.key_name.clone().filter(|name| !name.is_empty()),
+                Shown::Sas(token) => policy_of(token).map(str::to_owned),
                 Shown::X509(_) | Shown::Tpm(_) | Shown::TpmAnswer(_) | Shown::Nothing => None,
             },
             with_ca_certificates: matches!(self.shown, Shown::X509(_)),
@@ -138,7 +138,8 @@ impl fmt::Debug for KeyPrint {
 /// Whether this device may connect, and what the connection then rests on.
 ///
 /// Order: address, hub, device, credential, status; so that only one who holds the credential
-/// learns, from the log's reader, that a device is disabled. On the wire all are the same
+/// learns, from the log's reader, that a device is disabled. A policy's token is looked at before
+/// the device. On the wire all are the same
 /// (H §4.2.3). Only an identity of type `sas` takes tokens of its own keys; a policy's token with
 /// DeviceConnect opens any device of the hub but those with certificates (H §4.1.1).
 ///
@@ -157,7 +158,16 @@ pub fn admit(
     }
     let is_asked_for = |identity: &&DeviceIdentity| identity.device_id == *request.device_id;
     let identity = facts.identity.as_ref().filter(is_asked_for);
-    let identity = identity.ok_or(ConnectRefusal::UnknownDevice)?;
+    let Some(identity) = identity else {
+        // Who holds a policy's key may hear that there is no such device; who held one hears as
+        // much as of any other.
+        if let Shown::Sas(token) = request.shown
+            && let Some(name) = policy_of(token)
+        {
+            by_policy(facts, token, name, request, settings.clock_skew_secs, now)?;
+        }
+        return Err(ConnectRefusal::UnknownDevice);
+    };
     let (credential, expires) = match (identity.authentication.kind, request.shown) {
         (_, Shown::Nothing) => {
             return Err(ConnectRefusal::NotAttested(AttestFailure::NoEvidence));
@@ -273,32 +283,13 @@ fn by_token(
     skew_secs: i64,
     now: Timestamp,
 ) -> Result<(Credential, Timestamp), ConnectRefusal> {
-    let hosts = [request.hub.as_str().to_owned()];
-    let path = ["devices".to_owned(), request.device_id.to_string()];
-    let audience = Audience { hosts: &hosts, path: &path };
-    let credential = match token.key_name.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) => {
-            let is_asked_for = |policy: &&AccessPolicy| {
-                let of_hub = matches!(&policy.scope, PolicyScope::Hub(hub) if hub == request.hub);
-                of_hub && policy.name == name
-            };
-            let policy = facts.policy.as_ref().filter(is_asked_for);
-            access::check(token, policy, &audience, Right::DeviceConnect, now, skew_secs).map_err(
-                |denied| match denied {
-                    Denied::WrongResource { .. } => {
-                        ConnectRefusal::NotAttested(AttestFailure::WrongResource)
-                    }
-                    Denied::Expired => ConnectRefusal::NotAttested(AttestFailure::TokenExpired),
-                    Denied::BadToken | Denied::Lacks { .. } => ConnectRefusal::PolicyRefused,
-                },
-            )?;
-            let keys = &policy.ok_or(ConnectRefusal::PolicyRefused)?.keys;
-            Credential::PolicyKey { policy: name.into(), key: signing_key(token, keys)? }
-        }
+    let credential = match policy_of(token) {
+        Some(name) => by_policy(facts, token, name, request, skew_secs, now)?,
         None => {
             // A device's own key signs for the device, never for the hub as a whole.
             let failed = ConnectRefusal::NotAttested;
-            if !access::covers_exactly(&token.resource, &audience) {
+            let (hosts, path) = audience_of(request);
+            if !access::covers_exactly(&token.resource, &Audience { hosts: &hosts, path: &path }) {
                 return Err(failed(AttestFailure::WrongResource));
             }
             sas::check_expiry(token, now, skew_secs).map_err(failed)?;
@@ -314,6 +305,45 @@ fn by_token(
         false => ends.saturating_add(skew_secs),
     };
     Ok((credential, Timestamp::from_unix_secs(expires)))
+}
+
+/// The policy whose key a token says it is signed with.
+fn policy_of(token: &SasToken) -> Option<&str> {
+    token.key_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// The host and the path that a token has to be for.
+fn audience_of(request: &ConnectRequest<'_>) -> ([String; 1], [String; 2]) {
+    let path = ["devices".to_owned(), request.device_id.to_string()];
+    ([request.hub.as_str().to_owned()], path)
+}
+
+fn by_policy(
+    facts: &ConnectFacts,
+    token: &SasToken,
+    name: &str,
+    request: &ConnectRequest<'_>,
+    skew_secs: i64,
+    now: Timestamp,
+) -> Result<Credential, ConnectRefusal> {
+    let is_asked_for = |policy: &&AccessPolicy| {
+        let of_hub = matches!(&policy.scope, PolicyScope::Hub(hub) if hub == request.hub);
+        of_hub && policy.name == name
+    };
+    let policy = facts.policy.as_ref().filter(is_asked_for);
+    let (hosts, path) = audience_of(request);
+    let audience = Audience { hosts: &hosts, path: &path };
+    access::check(token, policy, &audience, Right::DeviceConnect, now, skew_secs).map_err(
+        |denied| match denied {
+            Denied::WrongResource { .. } => {
+                ConnectRefusal::NotAttested(AttestFailure::WrongResource)
+            }
+            Denied::Expired => ConnectRefusal::NotAttested(AttestFailure::TokenExpired),
+            Denied::BadToken | Denied::Lacks { .. } => ConnectRefusal::PolicyRefused,
+        },
+    )?;
+    let keys = &policy.ok_or(ConnectRefusal::PolicyRefused)?.keys;
+    Ok(Credential::PolicyKey { policy: name.into(), key: signing_key(token, keys)? })
 }
 
 fn signing_key(token: &SasToken, keys: &SymmetricKeys) -> Result<KeyPrint, ConnectRefusal> {

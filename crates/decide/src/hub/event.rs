@@ -3,14 +3,11 @@
 
 use model::{
     AuthMethod, Change, ChangeSet, DeviceId, Event, EventSource, HubName, HubRefusal,
-    MessageProperties, PartitionState, Timestamp,
+    MessageProperties, PartitionState, Timestamp, pairs_bytes,
 };
 
 /// The largest event, body and properties together, in bytes (H §4.2.6).
 pub const MAX_EVENT_BYTES: u64 = 256 * 1024;
-
-/// What an event counts for beside its texts and body; see [`Event::size_bytes`].
-const OVERHEAD_BYTES: u64 = 256;
 
 /// What a device sends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,7 +62,8 @@ pub fn sent(
     draft: EventDraft,
     now: Timestamp,
 ) -> Result<Event, HubRefusal> {
-    let event = Event {
+    check_size(&draft)?;
+    Ok(Event {
         device_id: device_id.clone(),
         generation_id: generation_id.to_owned(),
         auth_method,
@@ -74,14 +72,23 @@ pub fn sent(
         properties: draft.properties,
         application: draft.application,
         body: draft.body,
-    };
-    let size = event.size_bytes().saturating_sub(OVERHEAD_BYTES);
-    if size > MAX_EVENT_BYTES {
-        return Err(HubRefusal::MessageTooLarge(format!(
-            "an event has at most {MAX_EVENT_BYTES} bytes with its properties, this one has {size}"
-        )));
+    })
+}
+
+/// Whether an event is no larger than one may be. [`sent`] asks too; who takes several at once
+/// asks before it takes the first.
+///
+/// # Errors
+/// [`HubRefusal::MessageTooLarge`] beyond [`MAX_EVENT_BYTES`].
+pub fn check_size(draft: &EventDraft) -> Result<(), HubRefusal> {
+    let EventDraft { properties, application, body } = draft;
+    let size = properties.size_bytes() + pairs_bytes(application) + body.len();
+    if u64::try_from(size).is_ok_and(|size| size <= MAX_EVENT_BYTES) {
+        return Ok(());
     }
-    Ok(event)
+    Err(HubRefusal::MessageTooLarge(format!(
+        "an event has at most {MAX_EVENT_BYTES} bytes with its properties, this one has {size}"
+    )))
 }
 
 /// The event that a lost connection's will becomes (H §4.2.5). Its mark replaces a property of

@@ -198,6 +198,28 @@ async fn who_is_refused_again_and_again_before_it_has_proven_anything_is_shown_o
     }
 }
 
+/// Anybody is let in to provisioning.
+#[tokio::test]
+async fn guests_with_many_sessions_wait_for_room_as_strangers_do() {
+    let scene = scene().await;
+    let settings = AmqpSettings { room_bytes: 1 << 20, ..AmqpSettings::default() };
+    let terms = Arc::new(Terms::new(&settings));
+    let mut crowds = Vec::new();
+    for has_room in [true, false] {
+        let mut client = client_in(&scene, &terms, settings.clone(), PIPE_BYTES);
+        client.open(open()).await;
+        client.begin(0).await;
+        client.attach_sender(0, 0, "0ne1/registrations/d").await;
+        for channel in 1..17 {
+            client.begin(channel).await;
+        }
+        client.send_attach(&Wish::sender(0, 1, &events("plain"))).await;
+        let answered = timeout(Duration::from_millis(200), client.frame()).await;
+        assert_eq!(answered.is_ok(), has_room);
+        crowds.push(client);
+    }
+}
+
 #[tokio::test]
 async fn who_has_proven_something_is_refused_as_often_as_it_likes() {
     let scene = scene().await;

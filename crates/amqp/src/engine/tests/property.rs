@@ -264,6 +264,7 @@ fn check_books(engine: &Engine) {
     assert!(engine.shared.n_handles <= 2 * limits.max_links);
     assert!(engine.partial_bytes() <= limits.max_partial_bytes);
     let (mut n_handles, mut n_live, mut partial_bytes, mut n_in_line) = (0, 0, 0, 0);
+    let mut partials = BTreeSet::new();
     for slot in engine.sessions.values() {
         let Slot::Live(session) = slot else { continue };
         n_handles += session.links.len();
@@ -271,6 +272,7 @@ fn check_books(engine: &Engine) {
         for link in session.links.values() {
             n_live += usize::from(link.is_live());
             partial_bytes += link.partial_bytes();
+            partials.extend(link.partial());
             match &link.end {
                 LinkEnd::Receiving(receiving) => {
                     assert!(receiving.credit <= receiving.window);
@@ -293,6 +295,7 @@ fn check_books(engine: &Engine) {
     assert_eq!(n_handles, engine.shared.n_handles);
     assert_eq!(n_live, engine.shared.links.len());
     assert_eq!(partial_bytes, engine.shared.partial_bytes);
+    assert_eq!(partials, engine.shared.partials);
     assert_eq!(n_in_line, engine.shared.line.len());
 }
 

@@ -84,6 +84,42 @@ fn a_message_in_pieces_arrives_whole() {
 }
 
 #[test]
+fn the_oldest_message_in_pieces_is_known_however_the_others_end() {
+    let mut scene = scene();
+    scene.say(1, begin());
+    for handle in 0..4 {
+        scene.client_sends(attach(handle), 10);
+    }
+    let other = scene.attaches(1, attach(0));
+    scene.engine.accept(other, None, 10);
+    scene.heard();
+    let oldest = |scene: &Scene| scene.engine.oldest_partial().map(|delivery| delivery.0);
+    assert_eq!(oldest(&scene), None);
+    let piece = Frame {
+        channel: 1,
+        performative: Performative::Transfer(first_piece(0, 0)),
+        payload: Bytes::from_static(b"x"),
+    };
+    scene.engine.receive(piece).expect("legal");
+    for (handle, id) in (0..4).zip(0..) {
+        scene.transfer(first_piece(handle, id), b"x");
+    }
+    assert_eq!(oldest(&scene), Some(1));
+    scene.say(1, end());
+    assert_eq!(oldest(&scene), Some(2), "its session was ended");
+    scene.transfer(next_piece(0, true), b"x");
+    assert_eq!(oldest(&scene), Some(2));
+    scene.transfer(next_piece(0, false), b"x");
+    assert_eq!(oldest(&scene), Some(3), "it is whole");
+    scene.say(0, detach(1));
+    assert_eq!(oldest(&scene), Some(4), "its link was detached");
+    scene.transfer(Transfer { aborted: true, ..next_piece(2, true) }, b"");
+    assert_eq!(oldest(&scene), Some(5), "it was aborted");
+    scene.engine.close(None);
+    assert_eq!(oldest(&scene), None);
+}
+
+#[test]
 fn an_aborted_message_is_forgotten_and_its_credit_used() {
     let mut scene = scene();
     scene.client_sends(attach(0), 2);

@@ -240,11 +240,66 @@ async fn beyond_the_bound_of_calls_the_caller_hears_at_once() {
     let scene = scene().await;
     let mut client = listening(&scene).await;
     let mut replies = Vec::new();
-    for _ in 0..super::super::calls::MAX_CALLS {
+    for _ in 0..MAX_CALLS {
         replies.push(scene.call(DEVICE, "slow", "null").await);
         called(&mut client, "slow").await;
     }
     let one_more = scene.call(DEVICE, "slow", "null").await;
     assert_eq!(one_more.wait().await, None);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_call_nobody_waits_for_any_more_is_not_carried_out_later() {
+    let scene = scene().await;
+    let mut client = device(&scene).await;
+    client.attach(named(Wish::sender(0, TO_US, METHODS))).await;
+    // It takes no messages yet.
+    let wish = named(Wish::receiver(0, TO_IT, METHODS));
+    client.send_attach(&wish).await;
+    client.attached(&wish).await;
+    taken(&scene).await;
+    let given_up = scene.call(DEVICE, "open", "1").await;
+    let reply = scene.call(DEVICE, "open", "2").await;
+    drop(given_up);
+    client.give_credit(0, TO_IT, 1).await;
+    let (id, payload) = called(&mut client, "open").await;
+    assert_eq!(payload, "2");
+    client.send_accepted(0, TO_US, &result(MessageId::Uuid(id), Value::Int(200), "")).await;
+    assert_eq!(reply.wait().await, answer(200, ""));
+    // Its credit is used up: the next one waits for more.
+    let reply = scene.call(DEVICE, "open", "3").await;
+    client.send_flow(0, TO_IT, 1, 5, false).await;
+    let (id, payload) = called(&mut client, "open").await;
+    assert_eq!(payload, "3");
+    client.send_accepted(0, TO_US, &result(MessageId::Uuid(id), Value::Int(200), "")).await;
+    assert_eq!(reply.wait().await, answer(200, ""));
+    let reply = scene.call(DEVICE, "open", "4").await;
+    assert_eq!(called(&mut client, "open").await.1, "4");
+    client.close().await;
+    assert_eq!(reply.wait().await, None);
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_device_to_read_are_bounded_and_end_with_it() {
+    let scene = scene().await;
+    let mut client = device(&scene).await;
+    client.attach(named(Wish::sender(0, TO_US, METHODS))).await;
+    let wish = named(Wish::receiver(0, TO_IT, METHODS));
+    client.send_attach(&wish).await;
+    client.attached(&wish).await;
+    taken(&scene).await;
+    let mut replies = Vec::new();
+    for _ in 0..MAX_CALLS {
+        replies.push(scene.call(DEVICE, "slow", "null").await);
+        // The device is told in its turn.
+        tokio::task::yield_now().await;
+    }
+    let one_more = scene.call(DEVICE, "slow", "null").await;
+    assert_eq!(one_more.wait().await, None);
+    client.detach(0, TO_IT).await;
+    for reply in replies {
+        assert_eq!(reply.wait().await, None);
+    }
     client.close().await;
 }

@@ -9,7 +9,7 @@ use crate::{
     proto::SaslOutcome,
     tests::{
         client::Wish,
-        scene::{HUB, KEY, OTHER_KEY, peer, scene},
+        scene::{HUB, KEY, OTHER_KEY, operator, peer, scene},
     },
 };
 
@@ -141,6 +141,27 @@ async fn who_holds_the_key_of_a_disabled_or_deleted_device_hears_that_it_is_gone
 }
 
 #[tokio::test]
+async fn a_policy_that_opens_no_devices_any_more_finds_none_out() {
+    let scene = scene().await;
+    let token = scene.policy_token("device", HUB).await;
+    let mut client = shown_with(&scene, &token).await;
+    let wish = |handle, id: &str| Wish::sender(CHANNEL, handle, &events(id));
+    // As long as it does, it may hear that there is no such device.
+    client.attach_refused(wish(0, "nobody"), errors::NOT_FOUND).await;
+    let draft = decide::manage::policies::PolicyDraft {
+        name: "device".to_owned(),
+        rights: model::Rights::of(&[model::Right::ServiceConnect]),
+        primary: None,
+        secondary: None,
+    };
+    let scope = model::PolicyScope::Hub(scene.hub.clone());
+    let put = scene.app.put_policy(&scope, &draft, &Precondition::Any, &operator()).await;
+    put.expect("written");
+    let heard = client.attach_refused(wish(1, "nobody"), errors::UNAUTHORIZED).await;
+    assert_eq!(heard, client.attach_refused(wish(2, DEVICE), errors::UNAUTHORIZED).await);
+}
+
+#[tokio::test]
 async fn links_that_lead_nowhere_are_refused_and_the_others_go_on() {
     let scene = scene().await;
     let mut client = sending(&scene).await;
@@ -152,6 +173,11 @@ async fn links_that_lead_nowhere_are_refused_and_the_others_go_on() {
     ];
     for (wish, condition) in wishes {
         client.attach_refused(wish, condition).await;
+    }
+    // The device of that name on another hub is another one.
+    for address in [events(DEVICE), format!("/devices/{DEVICE}/twin")] {
+        let elsewhere = Wish::sender(CHANNEL, 7, &format!("amqps://hub-2.example.test{address}"));
+        client.attach_refused(elsewhere, errors::UNAUTHORIZED).await;
     }
     client.send_accepted(CHANNEL, 0, &body("on")).await;
     // As a first link as well.

@@ -310,3 +310,22 @@ async fn who_drains_gets_what_there_is_and_hears_that_it_is_all() {
     client.send_flow(CHANNEL, HANDLE, 5, 1, false).await;
     assert_eq!(next(&mut client).await.0, "c");
 }
+
+#[tokio::test]
+async fn a_device_is_gone_when_the_link_that_its_queue_failed_on_was_its_last() {
+    let scene = scene().await;
+    let mut client = listening(&scene, 0).await;
+    hears_nothing(&scene, &mut client).await;
+    scene.break_store();
+    client.give_credit(CHANNEL, HANDLE, 1).await;
+    let (_, error) = client.detached(CHANNEL).await;
+    assert_eq!(error.expect("an error").condition, errors::INTERNAL);
+    client.send_detach(CHANNEL, HANDLE).await;
+    for _ in 0..100 {
+        if scene.app.n_sessions() == 0 {
+            return;
+        }
+        assert_eq!(put_token(&mut client, 0, &scene.token(DEVICE)).await.0, 500);
+    }
+    panic!("the session goes on without a link");
+}

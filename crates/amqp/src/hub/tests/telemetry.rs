@@ -161,6 +161,17 @@ async fn a_batch_is_accepted_whole_or_not_at_all() {
     assert_eq!(scene.bodies().await, ["a", "b", "c"]);
 }
 
+#[tokio::test]
+async fn of_a_batch_with_an_event_that_is_too_large_nothing_is_written() {
+    let scene = scene().await;
+    let mut client = sending(&scene).await;
+    let large = "x".repeat(256 * 1024 + 1);
+    let sent = client.send_encoded(CHANNEL, 0, BATCH, &batch(&["a", &large, "c"])).await;
+    assert_eq!(rejected(client.outcome(CHANNEL, sent).await).condition, errors::TOO_LARGE);
+    client.send_accepted(CHANNEL, 0, &body("on")).await;
+    assert_eq!(scene.bodies().await, ["on"]);
+}
+
 fn rejected(outcome: Outcome) -> WireError {
     match outcome {
         Outcome::Rejected(Some(error)) => error,

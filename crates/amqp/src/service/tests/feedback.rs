@@ -228,6 +228,24 @@ async fn who_may_read_no_more_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn who_may_read_no_more_settles_nothing_either() {
+    let scene = scene().await;
+    purged(&scene, names(0, 1)).await;
+    scene.advance_secs(15);
+    let mut client = service(&scene).await;
+    client.attach_receiver(0, NEWS, FEEDBACK).await;
+    let received = client.receive(0, NEWS).await;
+    let scope = model::PolicyScope::Hub(scene.hub.clone());
+    let any = model::Precondition::Any;
+    scene.app.delete_policy(&scope, "service", &any, &operator()).await.expect("deleted");
+    client.settle(0, received.delivery_id, Outcome::Accepted).await;
+    let (_, error) = client.detached(0).await;
+    assert_eq!(error.expect("an error").condition, "amqp:unauthorized-access");
+    assert_eq!(left(&scene).await, 1);
+    client.close().await;
+}
+
+#[tokio::test]
 async fn feedback_that_was_under_way_when_a_service_left_is_told_to_the_next() {
     let scene = scene().await;
     purged(&scene, names(0, 1)).await;

@@ -251,3 +251,20 @@ impl Client {
         self.send_bytes(&bytes).await;
     }
 }
+
+#[tokio::test]
+async fn a_message_for_a_device_of_another_hub_is_not_put_into_a_queue_of_this_one() {
+    let scene = scene().await;
+    let mut client = sending(&scene).await;
+    let to = |host: &str| {
+        let mut sent = message(DEVICE, host);
+        let path = format!("/devices/{DEVICE}/messages/devicebound");
+        sent.properties.as_mut().expect("some").to = Some(format!("amqps://{host}{path}"));
+        sent
+    };
+    let error = client.send_rejected(0, TO_US, &to("hub-2.example.test")).await;
+    assert_eq!(error.condition, "com.microsoft:argument-error");
+    client.send_accepted(0, TO_US, &to("HUB-1.example.test:5671")).await;
+    assert_eq!(bodies(scene.waiting(DEVICE).await), ["HUB-1.example.test:5671"]);
+    client.close().await;
+}
