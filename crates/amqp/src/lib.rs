@@ -1,7 +1,7 @@
 //! The AMQP door: AMQP 1.0 on a TLS or WebSocket stream (D §3, H §4.3).
 //!
 //! [`proto`] is bytes and knows no sockets, [`address`] and [`sasl::payload`] are text and bytes;
-//! the server, the simulator and the tests share them. [`AmqpDoor`] serves connections. What
+//! the server and the tests share them. [`AmqpDoor`] serves connections. What
 //! deliberately does not live here: rules (`decide`), JSON and its tables (`wire`), sockets and TLS
 //! (`listen`), and HTTP.
 
