@@ -15,6 +15,7 @@ pub mod hub;
 pub mod limits;
 pub mod linked_hubs;
 pub mod live;
+pub mod log;
 pub mod policies;
 pub mod ports;
 pub mod provisioning;

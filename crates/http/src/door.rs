@@ -8,7 +8,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::App;
+use app::{
+    App,
+    log::{asked_to_stop, cut_line},
+};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, request::Parts};
@@ -322,9 +325,10 @@ impl HttpDoor {
         let duration_ms = ticks / (Timestamp::TICKS_PER_SECOND / 1000);
         let trouble = answer.trouble.as_ref();
         let code = trouble.map_or("", |trouble| &trouble.code);
-        let why = trouble.map(|trouble| format!(": {}", one_line(&trouble.reason)));
+        let why =
+            trouble.map(|trouble| format!(": {}", cut_line(&trouble.reason, MAX_LOGGED_CHARS)));
         let why = why.unwrap_or_default();
-        let host = one_line(host);
+        let host = cut_line(host, MAX_LOGGED_CHARS);
         info!(
             http.method = %method,
             http.route = template,
@@ -356,11 +360,6 @@ const fn waiting(route: &Route) -> Duration {
         }
         _ => Duration::ZERO,
     }
-}
-
-async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a shutdown as well.
-    drop(shutdown.wait_for(|stop| *stop).await);
 }
 
 /// What a request's head says it is for.
@@ -461,12 +460,6 @@ async fn health(call: &Call<'_>) -> Answer {
             Answer::error(code, &status("failing"), String::new(), reason)
         }
     }
-}
-
-/// A text that may hold anything, as it may stand in a log line.
-fn one_line(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().take(MAX_LOGGED_CHARS).map(printable).collect()
 }
 
 /// The name the client addressed: of an absolute URI, or else of the `Host` header.

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use app::No;
+use app::{No, log::chain_of};
 use http::Method;
 use model::{ApiVersion, DeviceRefusal, HubRefusal, Json, OperatorRefusal, Timestamp};
 use tracing::error;
@@ -234,18 +234,6 @@ pub(crate) fn our_fault(
 
 /// Says what broke, with every cause, to the log.
 pub(crate) fn log_fault(call: &Call<'_>, fault: &(dyn Error + Send + Sync + 'static)) {
-    let chain = with_causes(fault);
+    let chain = chain_of(fault);
     error!(tracking_id = call.tracking_id, error = %chain, "a request failed by our fault: {chain}");
-}
-
-/// What broke, and every cause of it.
-pub(crate) fn with_causes(fault: &(dyn Error + 'static)) -> String {
-    let mut chain = fault.to_string();
-    let mut cause = fault.source();
-    while let Some(error) = cause {
-        chain.push_str(": ");
-        chain.push_str(&error.to_string());
-        cause = error.source();
-    }
-    chain
 }

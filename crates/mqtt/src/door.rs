@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+pub(crate) use app::log::{asked_to_stop, chain_of, one_line};
+
 use app::App;
 use model::CertificateDer;
 use tokio::{
@@ -18,9 +20,6 @@ use crate::{
     provisioning,
     topic::UserName,
 };
-
-/// How much of a client's text a log line holds.
-const MAX_LOGGED_CHARS: usize = 256;
 
 /// The MQTT door. Clones are the same door.
 #[derive(Clone)]
@@ -278,30 +277,6 @@ impl Caller {
         );
         Ending::Refused(code)
     }
-}
-
-/// Waits until the server stops.
-pub(crate) async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a shutdown as well.
-    drop(shutdown.wait_for(|stop| *stop).await);
-}
-
-/// A text that may hold anything, as it may stand in a log line.
-pub(crate) fn one_line(text: &str) -> String {
-    let printable = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().take(MAX_LOGGED_CHARS).map(printable).collect()
-}
-
-/// A fault with all its causes, as whoever handles it logs it.
-pub(crate) fn chain_of(fault: &(dyn std::error::Error + 'static)) -> String {
-    let mut chain = fault.to_string();
-    let mut cause = fault.source();
-    while let Some(error) = cause {
-        chain.push_str(": ");
-        chain.push_str(&error.to_string());
-        cause = error.source();
-    }
-    chain
 }
 
 #[cfg(test)]

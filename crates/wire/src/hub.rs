@@ -28,7 +28,8 @@ pub use event::{event, event_page};
 pub use identity::{Answer, identity, parse_identity};
 pub(crate) use identity::{kind_name, read_identity, status_name};
 pub use message::{
-    MAX_FEEDBACK, MessageBody, feedback, feedback_number, message_sent, parse_message,
+    FEEDBACK_WISHES, MAX_FEEDBACK, MessageBody, feedback, feedback_number, feedback_word,
+    message_sent, parse_message,
 };
 pub use method::{MethodBody, method_answer, parse_method};
 pub use refusal::{

@@ -13,7 +13,7 @@ use std::{
 use app::{device::SessionNo, live::End};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use model::{CloudMessage, FeedbackWish};
+use model::CloudMessage;
 use tracing::error;
 
 use super::{Context, Outbox};
@@ -298,8 +298,8 @@ fn encode(message: CloudMessage) -> Bytes {
         absolute_expiry_ms: expiry.map(content::millis),
         ..Properties::default()
     };
-    let wish =
-        wish_name(feedback).map(|wish| ("iothub-ack".to_owned(), Value::String(wish.to_owned())));
+    let wish = wire::hub::feedback_word(feedback)
+        .map(|wish| ("iothub-ack".to_owned(), Value::String(wish.to_owned())));
     let own = application
         .into_iter()
         .map(|(name, value)| (name, value.map_or(Value::Null, Value::String)));
@@ -312,14 +312,4 @@ fn encode(message: CloudMessage) -> Bytes {
         body: Body::Data(vec![body.into()]),
         ..Message::default()
     })
-}
-
-/// The feedback that was asked for; a message without is sent without the property.
-const fn wish_name(wish: FeedbackWish) -> Option<&'static str> {
-    match wish {
-        FeedbackWish::None => None,
-        FeedbackWish::Positive => Some("positive"),
-        FeedbackWish::Negative => Some("negative"),
-        FeedbackWish::Full => Some("full"),
-    }
 }

@@ -127,14 +127,9 @@ fn wish_of(value: &Value) -> Option<FeedbackWish> {
     if *value == Value::Null {
         return Some(FeedbackWish::None);
     }
-    let wishes = [
-        ("none", FeedbackWish::None),
-        ("positive", FeedbackWish::Positive),
-        ("negative", FeedbackWish::Negative),
-        ("full", FeedbackWish::Full),
-    ];
     let text = value.as_text()?;
-    wishes.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, wish)| wish)
+    let wishes = wire::hub::FEEDBACK_WISHES;
+    wishes.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, wish)| *wish)
 }
 
 fn invalid(text: impl Into<String>) -> HubRefusal {

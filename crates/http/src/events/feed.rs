@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use app::{App, No};
+use app::{App, No, log::chain_of};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::header::AUTHORIZATION;
@@ -21,7 +21,7 @@ use wire::RequestFault;
 
 use super::{Place, reader::Reader};
 use crate::call::{Call, Stop};
-use crate::errors::{Problem, with_causes};
+use crate::errors::Problem;
 use crate::routes::Route;
 
 /// How often a reader hears that we are there, at least, and its access is looked at.
@@ -151,7 +151,7 @@ impl Feed {
         match no {
             No::Refused(refusal) => self.end(&refusal.to_string()),
             No::Fault(fault) => {
-                let chain = with_causes(&fault);
+                let chain = chain_of(&fault);
                 error!(
                     tracking_id = self.tracking_id, error = %chain,
                     "a stream of events failed by our fault: {chain}",

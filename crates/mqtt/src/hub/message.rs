@@ -1,6 +1,6 @@
 //! Cloud-to-device messages as devices get them (H §4.2.8).
 
-use model::{CloudMessage, DeviceId, FeedbackWish};
+use model::{CloudMessage, DeviceId};
 
 use crate::{proto::Topic, topic};
 
@@ -27,24 +27,14 @@ fn properties(device_id: &DeviceId, message: &CloudMessage) -> Vec<(String, Opti
     let named = named
         .into_iter()
         .filter_map(|(name, value)| value.map(|value| (name.to_owned(), Some(value.clone()))));
-    let wish =
-        wish_name(message.feedback).map(|wish| ("iothub-ack".to_owned(), Some(wish.to_owned())));
+    let wish = wire::hub::feedback_word(message.feedback)
+        .map(|wish| ("iothub-ack".to_owned(), Some(wish.to_owned())));
     named.chain(wish).chain(message.application.iter().cloned()).collect()
-}
-
-/// The feedback that was asked for; a message without is sent without the property.
-const fn wish_name(wish: FeedbackWish) -> Option<&'static str> {
-    match wish {
-        FeedbackWish::None => None,
-        FeedbackWish::Positive => Some("positive"),
-        FeedbackWish::Negative => Some("negative"),
-        FeedbackWish::Full => Some("full"),
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use model::{MessageProperties, Timestamp};
+    use model::{FeedbackWish, MessageProperties, Timestamp};
 
     use super::*;
 

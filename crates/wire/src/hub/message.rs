@@ -35,12 +35,20 @@ const MEMBERS: &[&str] = &[
     "bodyBase64",
 ];
 
-const WISHES: &[(&str, FeedbackWish)] = &[
+/// What feedback may be asked for, by name: `ack`, and `iothub-ack` over MQTT and AMQP (H §5.8).
+pub const FEEDBACK_WISHES: &[(&str, FeedbackWish)] = &[
     ("none", FeedbackWish::None),
     ("positive", FeedbackWish::Positive),
     ("negative", FeedbackWish::Negative),
     ("full", FeedbackWish::Full),
 ];
+
+/// The name of the feedback that was asked for; a message that asked for none says nothing.
+#[must_use]
+pub fn feedback_word(wish: FeedbackWish) -> Option<&'static str> {
+    let named = FEEDBACK_WISHES.iter().find(|(_, named)| *named == wish).map(|(name, _)| *name);
+    named.filter(|_| wish != FeedbackWish::None)
+}
 
 /// A message as an operator sent it. What may be in it is a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +104,7 @@ fn read_message(members: &Members<'_>) -> Result<MessageBody, Malformed> {
         properties,
         application: own_properties(members)?,
         body: content(members)?,
-        feedback: members.word("ack", WISHES)?.unwrap_or_default(),
+        feedback: members.word("ack", FEEDBACK_WISHES)?.unwrap_or_default(),
         expires,
     })
 }
