@@ -28,8 +28,17 @@ function sendMessage(hub, deviceId, message) {
   return call(hub, 'POST', `/induct/v1/devices/${deviceId}/messages`, message);
 }
 
-/** All events of a device, once there are `n`; there must not be more. */
-async function eventsOf(hub, deviceId, n) {
+/** All events of a device, once there are `n`; there must not be more. Those of its modules count. */
+function eventsOf(hub, deviceId, n) {
+  return eventsThat(hub, deviceId, () => true, n);
+}
+
+/** All events of a module, once there are `n`; there must not be more. */
+function moduleEventsOf(hub, { deviceId, moduleId }, n) {
+  return eventsThat(hub, deviceId, (event) => event.moduleId === moduleId, n);
+}
+
+async function eventsThat(hub, deviceId, isMeant, n) {
   const until = Date.now() + LIMIT_MS;
   const page = (query) => call(hub, 'GET', `/induct/v1/events?${new URLSearchParams({ deviceId, ...query })}`);
   const found = [];
@@ -37,12 +46,12 @@ async function eventsOf(hub, deviceId, n) {
   while (found.length < n) {
     assert.ok(Date.now() < until, `${found.length} events of ${deviceId} instead of ${n}`);
     const { events, cursor } = await page({ ...query, wait: 5 });
-    found.push(...events);
+    found.push(...events.filter(isMeant));
     query = { cursor };
   }
-  found.push(...(await page(query)).events);
+  found.push(...(await page(query)).events.filter(isMeant));
   assert.equal(found.length, n, JSON.stringify(found));
   return found;
 }
 
-module.exports = { uploadAuthority, sendMessage, eventsOf };
+module.exports = { uploadAuthority, sendMessage, eventsOf, moduleEventsOf };

@@ -70,7 +70,8 @@ pub enum EndpointKey {
     Provisioning,
     /// The token links.
     Cbs,
-    /// Those of one device and of its modules, by its ID.
+    /// Those of one device, by its ID, or of one module, by `device/module`. An ID that holds a
+    /// slash, which only an escaped one can, is legal for neither.
     Device(String),
     /// Those of the service side.
     Service,
@@ -139,7 +140,12 @@ impl Address {
         match self {
             Self::Provisioning { .. } => EndpointKey::Provisioning,
             Self::Cbs => EndpointKey::Cbs,
-            Self::Device { device_id, .. } => EndpointKey::Device(device_id.clone()),
+            Self::Device { device_id, module_id: None, .. } => {
+                EndpointKey::Device(device_id.clone())
+            }
+            Self::Device { device_id, module_id: Some(module_id), .. } => {
+                EndpointKey::Device(format!("{device_id}/{module_id}"))
+            }
             Self::MessagesDevicebound { .. }
             | Self::Feedback { .. }
             | Self::FileNotifications { .. } => EndpointKey::Service,

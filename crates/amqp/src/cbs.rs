@@ -12,8 +12,9 @@ use std::sync::Arc;
 use app::{
     No,
     device::{Connecting, Earlier},
+    visits::Visit,
 };
-use model::{ConnectRefusal, DeviceId, Evidence, HubName, HubRefusal, Right, SasToken};
+use model::{ConnectRefusal, DeviceId, Door, Evidence, HubName, HubRefusal, ModuleId, Right, SasToken};
 use tokio::time::timeout;
 use tracing::{error, info};
 
@@ -239,7 +240,7 @@ fn text_of(body: &Body) -> Option<&str> {
 /// What a token is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Claim {
-    /// One device.
+    /// One device or module.
     Device { hub: HubName, device_id: DeviceId },
     /// A hub, or what lies under this path of it, for whoever holds one of its policies' keys.
     Policy { hub: HubName, path: Vec<String> },
@@ -255,13 +256,15 @@ impl Claim {
         let path: Vec<&str> = segments.collect();
         match &path[..] {
             ["devices", id] => {
-                let device_id = DeviceId::parse(id).map_err(|bad| {
-                    Answer::new(401, format!("the token's sr names no device: {bad}"))
-                })?;
+                let device_id = device_named(id)?;
                 Ok(Self::Device { hub, device_id })
             }
-            ["devices", _, "modules", ..] => {
-                Err(Answer::new(400, ConnectRefusal::ModulesUnavailable.to_string()))
+            ["devices", id, "modules", module_id] => {
+                let module_id = ModuleId::parse(module_id).map_err(|bad| {
+                    Answer::new(401, format!("the token's sr names no module: {bad}"))
+                })?;
+                let device_id = DeviceId::of_module(&device_named(id)?, &module_id);
+                Ok(Self::Device { hub, device_id })
             }
             _ if has_policy => {
                 let path = path.into_iter().map(str::to_owned).collect();
@@ -279,6 +282,11 @@ impl Claim {
     }
 }
 
+fn device_named(id: &str) -> Result<DeviceId, Answer> {
+    DeviceId::parse(id)
+        .map_err(|bad| Answer::new(401, format!("the token's sr names no device: {bad}")))
+}
+
 async fn check_device(
     shared: &Shared,
     hub: HubName,
@@ -292,7 +300,9 @@ async fn check_device(
         address: shared.peer.address.ip(),
         earlier: Earlier::LeftAlone,
     };
-    match shared.app.check_device(connecting).await {
+    let (tracking_id, address) = (shared.tracking_id.as_str(), shared.peer.address.ip());
+    let visit = Visit { tracking_id, door: Door::Amqp, address };
+    match shared.app.check_device_from(&visit, connecting).await {
         Ok(_) => {
             let most = shared.settings.max_devices_per_connection;
             shared.tokens.put_device(hub, device_id, token, most).map_err(|TooMany| {
@@ -317,16 +327,20 @@ async fn check_device(
 fn refused(refusal: &ConnectRefusal, was_here: bool) -> Answer {
     match refusal {
         ConnectRefusal::Disabled(_) => Answer::new(404, "the device is disabled"),
+        ConnectRefusal::Banned(_) | ConnectRefusal::Disenrolled(_) if was_here => {
+            Answer::new(404, "the device is disabled")
+        }
         ConnectRefusal::UnknownDevice if was_here => Answer::new(404, "there is no such device"),
         ConnectRefusal::Throttled(secs) => {
             Answer::new(429, format!("too many requests; wait {secs} seconds"))
         }
-        ConnectRefusal::ModulesUnavailable => Answer::new(400, refusal.to_string()),
         ConnectRefusal::Conflict | ConnectRefusal::Overtaken => {
             Answer::new(500, "the device was changed meanwhile")
         }
         ConnectRefusal::UnknownHub(_)
         | ConnectRefusal::UnknownDevice
+        | ConnectRefusal::Banned(_)
+        | ConnectRefusal::Disenrolled(_)
         | ConnectRefusal::WrongKind(_)
         | ConnectRefusal::NotAttested(_)
         | ConnectRefusal::PolicyRefused

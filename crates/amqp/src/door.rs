@@ -129,7 +129,7 @@ impl Context {
         let met = tokio::select! {
             biased;
             () = asked_to_stop(shutdown) => return Err(Ending::Goodbye),
-            met = self.introduce(&peer, stream) => met,
+            met = self.introduce(&peer, stream, &tracking_id) => met,
         };
         let reason = match met {
             Ok(login) => {
@@ -169,14 +169,19 @@ impl Context {
     }
 
     /// From the first byte to the header of AMQP itself.
-    async fn introduce<S>(&self, peer: &Peer, stream: &mut FrameStream<S>) -> Result<Login, LoginNo>
+    async fn introduce<S>(
+        &self,
+        peer: &Peer,
+        stream: &mut FrameStream<S>,
+        tracking_id: &str,
+    ) -> Result<Login, LoginNo>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let login = match self.header(stream).await? {
             ProtocolHeader::Amqp => Login::Bare,
             ProtocolHeader::Sasl => {
-                let login = sasl::log_in(&self.app, &self.settings, peer, stream);
+                let login = sasl::log_in(&self.app, &self.settings, peer, stream, tracking_id);
                 let login = Box::pin(login).await?;
                 match self.header(stream).await? {
                     ProtocolHeader::Amqp => login,

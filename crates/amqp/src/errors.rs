@@ -47,9 +47,12 @@ pub(crate) const fn device_condition(refusal: &DeviceRefusal) -> &'static str {
     match refusal {
         DeviceRefusal::UnknownIdScope
         | DeviceRefusal::TpmNotEnrolled
+        | DeviceRefusal::Banned { is_tpm: true, .. }
         | DeviceRefusal::UnknownOperation
         | DeviceRefusal::NotRegistered => NOT_FOUND,
-        DeviceRefusal::NotEnrolled | DeviceRefusal::AddressRefused(_) => UNAUTHORIZED,
+        DeviceRefusal::NotEnrolled
+        | DeviceRefusal::Banned { is_tpm: false, .. }
+        | DeviceRefusal::AddressRefused(_) => UNAUTHORIZED,
         DeviceRefusal::NotAttested(failure) => attest_condition(failure),
         DeviceRefusal::Conflict => PRECONDITION_FAILED,
         DeviceRefusal::TooManyRegistrations(_) => RESOURCE_LIMIT,
@@ -74,6 +77,8 @@ const fn attest_condition(failure: &AttestFailure) -> &'static str {
         | AttestFailure::TooLarge(_)
         | AttestFailure::BadChain(_)
         | AttestFailure::WrongEndorsementKey
+        | AttestFailure::Revoked(_)
+        | AttestFailure::StaleCrl(_)
         | AttestFailure::NotEndorsed(_) => UNAUTHORIZED,
         AttestFailure::TpmNotChallenged | AttestFailure::BadTpmKey(_) => ARGUMENT,
     }
@@ -124,6 +129,9 @@ mod tests {
         check(DeviceRefusal::UnknownOperation, NOT_FOUND, 404);
         check(DeviceRefusal::NotRegistered, NOT_FOUND, 404);
         check(DeviceRefusal::NotEnrolled, UNAUTHORIZED, 401);
+        // As if nothing had matched.
+        check(DeviceRefusal::Banned { ban: text(), is_tpm: false }, UNAUTHORIZED, 401);
+        check(DeviceRefusal::Banned { ban: text(), is_tpm: true }, NOT_FOUND, 404);
         check(DeviceRefusal::AddressRefused(text()), UNAUTHORIZED, 401);
         check(not_attested(AttestFailure::NoEvidence), UNAUTHORIZED, 401);
         check(not_attested(AttestFailure::BadSignature), UNAUTHORIZED, 401);

@@ -1,4 +1,4 @@
-//! One device on a hub (H §4.3): its links on one connection, and the session they share.
+//! One device or module on a hub (H §4.3): its links on one connection, and the session they share.
 //!
 //! The session begins with the device's first link and ends with its last, or when the registry no
 //! longer lets the device in (H §4.5.3), when it connects elsewhere (H §4.5.1), or when its token
@@ -24,9 +24,10 @@ use app::{
     App, No,
     device::{Commands, Connecting, DeviceSession, Earlier},
     live::End,
+    visits::Visit,
 };
 use futures_util::future::OptionFuture;
-use model::{ConnectRefusal, DeviceId, HubName, Timestamp};
+use model::{ConnectRefusal, DeviceId, Door, HubName, ModuleId, Timestamp, ids::BadId};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
@@ -159,7 +160,8 @@ async fn admit(shared: &Shared, attached: &Attached) -> Result<Box<Admitted>, Wi
         address: shared.peer.address.ip(),
         earlier: Earlier::LeftAlone,
     };
-    let connected = shared.app.connect_device(connecting);
+    let visit = Visit { tracking_id, door: Door::Amqp, address: shared.peer.address.ip() };
+    let connected = shared.app.connect_device_from(&visit, connecting);
     match timeout(shared.settings.request_timeout, connected).await {
         Ok(Ok((session, commands))) => {
             shared.prove();
@@ -181,28 +183,54 @@ async fn admit(shared: &Shared, attached: &Attached) -> Result<Box<Admitted>, Wi
     }
 }
 
-/// The device of a link and what of it, if there is such a link.
-fn check_link(
-    attached: &Attached,
-    tracking_id: &str,
-) -> Result<(DeviceResource, DeviceId), WireError> {
+/// What a link is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LinkKind {
+    /// The device sends its events.
+    Events,
+    /// The device receives its messages.
+    Messages,
+    /// A module receives, and there is nothing for it: neither do modules send to each other's
+    /// inputs here, nor have they messages from the cloud. The link is theirs all the same, because
+    /// clients attach it before they do anything else.
+    Inputs,
+    /// One of a pair: the device asks for its twin, and hears of it.
+    Twin,
+    /// One of a pair: the device hears of calls, and answers them.
+    Methods,
+}
+
+/// The device or module of a link and what the link is for, if there is such a link.
+fn check_link(attached: &Attached, tracking_id: &str) -> Result<(LinkKind, DeviceId), WireError> {
     let Address::Device { device_id, module_id, resource, .. } = &attached.address else {
         return Err(errors::tracked(errors::NOT_FOUND, "there is no such address", tracking_id));
     };
-    if module_id.is_some() {
-        return Err(errors::connect_error(&ConnectRefusal::ModulesUnavailable, false, tracking_id));
-    }
-    match (resource, attached.role) {
-        (DeviceResource::Events, Role::Sender)
-        | (DeviceResource::Devicebound, Role::Receiver)
-        | (DeviceResource::Twin | DeviceResource::Methods, _) => {}
-        (DeviceResource::Events, Role::Receiver) | (DeviceResource::Devicebound, Role::Sender) => {
+    let kind = match (resource, attached.role, module_id) {
+        (DeviceResource::Events, Role::Sender, _) => LinkKind::Events,
+        (DeviceResource::Devicebound, Role::Receiver, None) => LinkKind::Messages,
+        // NODE looks for inputs at the former, C at the latter (H §4.3.4).
+        (DeviceResource::Events | DeviceResource::Devicebound, Role::Receiver, Some(_)) => {
+            LinkKind::Inputs
+        }
+        (DeviceResource::Twin, ..) => LinkKind::Twin,
+        (DeviceResource::Methods, ..) => LinkKind::Methods,
+        (DeviceResource::Events, Role::Receiver, None)
+        | (DeviceResource::Devicebound, Role::Sender, _) => {
             let text = "a device sends to messages/events, and receives from messages/devicebound";
             return Err(errors::tracked(errors::NOT_ALLOWED, text, tracking_id));
         }
+    };
+    let device_id =
+        named(device_id, module_id.as_deref()).map_err(|_| unauthorized(tracking_id))?;
+    Ok((kind, device_id))
+}
+
+fn named(device_id: &str, module_id: Option<&str>) -> Result<DeviceId, BadId> {
+    let device_id = DeviceId::parse(device_id)?;
+    match module_id {
+        None => Ok(device_id),
+        Some(module_id) => Ok(DeviceId::of_module(&device_id, &ModuleId::parse(module_id)?)),
     }
-    let device_id = DeviceId::parse(device_id).map_err(|_| unauthorized(tracking_id))?;
-    Ok((*resource, device_id))
 }
 
 fn unauthorized(tracking_id: &str) -> WireError {

@@ -10,9 +10,13 @@ mod message;
 
 use std::{fmt, sync::Arc};
 
-use app::{App, No, limits::DeviceCall};
+use app::{
+    App, No,
+    limits::DeviceCall,
+    visits::{TurnedAway, Visit},
+};
 use model::{
-    ApiVersion, AttestFailure, DeviceRefusal, Evidence, Json, OperationId, RegisterRequest,
+    ApiVersion, AttestFailure, DeviceRefusal, Door, Evidence, Json, OperationId, RegisterRequest,
     RegistrationId, RegistrationRecord, RegistrationStatus,
 };
 use tokio::time::timeout;
@@ -89,7 +93,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut inbox: Inbox, line: Line) {
     while let Some(told) = inbox.recv().await {
         match told {
             Told::Attached(attached) => session.attach(&attached).await,
-            Told::Message(link, incoming) => session.message(link, incoming).await,
+            // Boxed, because a connection has room for it all of its life.
+            Told::Message(link, incoming) => Box::pin(session.message(link, incoming)).await,
             Told::Detached(link) => session.detached(link),
             // Nothing is sent twice, and who takes no answers gets none.
             Told::Credit { .. } | Told::Settled { .. } => {}
@@ -224,11 +229,15 @@ impl Session {
         let started = self.app().now();
         let what = asked.as_ref().map_or("request", Asked::name);
         let longest = self.shared.settings.request_timeout;
-        let answering = self.do_as_asked(device, api_version, asked);
+        let answering = self.do_as_asked(device, api_version, asked, tracking_id);
         let answer = match timeout(longest, answering).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(No::Refused(refusal))) => Err(self.refused(&refusal)),
-            Ok(Err(No::Fault(fault))) => {
+            Ok(Err(TurnedAway { no: No::Refused(refusal), retry_after_secs })) => {
+                let refused = self.refused(&refusal);
+                let retry_after_secs = retry_after_secs.or(refused.retry_after_secs);
+                Err(Refused { retry_after_secs, ..refused })
+            }
+            Ok(Err(TurnedAway { no: No::Fault(fault), .. })) => {
                 let chain = chain_of(&fault);
                 error!(tracking_id, error = %chain, "a request failed by our fault: {chain}");
                 Err(self.faulted(RequestFault::Internal))
@@ -258,20 +267,23 @@ impl Session {
         device: &Device,
         api_version: ApiVersion,
         asked: Result<Asked, &'static str>,
-    ) -> Result<Answer, No<DeviceRefusal>> {
+        tracking_id: &str,
+    ) -> Result<Answer, TurnedAway> {
         let asked = asked.map_err(bad_request)?;
         if self.answering.is_none() {
             // Every SDK attaches its receiver before it asks; what somebody else did before would
             // be done and never told.
-            return Err(bad_request("no link is attached for the answer"));
+            return Err(bad_request("no link is attached for the answer").into());
         }
         match asked {
             Asked::Register(body) => {
                 let body = read_body(&body, device)?;
                 let request = self.request(device, api_version, body, DeviceCall::Register).await?;
-                let registered = self.app().register(&device.id_scope, request).await?;
+                let visit = self.visit(tracking_id);
+                let operation =
+                    self.app().register_from(&visit, &device.id_scope, request).await?;
                 // Always `assigning`, as on HTTPS; the first poll tells (D §0.7).
-                Ok(self.waiting(wire::device::accepted(&registered.operation)))
+                Ok(self.waiting(wire::device::accepted(&operation)))
             }
             Asked::Poll(id) => {
                 let operation = OperationId::parse(&id)
@@ -354,6 +366,10 @@ impl Session {
     fn wire_error(&self, refused: &Refused, tracking_id: &str) -> WireError {
         let Refused { condition, row, retry_after_secs, .. } = refused;
         provisioning_error(condition, row, *retry_after_secs, tracking_id, self.app().now())
+    }
+
+    fn visit<'a>(&self, tracking_id: &'a str) -> Visit<'a> {
+        Visit { tracking_id, door: Door::Amqp, address: self.shared.peer.address.ip() }
     }
 
     fn app(&self) -> &App {

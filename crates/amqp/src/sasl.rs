@@ -9,9 +9,15 @@ pub mod payload;
 
 use std::fmt;
 
-use app::{App, No, limits::DeviceCall};
+use app::{
+    App, No,
+    limits::DeviceCall,
+    visits::{Introduction, Visit},
+};
 use bytes::Bytes;
-use model::{DeviceRefusal, RegistrationId, SasToken, TpmChallenge, TpmKeys};
+use model::{
+    AttestFailure, DeviceRefusal, Door, Evidence, RegistrationId, SasToken, TpmChallenge, TpmKeys,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -142,6 +148,7 @@ pub(crate) async fn log_in<S>(
     settings: &AmqpSettings,
     peer: &Peer,
     stream: &mut FrameStream<S>,
+    tracking_id: &str,
 ) -> Result<Login, LoginNo>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -155,8 +162,9 @@ where
         Ok(Err(broken)) => return Err(broken.into()),
         Err(_) => return Err(LoginNo::Cut("no sasl-init in time")),
     };
+    let visit = Visit { tracking_id, door: Door::Amqp, address: peer.address.ip() };
     let judged = match init.mechanism.as_str() {
-        "PLAIN" => plain(app, &init),
+        "PLAIN" => plain(app, &visit, &init),
         "ANONYMOUS" => Ok(Login::Anonymous),
         "MSSBCBS" => Ok(Login::Mssbcbs),
         "EXTERNAL" if peer.client_chain.is_empty() => {
@@ -164,7 +172,7 @@ where
         }
         "EXTERNAL" => Ok(Login::External),
         "TPM" => {
-            let exchange = Box::pin(tpm(app, peer, stream, &init));
+            let exchange = Box::pin(tpm(app, &visit, stream, &init));
             match timeout(settings.tpm_timeout, exchange).await {
                 Ok(judged) => judged?,
                 Err(_) => return Err(LoginNo::Cut("its TPM did not answer in time")),
@@ -189,15 +197,31 @@ fn refused(reason: &dyn fmt::Display) -> Declined {
 
 /// Checks what can be told without the store: for which device the token is, and until when
 /// (D §3.2). Tokens for hubs name nobody here: that is told when their links attach.
-fn plain(app: &App, init: &SaslInit) -> Judged {
+fn plain(app: &App, visit: &Visit<'_>, init: &SaslInit) -> Judged {
     let response = init.initial_response.as_deref().ok_or(BadPayload::Missing)?;
     let Plain { user, password } = Plain::parse(response)?;
     if let PlainUser::Registration { scope, registration_id } = PlainUser::parse(user)? {
         let id = registration(registration_id)?;
         let token = wire::sas::parse(password).map_err(|bad| refused(&bad))?;
-        app.check_device_token(&token, scope, &id).map_err(|why| refused(&why))?;
+        let checked = app.check_device_token(&token, scope, &id);
+        let evidence = Evidence::Sas(token);
+        checked.map_err(|why| not_attested(app, visit, (scope, &id, &evidence), why))?;
     }
     Ok(Login::Plain { user: user.to_owned(), password: Secret(password.to_owned()) })
+}
+
+/// A device that is refused here will not ask to be registered: this is its attempt.
+fn not_attested(
+    app: &App,
+    visit: &Visit<'_>,
+    (scope, registration_id, evidence): (&str, &RegistrationId, &Evidence),
+    why: AttestFailure,
+) -> Declined {
+    let declined = refused(&why);
+    // Its version comes with its links.
+    let said = Introduction { registration_id, api_version: None, evidence };
+    app.refused_at_the_door(visit, scope, said, &DeviceRefusal::NotAttested(why));
+    declined
 }
 
 fn registration(text: &str) -> Result<RegistrationId, Declined> {
@@ -207,14 +231,14 @@ fn registration(text: &str) -> Result<RegistrationId, Declined> {
 /// The exchange with a TPM (D §3.3).
 async fn tpm<S>(
     app: &App,
-    peer: &Peer,
+    visit: &Visit<'_>,
     stream: &mut FrameStream<S>,
     init: &SaslInit,
 ) -> Result<Judged, LoginNo>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match Box::pin(challenge(app, peer, stream, init)).await {
+    match Box::pin(challenge(app, visit, stream, init)).await {
         Ok(login) => Ok(Ok(login)),
         Err(Stop::Refused(no)) => Ok(Err(no)),
         Err(Stop::Over(no)) => Err(no),
@@ -241,7 +265,7 @@ impl From<BadPayload> for Stop {
 
 async fn challenge<S>(
     app: &App,
-    peer: &Peer,
+    visit: &Visit<'_>,
     stream: &mut FrameStream<S>,
     init: &SaslInit,
 ) -> Result<Login, Stop>
@@ -253,7 +277,7 @@ where
     let TpmInit { scope, registration_id, endorsement_key } = TpmInit::parse(&introduction)?;
     let id = registration(registration_id)?;
     // The work is ours, and anybody can ask for it.
-    app.admit_device(peer.address.ip(), &id, DeviceCall::Poll).await.map_err(not_admitted)?;
+    app.admit_device(visit.address, &id, DeviceCall::Poll).await.map_err(not_admitted)?;
 
     stream.queue_sasl(&SaslFrame::Challenge(Bytes::from_static(&payload::TPM_GO_ON)));
     let first = response(stream).await?;
@@ -273,7 +297,11 @@ where
     let first = response(stream).await?;
     let answer = whole(stream, first).await?;
     let token = wire::sas::parse(payload::tpm_token(&answer)?).map_err(|bad| refused(&bad))?;
-    app.check_tpm_answer(&challenge, &token, scope).map_err(|why| refused(&why))?;
+    if let Err(why) = app.check_tpm_answer(&challenge, &token, scope) {
+        let (challenge, token) = (Box::new(challenge), Box::new(token));
+        let evidence = Evidence::TpmAnswer { challenge, token };
+        return Err(not_attested(app, visit, (scope, &id, &evidence), why).into());
+    }
     let scope = scope.to_owned();
     Ok(Login::Tpm(Box::new(TpmLogin { scope, challenge, token })))
 }

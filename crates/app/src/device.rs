@@ -3,6 +3,9 @@
 //!
 //! Every write of a session expects the mark of the identity it was admitted with. When the
 //! identity was written meanwhile, the session is held against it again, and goes on or ends.
+//!
+//! A module (H §2.8) connects as a device does, under its name `device/module`. It is off when its
+//! device is, so the writes of its session expect the mark of the device's identity as well.
 
 mod line;
 mod messages;
@@ -22,13 +25,14 @@ pub use decide::hub::event::{EventDraft, check_size, retained, will};
 use decide::{
     attestation::Shown,
     hub::{
+        cause,
         connect::{self, Admission, ConnectRequest, Credential},
         event, message,
     },
 };
 use model::{
-    Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, DeviceId, Evidence, Expect,
-    HubName, HubRefusal, IdentityMark, PolicyScope, Subscriptions, Timestamp, Version,
+    AttemptShown, Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, Device, DeviceId, Evidence,
+    Expect, HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp, Version,
 };
 use store::{CommitError, StoreFault};
 use thiserror::Error;
@@ -38,7 +42,8 @@ use self::line::Line;
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
     limits::{Key, Kind},
-    live::{Command, End, LooseEnd, NoPlace, Seat},
+    live::{Command, End, LooseEnd, Marks, NoPlace, Seat},
+    refusals::trace,
 };
 
 pub use crate::live::Commands;
@@ -138,9 +143,19 @@ impl App {
         &self,
         connecting: Connecting,
     ) -> Result<(DeviceSession, Commands), No<ConnectRefusal>> {
+        self.connect_device_showing(connecting, &mut AttemptShown::default()).await
+    }
+
+    /// [`Self::connect_device`], leaving behind what the device showed.
+    pub(crate) async fn connect_device_showing(
+        &self,
+        connecting: Connecting,
+        left: &mut AttemptShown,
+    ) -> Result<(DeviceSession, Commands), No<ConnectRefusal>> {
         let arrival = self.live.next_arrival();
         let Connecting { hub, device_id, evidence, address, earlier } = connecting;
         let shown = self.shown(evidence, address)?;
+        left.take_in(trace::shown(&shown));
         let settings = &self.settings.register.attest;
         let request = ConnectRequest { hub: &hub, device_id: &device_id, shown: &shown, address };
         let query = request.query();
@@ -151,6 +166,7 @@ impl App {
             let hubs_version = self.known_hubs_version().await?;
             let facts = self.store.connect_facts(&query).await?;
             let now = self.clock.now();
+            self.live.learn_disenroll_ends_sessions(facts.settings.disenroll_ends_sessions);
             let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
             let found = facts.subscriptions.filter(|_| earlier == Earlier::Restored);
             let subscriptions = found.unwrap_or_default();
@@ -179,6 +195,7 @@ impl App {
                     self.take_place((Arc::new(seat), commands), now).await?
                 }
             };
+            self.live.rest(&taken.session.seat);
             took_over |= taken.took_over;
             if earlier == Earlier::Forgotten {
                 // Also when there were none: the connection before may just have written them.
@@ -203,6 +220,9 @@ impl App {
                 taken.session.was_present = last.is_some();
                 taken.session.seat.set_subscriptions(last.unwrap_or_default());
             }
+            if cause::ends_with_enrollment(&facts) {
+                self.look_at_footing(&taken.session.seat, &request).await?;
+            }
             taken.session.seat.settle();
             if let Some(End::CutOff(why)) = taken.session.seat.why_ended() {
                 return Err(No::Refused(why.clone()));
@@ -212,6 +232,21 @@ impl App {
             return Ok((taken.session, taken.commands));
         }
         Err(No::Refused(ConnectRefusal::Conflict))
+    }
+
+    /// Looks once more at what the session rests on, now that changes find it there: what was
+    /// changed while the device was being admitted is no part of what its commit expects.
+    async fn look_at_footing(
+        &self,
+        seat: &Seat,
+        request: &ConnectRequest<'_>,
+    ) -> Result<(), StoreFault> {
+        let facts = self.store.connect_facts(&request.query()).await?;
+        let settings = &self.settings.register.attest;
+        if let Err(why) = connect::admit(&facts, request, settings, self.clock.now()) {
+            seat.end(End::CutOff(why));
+        }
+        Ok(())
     }
 
     /// Takes the device's place in the index, once no other connection is just taking it.
@@ -291,8 +326,9 @@ fn connect_changes(
     admission: &Admission,
 ) -> ChangeSet {
     let (hub, device_id) = (request.hub.clone(), request.device_id.clone());
-    let mark = Expect::Mark(hub.clone(), device_id, admission.mark.clone());
-    let changes = ChangeSet::new().expecting(mark);
+    let marks = Marks { own: admission.mark.clone(), parent: admission.parent.clone() };
+    let changes = expecting(ChangeSet::new(), &hub, &device_id, marks)
+        .expecting(Expect::Bans(facts.bans_version));
     match &admission.credential {
         Credential::PolicyKey { policy, .. } => {
             let version = facts.policy.as_ref().map_or(0, |policy| policy.version);
@@ -304,6 +340,16 @@ fn connect_changes(
             changes.expecting(Expect::CaCertificate(name.to_string(), version))
         }
         Credential::DeviceKey(_) | Credential::Thumbprint { .. } => changes,
+    }
+}
+
+/// Demands that the registry was not written since, neither for the device or module nor for the
+/// device a module belongs to.
+fn expecting(set: ChangeSet, hub: &HubName, id: &DeviceId, marks: Marks) -> ChangeSet {
+    let set = set.expecting(Expect::Mark(hub.clone(), id.clone(), marks.own));
+    match (marks.parent, id.parent()) {
+        (Some(mark), Some(parent)) => set.expecting(Expect::Mark(hub.clone(), parent, mark)),
+        _ => set,
     }
 }
 
@@ -408,10 +454,10 @@ impl DeviceSession {
     async fn append(&self, change: Change) -> Result<(), SessionNo> {
         let mut ticket = self.line.join();
         for _ in 0..MAX_ATTEMPTS {
-            let mark = ticket.turn(|| self.seat.mark()).await;
+            let marks = ticket.turn(|| self.seat.marks()).await;
             self.check_over()?;
             let set = ChangeSet::new().with(change.clone());
-            let attempt = self.try_write_with(mark, set, self.app.clock.now()).await?;
+            let attempt = self.try_write_with(marks, set, self.app.clock.now()).await?;
             if let Attempt::Done = attempt {
                 return Ok(());
             }
@@ -439,22 +485,22 @@ impl DeviceSession {
 
     /// One attempt. After a conflict the session has been held against its identity anew.
     async fn try_write(&self, set: ChangeSet, now: Timestamp) -> Result<Attempt, SessionNo> {
-        let attempt = self.try_write_with(self.seat.mark(), set, now).await?;
+        let attempt = self.try_write_with(self.seat.marks(), set, now).await?;
         if let Attempt::Again = attempt {
             self.recheck().await?;
         }
         Ok(attempt)
     }
 
-    /// One attempt, on condition that the identity was not written since this mark.
+    /// One attempt, on condition that the registry was not written since these marks.
     async fn try_write_with(
         &self,
-        mark: IdentityMark,
+        marks: Marks,
         set: ChangeSet,
         now: Timestamp,
     ) -> Result<Attempt, SessionNo> {
         let (hub, id) = (self.hub(), self.device_id());
-        let mut set = set.expecting(Expect::Mark(hub.clone(), id.clone(), mark));
+        let mut set = expecting(set, hub, id, marks);
         let touched = self.touched_secs.load(Ordering::Relaxed);
         let is_due = now.unix_secs().saturating_sub(touched) >= TOUCH_EVERY_SECS;
         if is_due {
@@ -474,10 +520,22 @@ impl DeviceSession {
 
     /// Holds the session against the registry as it stands now.
     async fn recheck(&self) -> Result<(), SessionNo> {
-        let device = self.app.store.find_device(self.hub(), self.device_id()).await?;
-        // A refusal ends the session, and is told by the look that follows.
-        let _ = self.seat.recheck(device.as_ref().map(|device| &device.identity));
+        self.look_up().await?;
         self.check_over()
+    }
+
+    /// The device or module as it stands now. The session is held against it, and against the
+    /// device that a module belongs to.
+    async fn look_up(&self) -> Result<Option<Device>, StoreFault> {
+        let (store, hub, id) = (&self.app.store, self.hub(), self.device_id());
+        let device = store.find_device(hub, id).await?;
+        // A refusal ends the session, and whoever asked for this looks whether it is over.
+        let _ = self.seat.recheck(device.as_ref().map(|device| &device.identity));
+        if let Some(parent) = id.parent() {
+            let parent = store.find_device(hub, &parent).await?;
+            let _ = self.seat.recheck_parent(parent.as_ref().map(|device| &device.identity));
+        }
+        Ok(device)
     }
 
     fn check_over(&self) -> Result<(), SessionNo> {
@@ -492,6 +550,7 @@ impl Drop for DeviceSession {
     fn drop(&mut self) {
         self.seat.settle();
         self.app.live.stand_up(&self.seat);
+        self.seat.leave();
         self.app.live.loose_ends.note(LooseEnd::Departed {
             hub: self.seat.hub.clone(),
             device_id: self.seat.device_id.clone(),

@@ -420,7 +420,7 @@ impl App {
 }
 
 /// What the audit log calls a group.
-fn target(shape: GroupShape, id: &EnrollmentGroupId) -> String {
+pub(crate) fn target(shape: GroupShape, id: &EnrollmentGroupId) -> String {
     match shape {
         GroupShape::Vendor => format!("enrollmentGroups/{id}"),
         GroupShape::Tpm => format!("tpmEnrollmentGroups/{id}"),

@@ -5,24 +5,32 @@
 //! and status codes (`wire`), any one database (`store-*`).
 
 pub mod access;
+pub mod attempts;
 pub mod audit;
+pub mod bans;
 pub mod ca_certificates;
+pub mod crls;
+pub mod deprovision;
 pub mod device;
 pub mod endorsements;
 pub mod enrollments;
 pub mod first_start;
+pub mod group_settings;
 pub mod hub;
 pub mod limits;
 pub mod linked_hubs;
 pub mod live;
 pub mod log;
+pub mod orphans;
 pub mod policies;
 pub mod ports;
 pub mod provisioning;
+pub mod refusals;
 pub mod registrations;
 pub mod remote;
 pub mod service;
 pub mod tpm;
+pub mod visits;
 
 use std::sync::Arc;
 
@@ -32,10 +40,13 @@ use store::{CommitError, Store, StoreFault};
 use thiserror::Error;
 
 use crate::{
+    attempts::Attempts,
+    crls::Crls,
     device::HubLimits,
     limits::{Limits, RateSettings},
     live::Live,
     ports::{AllocationHook, Clock, Entropy},
+    refusals::{Refusals, StormSettings},
 };
 
 /// How often a use case reads again when something it decided from changed meanwhile.
@@ -67,6 +78,10 @@ pub struct App {
     settings: Arc<AppSettings>,
     limits: Arc<Limits>,
     live: Arc<Live>,
+    deprovisionings: Arc<deprovision::Deprovisionings>,
+    refusals: Arc<Refusals>,
+    attempts: Arc<Attempts>,
+    crls: Arc<Crls>,
 }
 
 /// A “no”: a refusal, which is an answer, or a fault, which is ours.
@@ -102,6 +117,10 @@ impl App {
             settings: Arc::new(settings),
             limits,
             live: Arc::default(),
+            deprovisionings: Arc::default(),
+            refusals: Arc::new(Refusals::new(StormSettings::default())),
+            attempts: Arc::new(Attempts::new(StormSettings::default())),
+            crls: Arc::default(),
         }
     }
 

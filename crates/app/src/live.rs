@@ -3,11 +3,13 @@
 //! Off means off. Every commit of this process passes [`App::commit`], which holds the sessions it
 //! concerns against what was written and ends those that no longer hold, whatever use case wrote
 //! it. What such a session still sends has no effect all the same: each of its writes expects the
-//! [`IdentityMark`] it was admitted with.
+//! [`model::IdentityMark`] it was admitted with. A module's session is held against its device as
+//! well (H §2.8).
 //!
 //! What deliberately does not live here: sockets (the doors end a connection when its session
 //! ends) and the rule what holds (`decide::hub::connect`).
 
+mod causes;
 mod loose_ends;
 mod news;
 mod seat;
@@ -23,17 +25,18 @@ use std::{
     },
 };
 
-use decide::hub::connect;
+use decide::hub::{cause, connect};
 use model::{ChangeSet, ConnectRefusal, DeviceId, HubName, Json, Version};
 use store::CommitError;
 use tokio::sync::{oneshot, watch};
+use tracing::warn;
 
 pub use self::seat::Commands;
 pub(crate) use self::{
     loose_ends::{LooseEnd, LooseEnds},
-    seat::Seat,
+    seat::{Marks, Seat},
 };
-use self::{news::News, touched::Touched};
+use self::{causes::Causes, news::News, touched::Touched};
 use crate::App;
 
 /// How many shards the index has, so that connections do not wait for each other.
@@ -114,6 +117,9 @@ pub(crate) struct Live {
     /// a connection another attempt, and never more.
     hubs_version: AtomicU64,
     pub(crate) loose_ends: LooseEnds,
+    causes: Causes,
+    /// The service's `disenroll_ends_sessions`, as it was first read or last written.
+    disenroll_ends_sessions: Mutex<Option<bool>>,
 }
 
 /// Why a session does not get its place.
@@ -128,7 +134,16 @@ pub(crate) enum NoPlace {
     Overtaken,
 }
 
-type Shard = Mutex<HashMap<(HubName, DeviceId), Arc<Seat>>>;
+type Shard = Mutex<Places>;
+
+/// A device and its modules are in one shard.
+#[derive(Debug, Default)]
+struct Places {
+    seats: HashMap<(HubName, DeviceId), Arc<Seat>>,
+    /// The modules that have a seat, by their device: each device has few
+    /// ([`model::MAX_MODULES`]).
+    modules: HashMap<(HubName, DeviceId), Vec<DeviceId>>,
+}
 
 impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,13 +162,15 @@ impl Default for Live {
             feedback_news: News::default(),
             hubs_version: AtomicU64::new(NOT_READ),
             loose_ends: LooseEnds::default(),
+            causes: Causes::default(),
+            disenroll_ends_sessions: Mutex::default(),
         }
     }
 }
 
 impl Live {
     pub(crate) fn n_sessions(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.shards.iter().map(|shard| lock(shard).seats.len()).sum()
     }
 
     /// Gives a session its place; another session of the device ends (H §4.5.1), and `true` is
@@ -164,8 +181,13 @@ impl Live {
     pub(crate) fn sit(&self, seat: &Arc<Seat>) -> Result<bool, NoPlace> {
         let device = (seat.hub.clone(), seat.device_id.clone());
         let mut shard = lock(self.shard(&device));
-        let before = match shard.entry(device) {
+        let Places { seats, modules } = &mut *shard;
+        let before = match seats.entry(device) {
             Entry::Vacant(entry) => {
+                if let Some(parent) = seat.device_id.parent() {
+                    let of_parent = modules.entry((seat.hub.clone(), parent)).or_default();
+                    of_parent.push(seat.device_id.clone());
+                }
                 entry.insert(Arc::clone(seat));
                 return Ok(false);
             }
@@ -182,19 +204,54 @@ impl Live {
         Ok(true)
     }
 
+    /// From here on the session ends with what it rests on as it is admitted now.
+    pub(crate) fn rest(&self, seat: &Arc<Seat>) {
+        self.causes.enter(seat, &seat.admission().footing.keys());
+    }
+
+    /// What the service says of sessions whose enrollment ends, as it was read. What was written
+    /// since counts more.
+    pub(crate) fn learn_disenroll_ends_sessions(&self, ends: bool) {
+        self.of_disenrolling().get_or_insert(ends);
+    }
+
+    fn of_disenrolling(&self) -> MutexGuard<'_, Option<bool>> {
+        // Nothing panics while it is held.
+        self.disenroll_ends_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes a session's place away, unless another one has it by now.
     pub(crate) fn stand_up(&self, seat: &Arc<Seat>) {
+        self.causes.leave(seat);
         let key = (seat.hub.clone(), seat.device_id.clone());
-        if let Entry::Occupied(entry) = lock(self.shard(&key)).entry(key)
-            && Arc::ptr_eq(entry.get(), seat)
-        {
-            entry.remove();
+        let mut shard = lock(self.shard(&key));
+        let Places { seats, modules } = &mut *shard;
+        let Entry::Occupied(entry) = seats.entry(key) else { return };
+        if !Arc::ptr_eq(entry.get(), seat) {
+            return;
+        }
+        entry.remove();
+        let Some(parent) = seat.device_id.parent() else { return };
+        if let Entry::Occupied(mut of_parent) = modules.entry((seat.hub.clone(), parent)) {
+            of_parent.get_mut().retain(|id| *id != seat.device_id);
+            if of_parent.get().is_empty() {
+                of_parent.remove();
+            }
         }
     }
 
     pub(crate) fn find(&self, hub: &HubName, id: &DeviceId) -> Option<Arc<Seat>> {
         let key = (hub.clone(), id.clone());
-        lock(self.shard(&key)).get(&key).map(Arc::clone)
+        lock(self.shard(&key)).seats.get(&key).map(Arc::clone)
+    }
+
+    /// The sessions of a device's modules; no lock is held when it returns.
+    pub(crate) fn modules_of(&self, hub: &HubName, id: &DeviceId) -> Vec<Arc<Seat>> {
+        let key = (hub.clone(), id.clone());
+        let shard = lock(self.shard(&key));
+        let Some(names) = shard.modules.get(&key) else { return Vec::new() };
+        let seat = |name: &DeviceId| shard.seats.get(&(hub.clone(), name.clone())).map(Arc::clone);
+        names.iter().filter_map(seat).collect()
     }
 
     /// The session that takes methods for this device.
@@ -225,7 +282,7 @@ impl Live {
     }
 
     fn shard(&self, key: &(HubName, DeviceId)) -> &Shard {
-        let n = self.hasher.hash_one(key) % (N_SHARDS as u64);
+        let n = self.hasher.hash_one((&key.0, key.1.device())) % (N_SHARDS as u64);
         // There are 64 shards and the rest of a division by 64 is below that.
         &self.shards[usize::try_from(n).unwrap_or(0)]
     }
@@ -233,9 +290,28 @@ impl Live {
     /// All sessions for which this holds; no lock is held when it returns.
     fn all(&self, which: impl Fn(&Seat) -> bool) -> Vec<Arc<Seat>> {
         let of_shard = |shard: &Shard| -> Vec<Arc<Seat>> {
-            lock(shard).values().filter(|seat| which(seat)).map(Arc::clone).collect()
+            lock(shard).seats.values().filter(|seat| which(seat)).map(Arc::clone).collect()
         };
         self.shards.iter().flat_map(of_shard).collect()
+    }
+
+    /// The sessions that these writes may end, those of modules included; no lock is held when it
+    /// returns.
+    pub(crate) fn concerned(&self, changes: &ChangeSet) -> Vec<Arc<Seat>> {
+        let touched = Touched::by(changes);
+        let written = touched.identities.iter().map(|(hub, new)| (hub, &new.device_id));
+        let deleted = touched.deleted.iter().map(|(hub, id)| (hub, id));
+        let mut seats = Vec::new();
+        for (hub, id) in written.chain(deleted) {
+            seats.extend(self.find(hub, id));
+            seats.extend(self.modules_of(hub, id));
+        }
+        for key in touched.causes.iter().flat_map(|cause| cause.keys()) {
+            seats.extend(self.causes.find(&key));
+        }
+        seats.sort_unstable_by_key(|seat| seat.connection);
+        seats.dedup_by_key(|seat| seat.connection);
+        seats
     }
 
     /// Ends the sessions that no longer hold after these writes; or, while it is not known whether
@@ -245,12 +321,39 @@ impl Live {
             touched.identities.iter().map(|(hub, new)| (hub, &new.device_id, Some(new)));
         let deleted = touched.deleted.iter().map(|(hub, id)| (hub, id, None));
         for (hub, id, identity) in identities.chain(deleted) {
-            let Some(seat) = self.find(hub, id) else { continue };
             let identity = identity.map(|identity| &**identity);
-            match outcome {
-                // The refusal ends the session; there is nobody else to tell.
-                Outcome::Written => drop(seat.recheck(identity)),
-                Outcome::Unknown => seat.doubt(identity),
+            if let Some(seat) = self.find(hub, id) {
+                match outcome {
+                    // The refusal ends the session; there is nobody else to tell.
+                    Outcome::Written => drop(seat.recheck(identity)),
+                    Outcome::Unknown => seat.doubt(identity),
+                }
+            }
+            for seat in self.modules_of(hub, id) {
+                match outcome {
+                    Outcome::Written => drop(seat.recheck_parent(identity)),
+                    Outcome::Unknown => seat.doubt_parent(identity),
+                }
+            }
+        }
+        if let Some(ends) = touched.disenroll_ends_sessions
+            && outcome == Outcome::Written
+        {
+            *self.of_disenrolling() = Some(ends);
+        }
+        // It was read before there was any session.
+        let by_default = self.of_disenrolling().unwrap_or(false);
+        for cause in &touched.causes {
+            let is_written = outcome == Outcome::Written;
+            if let Some(change) = cause.change() {
+                for seat in cause.keys().iter().flat_map(|key| self.causes.find(key)) {
+                    seat.recheck_footing(change, by_default, is_written);
+                }
+            }
+            for key in cause.revoked() {
+                for seat in self.causes.find(&key) {
+                    seat.recheck_footing(cause::Change::Revoked(&key), by_default, is_written);
+                }
             }
         }
         for hub in &touched.hubs {
@@ -279,7 +382,7 @@ impl Live {
     }
 }
 
-fn lock(shard: &Shard) -> MutexGuard<'_, HashMap<(HubName, DeviceId), Arc<Seat>>> {
+fn lock(shard: &Shard) -> MutexGuard<'_, Places> {
     // Whoever panicked with the lock left whole entries behind.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -331,13 +434,51 @@ impl App {
         let touched = Touched::by(&changes);
         let outcome = Some(Outcome::Unknown);
         let mut guard = RecheckOnDrop { live: &self.live, touched, outcome };
+        let moving = self.refusals.begin(&changes);
         let committed = self.store.commit(changes).await;
+        moving.settle(&committed);
         guard.outcome = match &committed {
             Ok(()) => Some(Outcome::Written),
             Err(CommitError::Conflict) => None,
             Err(CommitError::Fault(_)) => Some(Outcome::Unknown),
         };
+        let records = std::mem::take(&mut guard.touched.records);
+        drop(guard);
+        if committed.is_ok() {
+            for (hub, id) in &records {
+                self.learn_origin(hub, id).await;
+            }
+        }
         committed
+    }
+
+    /// A live session rests on what its device was registered by last.
+    async fn learn_origin(&self, hub: &HubName, id: &DeviceId) {
+        let seats: Vec<_> =
+            self.live.find(hub, id).into_iter().chain(self.live.modules_of(hub, id)).collect();
+        if seats.is_empty() {
+            return;
+        }
+        let origin = match self.store.origin(hub, id).await {
+            Ok(origin) => origin,
+            Err(fault) => {
+                // Whoever connects anew rests on what is known then.
+                let why = ConnectRefusal::Conflict;
+                warn!(hub.name = %hub, device.id = %id, error = %fault, "what `{id}` rests on cannot be read; its session ends");
+                seats.iter().for_each(|seat| seat.end(End::CutOff(why.clone())));
+                return;
+            }
+        };
+        for seat in seats {
+            let keys = seat.set_origin(origin.as_ref());
+            self.live.rest(&seat);
+            // Bans from before this was in the index.
+            for key in keys {
+                if let Ok(Some(ban)) = self.store.find_ban(&key).await {
+                    seat.recheck_footing(cause::Change::Ban(&ban), false, true);
+                }
+            }
+        }
     }
 
     /// How many devices hold a session in this process.
@@ -346,3 +487,6 @@ impl App {
         self.live.n_sessions()
     }
 }
+
+#[cfg(test)]
+mod tests;

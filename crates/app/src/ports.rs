@@ -1,11 +1,15 @@
 //! Ports: what the use cases need of the outside world.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use decide::{
+    manage::crls,
     pending::{RemoteDevice, RemoteFailure, RemoteHub, RemoteTwin},
     register::{Answer, Question},
 };
-use model::{DeviceId, Fresh, IdentityDraft, Precondition, Timestamp, TpmRandom, TwinDraft};
+use model::{DeviceId, Fresh, IdentityDraft, Precondition, Timestamp, TpmRandom, TwinDraft, EnrolledCertificate};
+use tokio::time::Instant;
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -17,6 +21,38 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Entropy: Send + Sync + 'static {
     /// Fills the buffer with random bytes.
     fn fill(&self, buffer: &mut [u8]);
+}
+
+/// Measures and waits. It never goes back, and knows nothing of the time of day.
+#[async_trait]
+pub trait Stopwatch: Send + Sync + 'static {
+    /// How long it has been running.
+    fn elapsed(&self) -> Duration;
+
+    /// Waits for so long.
+    async fn pause(&self, duration: Duration);
+}
+
+/// The stopwatch of the runtime: a test that pauses the runtime's time holds it. It runs from when
+/// it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct RuntimeStopwatch(Instant);
+
+impl Default for RuntimeStopwatch {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+#[async_trait]
+impl Stopwatch for RuntimeStopwatch {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
 }
 
 /// Asks the operator's webhook for a hub (D §5.11).
@@ -97,6 +133,61 @@ pub trait RemoteHubs: Send + Sync + 'static {
     /// Finds out whether our credentials have the rights that provisioning needs, changing
     /// nothing.
     async fn probe(&self, hub: &RemoteHub) -> Result<(), RemoteFailure>;
+}
+
+/// Fetches revocation lists, and takes large ones apart where nobody waits for it.
+#[async_trait]
+pub trait CrlFetcher: Send + Sync + 'static {
+    /// Whether a URL is asked at all.
+    ///
+    /// # Errors
+    /// Why not, in words for an operator.
+    fn may_ask(&self, url: &str) -> Result<(), String>;
+
+    /// Asks a URL for a list that is newer than the one with this entity tag, and says what came of
+    /// it. Bounded in time and size by the implementation, which follows no redirects.
+    async fn fetch(&self, url: &str, entity_tag: Option<&str>) -> CrlAnswer;
+
+    /// [`crls::read`], which may take a second.
+    async fn read(
+        &self,
+        der: Vec<u8>,
+        namesakes: Vec<EnrolledCertificate>,
+        now: Timestamp,
+    ) -> Result<crls::Read, crls::NotTaken> {
+        crls::read(&der, namesakes, now)
+    }
+}
+
+/// What a URL answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CrlAnswer {
+    /// There is no newer list.
+    NotModified,
+    /// A list, or what is said to be one.
+    List {
+        /// Its DER.
+        der: Vec<u8>,
+        /// Its entity tag, if it has one that is kept.
+        entity_tag: Option<String>,
+    },
+    /// None; why, in words for an operator.
+    Failed(String),
+}
+
+/// The port of a process that was given none: nothing is fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct NoCrlFetcher;
+
+#[async_trait]
+impl CrlFetcher for NoCrlFetcher {
+    fn may_ask(&self, _url: &str) -> Result<(), String> {
+        Err("this process fetches no revocation lists".to_owned())
+    }
+
+    async fn fetch(&self, url: &str, _entity_tag: Option<&str>) -> CrlAnswer {
+        CrlAnswer::Failed(self.may_ask(url).err().unwrap_or_default())
+    }
 }
 
 /// Wakes whoever works off what remote hubs have to be told.

@@ -10,7 +10,7 @@ use model::{
 };
 use tracing::info;
 
-use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted};
+use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted, refusals::trace::Trace};
 
 /// A register request that was accepted and is settled, or goes on with a remote hub.
 #[derive(Debug, Clone)]
@@ -35,11 +35,24 @@ impl App {
         scope: &str,
         request: RegisterRequest,
     ) -> Result<Registered, No<DeviceRefusal>> {
+        self.register_traced(scope, request, &mut Trace::unwanted()).await
+    }
+
+    /// [`Self::register`], leaving behind how it was decided.
+    pub(crate) async fn register_traced(
+        &self,
+        scope: &str,
+        request: RegisterRequest,
+        trace: &mut Trace,
+    ) -> Result<Registered, No<DeviceRefusal>> {
         self.check_scope(scope)?;
         let settings = &self.settings.register;
-        let prepared = Prepared::new(request, &settings.attest.limits).map_err(No::Refused)?;
+        let attest = &settings.attest;
+        let prepared = Prepared::new(request, &attest.limits).map_err(No::Refused)?;
+        trace.prepared(&prepared);
         let mut webhook_said = None;
         for _ in 0..MAX_ATTEMPTS {
+            trace.reading(|| self.refusals.epoch(&prepared.request().registration_id));
             let facts = self.store.register_facts(prepared.query()).await?;
             let (now, fresh) = (self.clock.now(), self.fresh());
             let decided = match &webhook_said {
@@ -47,24 +60,42 @@ impl App {
                 Some(answer) => register::resume(&facts, &prepared, settings, now, &fresh, answer),
             };
             match decided.answer {
-                Decision::Refuse(refusal) => return Err(No::Refused(refusal)),
+                Decision::Refuse(refusal) => {
+                    trace.refused(&facts, &prepared, &refusal, attest, now);
+                    trace.steps = decided.steps;
+                    trace.keep_facts(facts, &prepared, now);
+                    return Err(No::Refused(refusal));
+                }
                 Decision::Ask(question) => {
                     webhook_said = Some(self.allocation_hook.ask(&question).await);
                 }
                 Decision::Settle(settlement) => {
-                    let wakes_worker = settlement.wakes_worker();
-                    let committed = self.commit(settlement.changes).await;
-                    if let Attempt::Done = attempted(committed)? {
-                        tell_story(&settlement.record);
-                        if wakes_worker {
-                            self.remote.bell.ring();
+                    let told = trace.told_before(&facts, &prepared, &settlement, attest, now);
+                    let is_told_before = told.is_some();
+                    let (operation, record) = match told {
+                        Some(told) => told,
+                        None => {
+                            let wakes_worker = settlement.wakes_worker();
+                            let committed = self.commit(settlement.changes).await;
+                            if let Attempt::Again = attempted(committed)? {
+                                continue;
+                            }
+                            tell_story(&settlement.record);
+                            if wakes_worker {
+                                self.remote.bell.ring();
+                            }
+                            (settlement.operation, settlement.record)
                         }
-                        return Ok(Registered {
-                            operation: settlement.operation,
-                            record: settlement.record,
-                            steps: decided.steps,
-                        });
+                    };
+                    if record.status == RegistrationStatus::Disabled {
+                        trace.wrote = !is_told_before;
+                        trace.disabled(&facts, &prepared, &operation, attest, now);
+                        if is_told_before {
+                            trace.keep_facts(facts, &prepared, now);
+                        }
                     }
+                    trace.steps.clone_from(&decided.steps);
+                    return Ok(Registered { operation, record, steps: decided.steps });
                 }
             }
         }

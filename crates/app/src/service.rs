@@ -22,6 +22,10 @@ pub struct UsageReport {
     pub ca_certificates: u64,
     /// Linked hubs.
     pub linked_hubs: u64,
+    /// Revocation lists.
+    pub crls: u64,
+    /// Those of them that are out of date.
+    pub stale_crls: u64,
     /// How much there may be.
     pub quotas: Quotas,
 }
@@ -70,15 +74,34 @@ impl App {
         Err(No::Refused(OperatorRefusal::Conflict))
     }
 
+    /// What [`Self::update_service`] would make of the settings; nothing is written.
+    ///
+    /// # Errors
+    /// As for the change itself.
+    pub async fn preview_service(
+        &self,
+        draft: &SettingsDraft,
+        precondition: &Precondition,
+        force: bool,
+        by: &Caller,
+    ) -> Result<ServiceSettings, No<OperatorRefusal>> {
+        let old = self.service_settings().await?;
+        let (now, fresh) = (self.clock.now(), self.fresh());
+        settings::put(&old, draft.clone(), precondition, by, force, now, &fresh).map_err(No::Refused)
+    }
+
     /// How much there is of what limits count, beside the limits (D §6).
     ///
     /// # Errors
     /// A fault of the store.
     pub async fn usage_report(&self) -> Result<UsageReport, No<OperatorRefusal>> {
+        let (crls, stale_crls) = self.count_crls().await?;
         Ok(UsageReport {
             usage: self.store.usage().await?,
             ca_certificates: self.store.list_ca_certificates().await?.len() as u64,
             linked_hubs: self.store.service_facts().await?.hubs.len() as u64,
+            crls,
+            stale_crls,
             quotas: self.settings.quotas.clone(),
         })
     }

@@ -12,7 +12,7 @@ use model::{
 use store::{CommitError, Store, StoreFault};
 use tracing::info;
 
-use crate::{App, Attempt, No, attempted};
+use crate::{App, Attempt, No, attempted, refusals::trace::Trace};
 
 impl App {
     /// Challenges the TPM whose keys are the request's evidence, if it is enrolled: the blob that
@@ -26,15 +26,34 @@ impl App {
         scope: &str,
         request: RegisterRequest,
     ) -> Result<Vec<u8>, No<DeviceRefusal>> {
+        self.challenge_tpm_traced(scope, request, &mut Trace::unwanted()).await
+    }
+
+    /// [`Self::challenge_tpm`], leaving behind how it was decided.
+    pub(crate) async fn challenge_tpm_traced(
+        &self,
+        scope: &str,
+        request: RegisterRequest,
+        trace: &mut Trace,
+    ) -> Result<Vec<u8>, No<DeviceRefusal>> {
         self.check_scope(scope)?;
         let settings = &self.settings.register.attest;
         let prepared = Prepared::new(request, &settings.limits).map_err(No::Refused)?;
+        trace.prepared(&prepared);
+        let id = &prepared.request().registration_id;
+        trace.reading(|| self.refusals.epoch(id));
         let facts = self.store.register_facts(prepared.query()).await?;
-        let decided = tpm::challenge(&facts, &prepared, settings, self.clock.now(), &self.fresh());
+        let now = self.clock.now();
+        let decided = tpm::challenge(&facts, &prepared, settings, now, &self.fresh());
         let challenge = match decided.answer {
-            Ok(challenge) => challenge,
+            Ok(challenge) => {
+                trace.steps = decided.steps;
+                challenge
+            }
             Err(refusal) => {
-                tell_why(&prepared.request().registration_id, &decided.steps);
+                tell_why(id, &decided.steps);
+                trace.refused(&facts, &prepared, &refusal, settings, now);
+                trace.steps = decided.steps;
                 return Err(No::Refused(refusal));
             }
         };

@@ -3,9 +3,13 @@
 //! Nothing here is trusted. Whether a certificate proves anything is for [`chain`](crate::chain).
 
 use aws_lc_rs::digest;
-use model::{AttestFailure, CaKeys, CertificateInfo, EnrolledCertificate, Timestamp};
+use model::{
+    AttestFailure, CaKeys, CertificateInfo, EnrolledCertificate, PathCertificate, Timestamp,
+};
 use thiserror::Error;
-use x509_parser::{certificate::X509Certificate, nom, prelude::FromDer, public_key::PublicKey};
+use x509_parser::{
+    certificate::X509Certificate, nom, prelude::FromDer, public_key::PublicKey, x509::X509Name,
+};
 
 use crate::chain::Limits;
 
@@ -119,6 +123,28 @@ pub fn is_ca(der: &[u8]) -> Result<bool, BadCertificate> {
     Ok(Parsed::of(der)?.x509.is_ca())
 }
 
+/// An enrolled certificate as bans and revocation lists know it.
+#[must_use]
+pub fn path_certificate(certificate: &EnrolledCertificate) -> PathCertificate {
+    PathCertificate {
+        sha256: thumbprint_sha256(&certificate.der),
+        sha1: thumbprint_sha1(&certificate.der),
+        subject_and_key: certificate.keys.subject_and_key,
+        subject: certificate.keys.subject,
+        issuer: certificate.keys.issuer,
+        serial: without_zeros(&certificate.info.serial_number).to_owned(),
+        subject_name: certificate.info.subject_name.clone(),
+    }
+}
+
+/// A serial number in hex without leading zeros, as [`PathCertificate::serial`] has it.
+fn without_zeros(hex: &str) -> &str {
+    match hex.trim_start_matches('0') {
+        "" => "0",
+        digits => digits,
+    }
+}
+
 /// A certificate taken apart, within bounds.
 #[derive(Debug)]
 pub struct Parsed<'a> {
@@ -207,6 +233,12 @@ impl<'a> Parsed<'a> {
         }
     }
 
+    /// The serial number, upper-case hex without leading zeros.
+    #[must_use]
+    pub fn serial(&self) -> String {
+        without_zeros(&hex(self.x509.raw_serial())).to_owned()
+    }
+
     fn rsa_bits(&self) -> Option<usize> {
         match self.x509.public_key().parsed() {
             Ok(PublicKey::RSA(key)) => {
@@ -220,12 +252,17 @@ impl<'a> Parsed<'a> {
     }
 }
 
+/// A foreign name as it may stand in a message: bounded, and without what would begin a new line.
+pub(crate) fn shown_name(name: &X509Name<'_>) -> String {
+    name::text(name).chars().take(128).map(crate::chain::printable).collect()
+}
+
 /// Upper-case hex without separators.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in parts {
         context.update(part);

@@ -4,19 +4,25 @@
 //! here decides the rest, as a function of the chain, our own certificates and the moment.
 //! Which enrollment a certificate belongs to is not known here.
 
-use model::{AttestFailure, CaKeys, CertificateDer, EnrolledCertificate, Slots, Timestamp};
+use model::{
+    AttestFailure, CaKeys, CertificateDer, EnrolledCertificate, PathCertificate, Slots, Timestamp,
+};
 
 use crate::{
     Slot,
     certificate::{self, MAX_CERTIFICATE_BYTES, MAX_RSA_BITS, Parsed},
 };
 
+mod ascend;
 mod traits;
 mod validate;
+mod validity;
 mod walk;
 
-pub(crate) use traits::Traits;
-pub use validate::{KeyPurpose, validate, validate_for};
+pub use ascend::VerifiedPath;
+pub(crate) use traits::{Traits, printable};
+pub use validate::{KeyPurpose, validate, validate_for, validate_path};
+pub use validity::validity_limits;
 pub use walk::{Link, LinkFrom, MAX_SIGNATURE_CHECKS, walk};
 
 /// The most presented certificates looked at, the leaf included.
@@ -56,6 +62,21 @@ pub struct Presented {
 pub(crate) struct Certificate {
     pub(crate) der: Vec<u8>,
     pub(crate) traits: Traits,
+}
+
+impl Certificate {
+    fn as_path_certificate(&self) -> PathCertificate {
+        let Traits { keys, serial, subject, .. } = &self.traits;
+        PathCertificate {
+            sha256: certificate::thumbprint_sha256(&self.der),
+            sha1: certificate::thumbprint_sha1(&self.der),
+            subject_and_key: keys.subject_and_key,
+            subject: keys.subject,
+            issuer: keys.issuer,
+            serial: serial.clone(),
+            subject_name: subject.clone(),
+        }
+    }
 }
 
 impl Presented {
@@ -131,6 +152,24 @@ impl Presented {
         certificate::thumbprint_sha1(&self.leaf.der)
     }
 
+    /// What bans and revocation lists know of each certificate, in the order they were sent.
+    #[must_use]
+    pub fn path_certificates(&self) -> Vec<PathCertificate> {
+        self.all().map(Certificate::as_path_certificate).collect()
+    }
+
+    /// The certificates as they were sent, leaf first.
+    #[must_use]
+    pub fn ders(&self) -> Vec<CertificateDer> {
+        self.all().map(|certificate| CertificateDer(certificate.der.clone())).collect()
+    }
+
+    /// What bans and revocation lists know of the leaf.
+    #[must_use]
+    pub fn leaf(&self) -> PathCertificate {
+        self.leaf.as_path_certificate()
+    }
+
     /// Checks that the moment is within the leaf's validity.
     ///
     /// # Errors
@@ -146,7 +185,8 @@ impl Presented {
     }
 
     /// The leaf, DER.
-    pub(crate) fn leaf_der(&self) -> &[u8] {
+    #[must_use]
+    pub fn leaf_der(&self) -> &[u8] {
         &self.leaf.der
     }
 

@@ -104,16 +104,49 @@ pub fn match_derived(
     group: &SymmetricKeys,
     registration_id: &RegistrationId,
 ) -> Option<(SymmetricKeys, Slot)> {
+    find_derived(group, registration_id, |keys| verify_signature(token, keys))
+}
+
+/// [`match_derived`] for a device whose key is known: which of the derived keys it is.
+#[must_use]
+pub fn match_derived_key(
+    key: &SymmetricKey,
+    group: &SymmetricKeys,
+    registration_id: &RegistrationId,
+) -> Option<(SymmetricKeys, Slot)> {
+    find_derived(group, registration_id, |keys| match_key(key, keys))
+}
+
+fn find_derived(
+    group: &SymmetricKeys,
+    registration_id: &RegistrationId,
+    matches: impl Fn(&SymmetricKeys) -> Result<Slot, AttestFailure>,
+) -> Option<(SymmetricKeys, Slot)> {
     let matching = |spelling: &str| {
         let keys = SymmetricKeys {
             primary: derive(&group.primary, spelling),
             secondary: derive(&group.secondary, spelling),
         };
-        let slot = verify_signature(token, &keys).ok()?;
+        let slot = matches(&keys).ok()?;
         Some((keys, slot))
     };
     let (presented, lower) = (registration_id.as_str(), registration_id.key());
     matching(presented).or_else(|| if lower == presented { None } else { matching(lower) })
+}
+
+/// Which of two keys this one is, in constant time: what [`verify_signature`] says of every token
+/// that is signed with it.
+///
+/// # Errors
+/// [`AttestFailure::BadSignature`] when it is neither.
+pub fn match_key(key: &SymmetricKey, keys: &SymmetricKeys) -> Result<Slot, AttestFailure> {
+    let is = |other: &SymmetricKey| key.bytes().ct_eq(other.bytes());
+    let (primary, secondary) = (is(&keys.primary), is(&keys.secondary));
+    match (bool::from(primary), bool::from(secondary)) {
+        (true, _) => Ok(Slot::Primary),
+        (false, true) => Ok(Slot::Secondary),
+        (false, false) => Err(AttestFailure::BadSignature),
+    }
 }
 
 fn bytes_of(tag: &hmac::Tag) -> [u8; 32] {

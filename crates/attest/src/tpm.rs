@@ -21,7 +21,7 @@ mod public;
 mod wrap;
 
 pub use blob::{MAX_BLOB_BYTES, split};
-pub use endorsement::{certificate_key_matches, check_endorsement};
+pub use endorsement::{certificate_key_matches, check_endorsement, endorsement_path};
 pub use public::{EndorsementKey, MAX_KEY_BYTES, StorageRootKey};
 pub use wrap::{MAX_DATA_BYTES, WrapRandom, wrap};
 

@@ -6,91 +6,36 @@
 //! derived keys; groups of TPMs, an extension, by the chain of the endorsement key's certificate.
 
 use attest::{
-    chain::{self, Presented},
+    chain::{self, VerifiedPath},
     sas,
 };
 use model::{
     AttestFailure, AttestationKind, AttestationMechanism, AuthenticationKind, DeviceAuthentication,
-    DeviceId, DeviceRefusal, EnrollmentGroup, EnrollmentRef, Evidence, Fresh, HubName, IdScope,
+    DeviceId, DeviceRefusal, EnrollmentGroup, EnrollmentRef, Fresh, Grounds, HubName, IdScope,
     IndividualEnrollment, RegisterFacts, RegistrationId, SasToken, Step, SymmetricKey,
-    SymmetricKeys, Terms, Timestamp, TpmKeys,
+    SymmetricKeys, Terms, Timestamp,
 };
 
-use self::tpm::{Answer, Answered, ShownTpm, Tpm};
+use self::{
+    bearer::{Asked, Bearer, Proof, banned},
+    tpm::Answer,
+};
+use crate::ban::InForce;
 
+mod bearer;
 mod groups;
+mod known;
+mod limits;
+mod shown;
 mod tpm;
 
-pub use self::tpm::check_answer;
 pub(crate) use self::tpm::{Wrapping, parse_chain};
-
-/// Evidence, parsed once: before the facts are read, because it says which groups to read.
-#[derive(Debug)]
-pub enum Shown {
-    /// A certificate chain.
-    X509(Box<Presented>),
-    /// A shared access signature.
-    Sas(SasToken),
-    /// A TPM's keys, which prove nothing.
-    Tpm(Box<ShownTpm>),
-    /// A TPM's answer to a challenge.
-    TpmAnswer(Box<Answered>),
-    /// Nothing.
-    Nothing,
-}
-
-impl Shown {
-    /// Parses evidence.
-    ///
-    /// # Errors
-    /// [`AttestFailure`] when a certificate cannot be parsed or is beyond the limits;
-    /// [`AttestFailure::BadTpmKey`] for one of an endorsement key.
-    pub fn parse(evidence: &Evidence, limits: &chain::Limits) -> Result<Self, AttestFailure> {
-        Ok(match evidence {
-            Evidence::X509(certificates) => {
-                Self::X509(Box::new(Presented::parse(certificates, limits)?))
-            }
-            Evidence::Sas(token) => Self::Sas(token.clone()),
-            Evidence::Tpm(keys) => Self::Tpm(Box::new(ShownTpm::parse(keys, limits)?)),
-            Evidence::TpmAnswer { challenge, token } => {
-                Self::TpmAnswer(Box::new(Answered::parse(challenge, token, limits)?))
-            }
-            Evidence::Nothing => Self::Nothing,
-        })
-    }
-
-    /// Which groups could admit its bearer.
-    #[must_use]
-    pub fn group_query(&self) -> model::GroupQuery {
-        let by_chain = |presented: Option<&Presented>| match presented {
-            Some(presented) => model::GroupQuery::ByCa { subjects: presented.name_hashes() },
-            None => model::GroupQuery::None,
-        };
-        match self {
-            Self::X509(presented) => by_chain(Some(presented)),
-            Self::Sas(_) => model::GroupQuery::BySymmetricKey,
-            Self::Tpm(shown) => by_chain(shown.endorsement.as_ref()),
-            Self::TpmAnswer(answered) => by_chain(answered.endorsement.as_ref()),
-            Self::Nothing => model::GroupQuery::None,
-        }
-    }
-
-    /// What the groups of a TPM's certificates are found by.
-    pub(crate) fn endorsement_names(&self) -> Vec<[u8; 32]> {
-        match self.group_query() {
-            model::GroupQuery::ByCa { subjects } => subjects,
-            model::GroupQuery::BySymmetricKey | model::GroupQuery::None => Vec::new(),
-        }
-    }
-
-    /// The keys, where these are a TPM's that has not been challenged.
-    pub(crate) fn tpm_keys(&self) -> Option<&TpmKeys> {
-        match self {
-            Self::Tpm(shown) => Some(&shown.keys),
-            Self::X509(_) | Self::Sas(_) | Self::TpmAnswer(_) | Self::Nothing => None,
-        }
-    }
-}
+pub use self::{
+    known::{Known, Unknown, known},
+    limits::next_change,
+    shown::Shown,
+    tpm::check_answer,
+};
 
 /// What attestation needs to know besides the facts.
 #[derive(Debug, Clone)]
@@ -109,6 +54,7 @@ pub struct AttestSettings {
 pub struct Attested<'a> {
     entry: Entry<'a>,
     credential: Credential,
+    grounds: Grounds,
 }
 
 /// The entry that decides.
@@ -146,6 +92,13 @@ impl<'a> Attested<'a> {
             Entry::Individual(enrollment) => &enrollment.terms,
             Entry::Group(group) => &group.terms,
         }
+    }
+
+    /// What the admission rests on: enough to ask again whether the device would be admitted, and to
+    /// find it by what it rests on.
+    #[must_use]
+    pub const fn grounds(&self) -> &Grounds {
+        &self.grounds
     }
 
     /// The name of the entry that decides.
@@ -220,12 +173,13 @@ impl<'a> Attested<'a> {
     }
 }
 
-/// Finds the entry that decides about a device and checks its evidence against it.
+/// Finds the entry that decides about a device and checks its evidence against it. A ban outranks
+/// every entry.
 ///
 /// Whether that entry is enabled is not looked at: a poll needs the proof alone.
 ///
 /// # Errors
-/// [`DeviceRefusal`]: nothing matches, or the evidence does not satisfy what does.
+/// [`DeviceRefusal`]: a ban, nothing matches, or the evidence does not satisfy what does.
 pub fn authenticate<'a>(
     facts: &'a RegisterFacts,
     registration_id: &RegistrationId,
@@ -234,9 +188,25 @@ pub fn authenticate<'a>(
     now: Timestamp,
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
-    let asked = Asked { registration_id, settings, now };
-    let proof = Proof::of(shown, facts, &asked).map_err(DeviceRefusal::NotAttested);
-    decide(facts, asked, proof, steps)
+    authenticate_since(facts, registration_id, shown, settings, (now, now), steps)
+}
+
+/// [`authenticate`] where the evidence must hold at one moment and bans count at another: a poll's
+/// token was valid when its operation began.
+///
+/// # Errors
+/// As [`authenticate`].
+pub(crate) fn authenticate_since<'a>(
+    facts: &'a RegisterFacts,
+    registration_id: &RegistrationId,
+    shown: &Shown,
+    settings: &AttestSettings,
+    (proven_at, now): (Timestamp, Timestamp),
+    steps: &mut Vec<Step>,
+) -> Result<Attested<'a>, DeviceRefusal> {
+    let asked = Asked { registration_id, settings, now: proven_at };
+    let door = Door { facts, asked, now, is_tpm: shown.is_tpm() };
+    door.decide(|| Proof::of(shown, facts, &asked).map_err(DeviceRefusal::NotAttested), steps)
 }
 
 /// Whether a TPM with these keys would be admitted, or told that it is disabled, if it answered a
@@ -254,89 +224,54 @@ pub(crate) fn would_admit(
     steps: &mut Vec<Step>,
 ) -> Result<Wrapping, DeviceRefusal> {
     let asked = Asked { registration_id, settings, now };
-    let proof = match shown {
+    let proof = || match shown {
         Shown::Tpm(shown) => Ok(Proof::Tpm(Box::new(shown.tpm(Answer::ToCome)))),
         Shown::X509(_) | Shown::Sas(_) | Shown::TpmAnswer(_) | Shown::Nothing => {
             Err(DeviceRefusal::NotAttested(AttestFailure::NoEvidence))
         }
     };
-    match decide(facts, asked, proof, steps)?.credential {
+    let door = Door { facts, asked, now, is_tpm: true };
+    match door.decide(proof, steps)?.credential {
         Credential::Tpm(wrapping) => Ok(*wrapping),
         Credential::Keys(_) | Credential::Thumbprints { .. } => Err(DeviceRefusal::TpmNotEnrolled),
     }
 }
 
-fn decide<'a>(
+/// Where the decision is made, whatever is proven how.
+struct Door<'a, 'b> {
     facts: &'a RegisterFacts,
-    asked: Asked<'_>,
-    proof: Result<Proof<'_>, DeviceRefusal>,
-    steps: &mut Vec<Step>,
-) -> Result<Attested<'a>, DeviceRefusal> {
-    steps.push(Step::LookedUpIndividual {
-        registration_id: asked.registration_id.clone(),
-        found: facts.individual.is_some(),
-    });
-    let outcome = proof.and_then(|proof| {
-        let bearer = Bearer { asked, proof };
-        match &facts.individual {
-            Some(enrollment) => by_individual(enrollment, facts, &bearer, steps),
-            None => groups::by_groups(facts, &bearer, steps),
-        }
-    });
-    if let Err(DeviceRefusal::NotAttested(failure)) = &outcome {
-        steps.push(Step::AttestationFailed(failure.clone()));
-    }
-    outcome
-}
-
-/// What is asked, by whom and when.
-#[derive(Clone, Copy)]
-struct Asked<'b> {
-    registration_id: &'b RegistrationId,
-    settings: &'b AttestSettings,
-    now: Timestamp,
-}
-
-/// Who stands at the door.
-struct Bearer<'b> {
     asked: Asked<'b>,
-    proof: Proof<'b>,
+    /// When bans count.
+    now: Timestamp,
+    is_tpm: bool,
 }
 
-/// What the evidence turns out to be, once the facts are known.
-enum Proof<'b> {
-    X509(&'b Presented),
-    Token(&'b SasToken),
-    Tpm(Box<Tpm<'b>>),
-    Nothing,
-}
-
-impl<'b> Proof<'b> {
-    /// A token that is signed with the key of a challenge is a TPM's, whatever else it could be.
-    fn of(
-        shown: &'b Shown,
-        facts: &'b RegisterFacts,
-        asked: &Asked<'_>,
-    ) -> Result<Self, AttestFailure> {
-        Ok(match shown {
-            Shown::X509(presented) => Self::X509(presented),
-            Shown::Sas(token) => match Tpm::of_token(token, facts, asked)? {
-                Some(tpm) => Self::Tpm(Box::new(tpm)),
-                None => Self::Token(token),
-            },
-            Shown::Tpm(shown) => Self::Tpm(Box::new(shown.tpm(Answer::Missing))),
-            Shown::TpmAnswer(answered) => Self::Tpm(Box::new(answered.tpm(asked)?)),
-            Shown::Nothing => Self::Nothing,
-        })
-    }
-
-    const fn kind(&self) -> Option<AttestationKind> {
-        match self {
-            Self::X509(_) => Some(AttestationKind::X509),
-            Self::Token(_) => Some(AttestationKind::SymmetricKey),
-            Self::Tpm(_) => Some(AttestationKind::Tpm),
-            Self::Nothing => None,
+impl<'a> Door<'a, '_> {
+    fn decide<'p>(
+        &self,
+        proof: impl FnOnce() -> Result<Proof<'p>, DeviceRefusal>,
+        steps: &mut Vec<Step>,
+    ) -> Result<Attested<'a>, DeviceRefusal> {
+        let Self { facts, asked, now, is_tpm } = *self;
+        let individual = facts.individual.as_ref();
+        let registration_id = asked.registration_id.clone();
+        steps.push(Step::LookedUpIndividual { registration_id, found: individual.is_some() });
+        let bans = InForce::new(&facts.bans, now);
+        if let Some(ban) = bans.on_registration(asked.registration_id, individual.is_some()) {
+            return Err(banned(ban, is_tpm, steps));
         }
+        let outcome = proof().and_then(|proof| {
+            let bearer = Bearer { asked, proof, bans: &bans, crls: &facts.crls };
+            bearer.check_shown(steps)?;
+            match individual {
+                Some(enrollment) => by_individual(enrollment, facts, &bearer, steps),
+                None => groups::by_groups(facts, &bearer, steps),
+            }
+        });
+        if let Err(DeviceRefusal::NotAttested(failure)) = &outcome {
+            steps.push(Step::AttestationFailed(failure.clone()));
+        }
+        outcome
     }
 }
 
@@ -357,37 +292,6 @@ pub fn check_claims(
     sas::check_expiry(token, now, settings.clock_skew_secs)
 }
 
-impl Bearer<'_> {
-    /// Checks what holds for every token, whoever decides: resource and expiry.
-    fn check_token(&self, token: &SasToken) -> Result<(), AttestFailure> {
-        let Asked { registration_id, settings, now } = self.asked;
-        check_claims(token, settings.id_scope.as_str(), registration_id, settings, now)
-    }
-
-    /// Checks what holds for every certificate, whoever decides: the leaf has one common name and
-    /// it is the registration ID (D §5.2).
-    fn check_common_name(&self, presented: &Presented) -> Result<(), AttestFailure> {
-        let name = presented.leaf_common_name()?;
-        if name.eq_ignore_ascii_case(self.asked.registration_id.as_str()) {
-            Ok(())
-        } else {
-            let name: String = name.chars().take(64).collect();
-            Err(AttestFailure::CommonName(format!("it is {name:?}")))
-        }
-    }
-
-    /// What the bearer of another kind of evidence hears than an individual entry wants. To a TPM
-    /// client a 401 is a challenge; and which IDs are enrolled is nothing that a TPM may ask.
-    fn wrong_kind(&self) -> DeviceRefusal {
-        match self.proof {
-            Proof::Tpm(_) => DeviceRefusal::TpmNotEnrolled,
-            Proof::X509(_) | Proof::Token(_) | Proof::Nothing => {
-                DeviceRefusal::NotAttested(AttestFailure::WrongKind)
-            }
-        }
-    }
-}
-
 fn by_individual<'a>(
     enrollment: &'a IndividualEnrollment,
     facts: &'a RegisterFacts,
@@ -399,43 +303,52 @@ fn by_individual<'a>(
         kind: enrollment.terms.attestation.kind(),
     });
     let entry = Entry::Individual(enrollment);
-    match check_individual(enrollment, bearer, steps) {
-        Ok(credential) => Ok(Attested { entry, credential }),
+    match check_individual(enrollment, facts, bearer, steps) {
+        Ok((credential, grounds)) => Ok(Attested { entry, credential, grounds }),
         // A disabled entry of another kind is how one device of a group is shut out without its
         // certificate. A caller who proves nothing learns nothing, so the group's credential is
         // checked before the device is told that it is disabled (D appendix D8).
-        Err(AttestFailure::WrongKind) if !enrollment.terms.is_enabled() => {
+        Err(DeviceRefusal::NotAttested(AttestFailure::WrongKind))
+            if !enrollment.terms.is_enabled() =>
+        {
             match groups::by_groups(facts, bearer, steps) {
-                Ok(Attested { credential, .. }) => Ok(Attested { entry, credential }),
+                Ok(attested) => Ok(Attested { entry, ..attested }),
+                Err(banned @ DeviceRefusal::Banned { .. }) => Err(banned),
                 Err(_) => Err(bearer.wrong_kind()),
             }
         }
-        Err(AttestFailure::WrongKind) => Err(bearer.wrong_kind()),
+        Err(DeviceRefusal::NotAttested(AttestFailure::WrongKind)) => Err(bearer.wrong_kind()),
         // Whoever makes up a TPM must not learn of which IDs there are entries for others.
-        Err(failure @ AttestFailure::WrongEndorsementKey) => {
+        Err(DeviceRefusal::NotAttested(failure @ AttestFailure::WrongEndorsementKey)) => {
             steps.push(Step::AttestationFailed(failure));
             Err(DeviceRefusal::TpmNotEnrolled)
         }
-        Err(failure) => Err(DeviceRefusal::NotAttested(failure)),
+        Err(refusal) => Err(refusal),
     }
 }
 
 fn check_individual(
     enrollment: &IndividualEnrollment,
+    facts: &RegisterFacts,
     bearer: &Bearer<'_>,
     steps: &mut Vec<Step>,
-) -> Result<Credential, AttestFailure> {
+) -> Result<(Credential, Grounds), DeviceRefusal> {
+    let failed = DeviceRefusal::NotAttested;
     match (&enrollment.terms.attestation, &bearer.proof) {
-        (_, Proof::Nothing) => Err(AttestFailure::NoEvidence),
-        (AttestationMechanism::SymmetricKey(keys), Proof::Token(token)) => {
-            bearer.check_token(token)?;
-            let slot = sas::verify_signature(token, keys)?;
+        (_, Proof::Nothing) => Err(failed(AttestFailure::NoEvidence)),
+        (AttestationMechanism::SymmetricKey(keys), Proof::Token(_) | Proof::Key(_)) => {
+            let slot = bearer.matching_slot(keys).unwrap_or(Err(AttestFailure::WrongKind));
+            let slot = slot.map_err(failed)?;
             steps.push(Step::Attested { by: format!("the {} key", slot.name()) });
-            Ok(Credential::Keys(keys.clone()))
+            Ok((Credential::Keys(keys.clone()), bearer.grounds(Some(slot), Vec::new())))
         }
         (AttestationMechanism::X509Client(slots), Proof::X509(presented)) => {
-            bearer.check_common_name(presented)?;
-            let slot = chain::match_thumbprint(presented, slots, bearer.asked.now)?;
+            bearer.check_common_name(presented).map_err(failed)?;
+            let slot =
+                chain::match_thumbprint(presented, slots, bearer.asked.now).map_err(failed)?;
+            let leaf = VerifiedPath::of_leaf(presented);
+            let stored = groups::certificates_of_devices(facts);
+            let path = bearer.rests_on(leaf, presented, &stored, None, steps)?;
             steps.push(Step::Attested { by: format!("the {} certificate", slot.name()) });
             let primary = presented.leaf_thumbprint_hex();
             // The other slot holds the other enrolled certificate, or the same when there is
@@ -446,18 +359,19 @@ fn check_individual(
                 .find(|thumbprint| **thumbprint != primary)
                 .unwrap_or(&primary)
                 .clone();
-            Ok(Credential::Thumbprints { primary, secondary })
+            let credential = Credential::Thumbprints { primary, secondary };
+            Ok((credential, bearer.grounds(Some(slot), path)))
         }
         (AttestationMechanism::Tpm(enrolled), Proof::Tpm(tpm)) => {
-            let wrapping = tpm.check_individual(enrolled, bearer)?;
+            let (wrapping, path) = tpm.check_individual(enrolled, facts, bearer, steps)?;
             steps.push(Step::Attested { by: "the enrolled endorsement key".to_owned() });
-            Ok(Credential::Tpm(Box::new(wrapping)))
+            Ok((Credential::Tpm(Box::new(wrapping)), bearer.grounds(None, path)))
         }
         // It may be a TPM's answer to a challenge that is over: no key fits, as with any token.
         (AttestationMechanism::Tpm(_), Proof::Token(token)) if enrollment.terms.is_enabled() => {
-            bearer.check_token(token)?;
-            Err(AttestFailure::BadSignature)
+            bearer.check_token(token).map_err(failed)?;
+            Err(failed(AttestFailure::BadSignature))
         }
-        _ => Err(AttestFailure::WrongKind),
+        _ => Err(failed(AttestFailure::WrongKind)),
     }
 }

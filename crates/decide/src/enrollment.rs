@@ -11,10 +11,12 @@ use model::{
 };
 
 mod endorsement;
+mod settings;
 mod shape;
 mod tpm;
 
 pub use endorsement::{demand, tpm_of};
+pub use settings::put_settings;
 pub use shape::GroupShape;
 
 /// How many enrollments there may be (D §6). Every figure is a setting.
@@ -109,6 +111,7 @@ pub fn put_group(
     Ok(EnrollmentGroup {
         group_id: existing.map_or(draft.group_id, |group| group.group_id.clone()),
         terms,
+        settings: existing.map(|group| group.settings).unwrap_or_default(),
     })
 }
 

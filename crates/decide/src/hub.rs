@@ -8,6 +8,7 @@
 
 pub mod assignment;
 pub mod bulk;
+pub mod cause;
 pub mod connect;
 pub mod event;
 pub mod identity;

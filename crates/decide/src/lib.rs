@@ -8,12 +8,18 @@
 pub mod access;
 pub mod allocate;
 pub mod attestation;
+pub mod ban;
+pub mod deprovision;
 pub mod enrollment;
+pub mod explain;
 pub mod hub;
 pub mod manage;
+pub mod orphans;
 pub mod pending;
 pub mod record;
 pub mod register;
+pub mod revocation;
 #[cfg(any(test, feature = "scenes"))]
 pub mod scenes;
+pub mod simulate;
 pub mod tpm;

@@ -5,7 +5,9 @@
 //! something to delete, and a precondition only if the operator wants one.
 
 pub mod audit_view;
+pub mod bans;
 pub mod certificates;
+pub mod crls;
 pub mod hubs;
 pub mod network;
 pub mod policies;

@@ -6,16 +6,20 @@
 //! The calls themselves are made by `app`; what they are and what follows is decided here.
 
 use model::{
-    Assignment, AuthenticationDraft, Change, ChangeSet, Device, DeviceAuthentication, DeviceId,
-    DeviceStatus, EnrollmentRef, Expect, Failure, Fresh, HubAccess, HubName, HubRefusal,
+    Assignment, AuthenticationDraft, Ban, Change, ChangeSet, Device, DeviceAuthentication,
+    DeviceId, DeviceStatus, EnrollmentRef, Expect, Failure, Fresh, HubAccess, HubName, HubRefusal,
     IdentityDraft, Json, LinkedHub, PendingAssignment, PendingFacts, Precondition,
     RegistrationRecord, RegistrationStatus, RemoteAccess, Reprovision, Terms, Timestamp, Twin,
     TwinDraft,
 };
 
-use crate::hub::{
-    assignment::{self, Assignee, TwinRule, initial_sections},
-    twin,
+use crate::{
+    ban::InForce,
+    hub::{
+        assignment::{self, Assignee, TwinRule, initial_sections},
+        twin,
+    },
+    revocation,
 };
 
 mod failure;
@@ -23,7 +27,9 @@ mod removal;
 
 pub use failure::{RemoteFailure, failed};
 pub(crate) use removal::after_lease;
-pub use removal::{RemovalStep, claim_removal, left_behind, removal_done, removal_failed};
+pub use removal::{
+    RemovalStep, claim_removal, left_behind, removal_done, removal_failed, wanted_identity,
+};
 
 /// How long one attempt may take. Whoever works on an assignment or a removal moves its due
 /// moment so far ahead first, so that nobody else does the same work at the same time; and what
@@ -284,6 +290,16 @@ impl Work<'_> {
 
     /// Off means off, however far the assignment had come.
     fn shut_out(&self) -> Option<Outcome> {
+        if let Some(ban) = self.ban() {
+            let key = ban.subject.key();
+            let message = format!("Unauthorized: the ban {key} keeps the device out.");
+            return Some(Outcome::Failed(Failure { code: 401_002, message }));
+        }
+        let grounds = self.facts.grounds.as_ref();
+        if let Some(revoked) = grounds.and_then(|g| revocation::of_grounds(g, &self.facts.crls)) {
+            let message = format!("Unauthorized: {revoked} is revoked by its issuer.");
+            return Some(Outcome::Failed(Failure { code: 401_002, message }));
+        }
         match self.terms() {
             Some(terms) if terms.is_enabled() => None,
             Some(_) => Some(Outcome::Disabled),
@@ -293,6 +309,14 @@ impl Work<'_> {
                     .to_owned(),
             })),
         }
+    }
+
+    /// The ban in force on the device or on what its registration rests on.
+    fn ban(&self) -> Option<&Ban> {
+        let bans = InForce::new(&self.facts.bans, self.now);
+        let is_enrolled = self.facts.individual.is_some();
+        let on_device = bans.on_registration(&self.record.registration_id, is_enrolled);
+        on_device.or_else(|| bans.on_grounds(self.facts.grounds.as_ref()?))
     }
 
     fn step(&self) -> Result<Next, Failure> {
@@ -583,6 +607,7 @@ fn identity(
         iot_edge: Some(iot_edge),
         device_scope: existing.and_then(|old| old.device_scope.clone()),
         parent_scopes: existing.map(|old| old.parent_scopes.clone()).unwrap_or_default(),
+        managed_by: None,
     }
 }
 

@@ -6,7 +6,7 @@ use model::{
 };
 
 use crate::{
-    attestation::{AttestSettings, Attested, authenticate},
+    attestation::{AttestSettings, Attested, authenticate, authenticate_since},
     register::Prepared,
 };
 
@@ -61,8 +61,8 @@ pub fn poll(
         Some((record, found))
     });
     let proven_at = found.map_or(now, |(_, operation)| operation.started);
-    let steps = &mut Vec::new();
-    let proof = authenticate(facts, id, prepared.shown(), settings, proven_at, steps)?;
+    let (steps, shown) = (&mut Vec::new(), prepared.shown());
+    let proof = authenticate_since(facts, id, shown, settings, (proven_at, now), steps)?;
     let (record, _) = found.ok_or(DeviceRefusal::UnknownOperation)?;
     Ok(as_told(record, &proof))
 }

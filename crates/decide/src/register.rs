@@ -55,6 +55,8 @@ impl Prepared {
         RegisterQuery {
             registration_id: self.request.registration_id.clone(),
             groups: self.shown.group_query(),
+            ban_keys: self.shown.ban_keys(),
+            serials: self.shown.serials(),
         }
     }
 
@@ -476,7 +478,14 @@ impl Scene<'_> {
             .expecting(Expect::Hubs(self.facts.hubs_version))
             .expecting(Expect::Individual(id.clone(), individual.map_or(0, |e| e.terms.version)))
             .expecting(Expect::Record(id.clone(), record.version))
+            // Whoever is banned meanwhile is not let in.
+            .expecting(Expect::Bans(self.facts.bans_version))
             .with(Change::PutRecord(Box::new(record.clone())));
+        let grounds = self.proof.grounds();
+        if old.is_none() || self.facts.grounds.as_ref() != Some(grounds) {
+            let id = record.registration_id.clone();
+            changes.changes.push(Change::PutGrounds(id, Box::new(grounds.clone())));
+        }
         if old.is_none() {
             let limit = self.settings.max_registrations;
             changes.expects.push(Expect::Room { of: Counted::Registrations, limit });

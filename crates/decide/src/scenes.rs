@@ -8,12 +8,16 @@
     reason = "material for tests: a world that cannot be built is a mistake in the test"
 )]
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use model::{
-    AllocationPolicy, AttestationDraft, CaCertificate, CertificateDer, CertificateDraft, Change,
-    ChangeSet, Counted, Device, DeviceId, Draft, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
-    Etag, Evidence, Expect, GroupDraft, GroupQuery, HubAccess, HubName, HubSettings, IdScope,
+    AllocationPolicy, AttestationDraft, AttestationMechanism, Ban, BanKind, BanSubject,
+    CaCertificate, Caller, CertificateDer, CertificateDraft, Change, ChangeSet, Counted, Device,
+    DeviceId, Draft, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag,
+    Evidence, Expect, Grounds, GroupDraft, GroupQuery, HubAccess, HubName, HubSettings, IdScope,
     IndividualDraft, IndividualEnrollment, LinkedHub, PendingFacts, Precondition,
     ProvisioningStatus, RegisterFacts, RegisterQuery, RegisterRequest, RegistrationId,
     RegistrationRecord, RemoteAccess, RemoteRemoval, Sent, Slots, SymmetricKey, Timestamp,
@@ -82,6 +86,10 @@ pub struct World {
     pub devices: BTreeMap<(HubName, DeviceId), Device>,
     /// Challenges to TPMs by key, latest first.
     pub tpm_challenges: BTreeMap<String, Vec<TpmChallenge>>,
+    /// Bans by key.
+    pub bans: BTreeMap<String, Ban>,
+    /// What registrations rest on, by the key of the record.
+    pub grounds: BTreeMap<String, Grounds>,
     /// Removals from remote hubs, by hub and device.
     pub removals: BTreeMap<(HubName, DeviceId), RemoteRemoval>,
     /// The configuration.
@@ -92,6 +100,7 @@ pub struct World {
     pub now: Timestamp,
     version: Version,
     groups_version: Version,
+    bans_version: Version,
     seed: u64,
 }
 
@@ -104,6 +113,8 @@ impl Default for World {
             records: BTreeMap::new(),
             devices: BTreeMap::new(),
             tpm_challenges: BTreeMap::new(),
+            bans: BTreeMap::new(),
+            grounds: BTreeMap::new(),
             removals: BTreeMap::new(),
             settings: RegisterSettings {
                 attest: AttestSettings {
@@ -120,6 +131,7 @@ impl Default for World {
             now: NOW,
             version: 0,
             groups_version: 0,
+            bans_version: 0,
             seed: 0,
         }
     }
@@ -312,6 +324,26 @@ impl World {
         self.apply(ChangeSet::new().with(Change::DeleteGroup(name::group(id))));
     }
 
+    /// Bans a subject, for good.
+    pub fn ban(&mut self, subject: BanSubject, kind: BanKind) {
+        let ban = Ban {
+            subject,
+            kind,
+            reason: None,
+            by: Caller { policy: "provisioningserviceowner".to_owned(), address: None },
+            created: self.now,
+            expires: None,
+            receipt: None,
+            version: 0,
+        };
+        self.apply(ChangeSet::new().with(Change::PutBan(Box::new(ban))));
+    }
+
+    /// Lifts the ban on a subject.
+    pub fn lift(&mut self, subject: &BanSubject) {
+        self.apply(ChangeSet::new().with(Change::DeleteBan(subject.key())));
+    }
+
     /// Registers a device, and writes what was decided.
     pub fn register(&mut self, request: RegisterRequest) -> Decision {
         let prepared = match Prepared::new(request, &self.settings.attest.limits) {
@@ -348,6 +380,11 @@ impl World {
             ca_certificates: Arc::new(cas),
             groups_version: self.groups_version,
             record,
+            grounds: self.grounds.get(key).cloned(),
+            // A superset of what a store finds is as good: decisions look for what they mean.
+            bans: self.bans.values().cloned().collect(),
+            bans_version: self.bans_version,
+            crls: Vec::new(),
             devices: self
                 .devices
                 .iter()
@@ -378,6 +415,9 @@ impl World {
             groups_version: self.groups_version,
             hubs: Arc::new(self.hubs.clone()),
             hubs_version: 0,
+            grounds: self.grounds.get(id.key()).cloned(),
+            bans: self.bans.values().cloned().collect(),
+            crls: Vec::new(),
             devices: self
                 .devices
                 .iter()
@@ -405,16 +445,7 @@ impl World {
         use model::AttestationMechanism as M;
         let groups = self.groups.values();
         match query {
-            // A superset of what a store finds is as good: the walk looks at names and keys.
-            GroupQuery::ByCa { .. } => {
-                let by_ca = |g: &&EnrollmentGroup| {
-                    matches!(
-                        g.terms.attestation,
-                        M::X509Signing(_) | M::X509CaReferences(_) | M::TpmIssuer(_)
-                    )
-                };
-                (groups.filter(by_ca).cloned().collect(), self.cas.values().cloned().collect())
-            }
+            GroupQuery::ByCa { subjects } => self.groups_above(subjects),
             GroupQuery::BySymmetricKey => {
                 // Those of waiting challenges are found as by their names: a superset again.
                 let by_key = |g: &&EnrollmentGroup| {
@@ -423,6 +454,41 @@ impl World {
                 (groups.filter(by_key).cloned().collect(), Vec::new())
             }
             GroupQuery::None => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// As a store finds them: by names, and again and again by the issuers of what was found.
+    fn groups_above(&self, subjects: &[[u8; 32]]) -> (Vec<EnrollmentGroup>, Vec<CaCertificate>) {
+        let mut names: BTreeSet<[u8; 32]> = subjects.iter().copied().collect();
+        let refers = |group: &EnrollmentGroup, ca: &CaCertificate| match &group.terms.attestation {
+            AttestationMechanism::X509CaReferences(of) => of.iter().any(|name| *name == ca.name),
+            _ => false,
+        };
+        loop {
+            let is_named = |one: &EnrolledCertificate| names.contains(&one.keys.subject);
+            let groups: Vec<_> = self
+                .groups
+                .values()
+                .filter(|group| {
+                    let mut by_reference = self.cas.values().filter(|ca| refers(group, ca));
+                    certificates_of(group).any(is_named)
+                        || by_reference.any(|ca| is_named(&ca.certificate))
+                })
+                .cloned()
+                .collect();
+            let is_found = |ca: &&CaCertificate| {
+                is_named(&ca.certificate) || groups.iter().any(|group| refers(group, ca))
+            };
+            let cas: Vec<_> = self.cas.values().filter(is_found).cloned().collect();
+            let before = names.len();
+            let found = groups.iter().flat_map(certificates_of);
+            let found =
+                found.filter(|one| is_named(one)).chain(cas.iter().map(|ca| &ca.certificate));
+            let issuers: Vec<[u8; 32]> = found.map(|one| one.keys.issuer).collect();
+            names.extend(issuers);
+            if names.len() == before {
+                return (groups, cas);
+            }
         }
     }
 
@@ -455,12 +521,29 @@ impl World {
                     self.groups_version = version;
                     self.cas.insert(ca.name.clone(), *ca);
                 }
+                Change::DeleteCaCertificate(name) => {
+                    self.groups_version = version;
+                    self.cas.remove(&name);
+                }
                 Change::PutRecord(mut record) => {
                     record.version = version;
                     self.records.insert(record.registration_id.key().to_owned(), *record);
                 }
                 Change::DeleteRecord(id) => {
                     self.records.remove(id.key());
+                    self.grounds.remove(id.key());
+                }
+                Change::PutGrounds(id, grounds) => {
+                    self.grounds.insert(id.key().to_owned(), *grounds);
+                }
+                Change::PutBan(mut ban) => {
+                    self.bans_version = version;
+                    ban.version = version;
+                    self.bans.insert(ban.subject.key(), *ban);
+                }
+                Change::DeleteBan(key) => {
+                    self.bans_version = version;
+                    self.bans.remove(&key);
                 }
                 Change::PutDevice(hub, mut device) => {
                     device.identity.version = version;
@@ -515,6 +598,7 @@ impl World {
                 self.groups.get(id.key()).map_or(0, |g| g.terms.version) == *version
             }
             Expect::Groups(version) => self.groups_version == *version,
+            Expect::Bans(version) => self.bans_version == *version,
             Expect::Hubs(version) => *version == 0,
             Expect::Room { of: Counted::Registrations, limit } => {
                 (self.records.len() as u64) < *limit
@@ -536,6 +620,20 @@ impl World {
             other => panic!("the scenes never expect {other:?}"),
         }
     }
+}
+
+/// The certificates that a group keeps itself.
+fn certificates_of(group: &EnrollmentGroup) -> impl Iterator<Item = &EnrolledCertificate> {
+    let slots = match &group.terms.attestation {
+        AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
+            Some(slots)
+        }
+        AttestationMechanism::SymmetricKey(_)
+        | AttestationMechanism::X509Client(_)
+        | AttestationMechanism::X509CaReferences(_)
+        | AttestationMechanism::Tpm(_) => None,
+    };
+    slots.into_iter().flat_map(Slots::iter)
 }
 
 fn put_precondition(exists: bool) -> Precondition {

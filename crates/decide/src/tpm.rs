@@ -4,7 +4,7 @@
 //! admits the device is decided when it registers with it, by [`crate::attestation`], from the
 //! facts of that moment.
 
-use attest::chain;
+use attest::{chain, tpm::certificate_key_matches};
 use model::{
     AttestFailure, AttestationMechanism, Change, ChangeSet, Decided, DeviceRefusal, Fresh,
     RegisterFacts, RegistrationId, Step, SymmetricKey, TPM_CHALLENGE_LIFE_SECS, Timestamp,
@@ -13,6 +13,7 @@ use model::{
 
 use crate::{
     attestation::{AttestSettings, Wrapping, parse_chain, would_admit},
+    ban,
     record::OPERATION_LIFE_SECS,
     register::Prepared,
 };
@@ -70,12 +71,18 @@ fn decide(
     let wrapping = would_admit(facts, id, prepared.shown(), settings, now, steps)?;
     let mut asked = question(id, &wrapping, now, fresh)?;
     asked.enrolled_root = enrolled_root(facts) == Some(&asked.storage_root_key);
-    if certificates_decide(facts) {
+    let shown = prepared.shown();
+    let they_decide = certificates_decide(facts);
+    let is_for = |chain| certificate_key_matches(chain, &wrapping.endorsement_key);
+    if they_decide || shown.chain().is_some_and(is_for) {
         asked.endorsement_certificates.clone_from(&keys.endorsement_certificates);
-        asked.endorsement_names = prepared.shown().endorsement_names();
+        asked.ban_keys = shown.ban_keys();
+    }
+    if they_decide {
+        asked.endorsement_names = shown.ca_names();
     }
     let mut changes = ChangeSet::new();
-    match asked_before(facts, &asked, now) {
+    match asked_before(facts, &asked, they_decide, now) {
         Some(before) => asked = before.clone(),
         None => changes.changes.push(Change::PutTpmChallenge(Box::new(asked.clone()))),
     }
@@ -95,8 +102,9 @@ fn enrolled_root(facts: &RegisterFacts) -> Option<&Vec<u8>> {
     }
 }
 
-/// Whether the answer's worth depends on the certificates that the device shows. Nowhere else are
-/// they remembered: a stranger could fill the store with them.
+/// Whether the answer's worth depends on the certificates that the device shows. Elsewhere they are
+/// remembered once, and only if they are for its endorsement key, so that it is known what else the
+/// TPM could be admitted by: a stranger could fill the store with others.
 fn certificates_decide(facts: &RegisterFacts) -> bool {
     match facts.individual.as_ref().map(|enrollment| &enrollment.terms.attestation) {
         Some(AttestationMechanism::Tpm(tpm)) => {
@@ -108,10 +116,12 @@ fn certificates_decide(facts: &RegisterFacts) -> bool {
 
 /// The last challenge of its kind, if it asked the same and has at least half its time left. Then
 /// it is put again, wrapped anew, and nothing is written: so a device that asks twice can answer
-/// either, and a stranger who shows a TPM's keys, which are public, ends none of its challenges.
+/// either, and a stranger who shows a TPM's keys, which are public, ends none of its challenges; nor
+/// by other certificates where none decides.
 fn asked_before<'f>(
     facts: &'f RegisterFacts,
     asked: &TpmChallenge,
+    certificates_decide: bool,
     now: Timestamp,
 ) -> Option<&'f TpmChallenge> {
     let mut waiting = facts.tpm_challenges.iter();
@@ -119,7 +129,8 @@ fn asked_before<'f>(
     let same = last.registration_id == asked.registration_id
         && last.endorsement_key == asked.endorsement_key
         && last.storage_root_key == asked.storage_root_key
-        && last.endorsement_certificates == asked.endorsement_certificates;
+        && (!certificates_decide
+            || last.endorsement_certificates == asked.endorsement_certificates);
     (same && now.plus_secs(TPM_CHALLENGE_LIFE_SECS / 2) < last.expires).then_some(last)
 }
 
@@ -169,6 +180,7 @@ fn question(
         enrolled_root: false,
         endorsement_certificates: Vec::new(),
         endorsement_names: Vec::new(),
+        ban_keys: vec![ban::of_endorsement_key(wrapping.endorsement_key.bytes())],
         key: SymmetricKey::derived(&fresh.tpm.key),
         expires: now.plus_secs(TPM_CHALLENGE_LIFE_SECS),
     })

@@ -78,8 +78,10 @@ impl Room {
     {
         let deadline = Instant::now() + self.patience;
         let mut body = pin!(body);
-        let too_large = RequestFault::TooLarge { limit: self.max_body_bytes };
-        if body.size_hint().lower() > self.max_body_bytes as u64 {
+        // An endpoint may want more than others do.
+        let limit = self.max_body_bytes.max(wanted);
+        let too_large = RequestFault::TooLarge { limit };
+        if body.size_hint().lower() > limit as u64 {
             discard(body, deadline).await;
             return Received::of(Err(too_large));
         }
@@ -95,7 +97,7 @@ impl Room {
             // Trailers say nothing to us.
             let Ok(mut data) = frame.into_data() else { continue };
             n_read = n_read.saturating_add(data.remaining());
-            if n_read > self.max_body_bytes {
+            if n_read > limit {
                 discard(body, deadline).await;
                 return Received::of(Err(too_large));
             }

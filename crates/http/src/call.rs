@@ -117,6 +117,11 @@ impl Call<'_> {
         Ok(body)
     }
 
+    /// The body as a file, whatever its type: who reads it finds out.
+    pub(crate) fn file(&self) -> Result<&Bytes, RequestFault> {
+        self.body.as_ref().map_err(|fault| *fault)
+    }
+
     /// A missing content type is taken for JSON; so is every charset, because it must be UTF-8.
     fn is_json(&self) -> bool {
         match self.headers.get(CONTENT_TYPE).map(|value| value.to_str()) {

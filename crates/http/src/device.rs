@@ -1,9 +1,13 @@
 //! The device endpoint: register, poll, and where a registration stands (D §1).
 
-use app::{No, limits::DeviceCall};
+use app::{
+    No,
+    limits::DeviceCall,
+    visits::{Introduction, TurnedAway, Visit},
+};
 use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use model::{
-    ApiVersion, AttestFailure, DeviceRefusal, Evidence, OperationId, RegisterRequest,
+    ApiVersion, AttestFailure, DeviceRefusal, Door, Evidence, OperationId, RegisterRequest,
     RegistrationId, RegistrationRecord, RegistrationStatus,
 };
 use wire::{RequestFault, device::RegisterBody};
@@ -28,19 +32,41 @@ pub(crate) async fn answer(call: &Call<'_>, action: DeviceAction) -> Answer {
 
 async fn register(call: &Call<'_>) -> Outcome {
     let request = request(call, Body::Read, DeviceCall::Register).await?;
+    let (visit, scope) = (visit(call), call.param(0));
     if let Evidence::Tpm(_) = &request.evidence {
-        let wrapped_key = call.app.challenge_tpm(call.param(0), request).await?;
-        return Ok(Answer::json(
-            StatusCode::UNAUTHORIZED,
-            &wire::device::tpm_challenge(&wrapped_key),
-        ));
+        return Ok(match call.app.challenge_tpm_from(&visit, scope, request).await {
+            Ok(wrapped_key) => {
+                let body = wire::device::tpm_challenge(&wrapped_key);
+                Answer::json(StatusCode::UNAUTHORIZED, &body)
+            }
+            Err(no) => turned_away(call, no),
+        });
     }
     let id = request.registration_id.clone();
-    let registered = call.app.register(call.param(0), request).await?;
-    // Always 202 and `assigning`: two clients take nothing else (D §0.7). The first poll tells.
-    let body = wire::device::accepted(&registered.operation);
-    Ok(waiting(call, Answer::json(StatusCode::ACCEPTED, &body))
-        .with("location", &location(call, &id)))
+    Ok(match call.app.register_from(&visit, scope, request).await {
+        Ok(operation) => {
+            // Always 202 and `assigning`: two clients take nothing else (D §0.7). The first poll
+            // tells.
+            let body = wire::device::accepted(&operation);
+            waiting(call, Answer::json(StatusCode::ACCEPTED, &body))
+                .with("location", &location(call, &id))
+        }
+        Err(no) => turned_away(call, no),
+    })
+}
+
+/// Who is refused again and again is told when to ask again.
+fn turned_away(call: &Call<'_>, TurnedAway { no, retry_after_secs }: TurnedAway) -> Answer {
+    let answer = errors::device(call, no.into());
+    match retry_after_secs {
+        Some(secs) => answer.with("retry-after", &secs.to_string()),
+        None => answer,
+    }
+}
+
+fn visit<'a>(call: &Call<'a>) -> Visit<'a> {
+    let address = call.peer.address.ip();
+    Visit { tracking_id: call.tracking_id, door: Door::Https, address }
 }
 
 async fn operation_status(call: &Call<'_>) -> Outcome {
@@ -84,13 +110,23 @@ async fn request(
         let text = "registrationId: is not the registration ID of the path";
         return Err(Problem::Refused(DeviceRefusal::BadRequest(text.to_owned())));
     }
-    let evidence = evidence(call, &body)?;
+    let evidence = evidence(call, &body).inspect_err(|refusal| {
+        if asked == DeviceCall::Register {
+            // What was shown cannot be read, so it is nothing that could be kept.
+            let said = Introduction {
+                registration_id: &registration_id,
+                api_version: Some(api_version),
+                evidence: &Evidence::Nothing,
+            };
+            call.app.refused_at_the_door(&visit(call), call.param(0), said, refusal);
+        }
+    })?;
     call.app.admit_device(call.peer.address.ip(), &registration_id, asked).await?;
     Ok(RegisterRequest { registration_id, evidence, payload: body.payload, api_version })
 }
 
 /// A token beats a certificate: a gateway may show its own for all devices behind it (D §5.1.2).
-fn evidence(call: &Call<'_>, body: &RegisterBody) -> Result<Evidence, Problem<DeviceRefusal>> {
+fn evidence(call: &Call<'_>, body: &RegisterBody) -> Result<Evidence, DeviceRefusal> {
     if let Some(text) = authorization(call.headers) {
         // Whoever cannot write a token proves nothing, like one who signs a wrong one.
         let token = text

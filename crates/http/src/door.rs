@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 use tracing::{debug, error, info};
-use wire::RequestFault;
+use wire::{RequestFault, pem::MAX_CRL_TEXT_BYTES};
 
 use crate::answer::{Answer, AnswerBody};
 use crate::body::{Received, Room};
@@ -205,12 +205,12 @@ impl HttpDoor {
     pub async fn handle(&self, request: Request<Bytes>, peer: &Peer) -> Response<AnswerBody> {
         let started = self.app.now();
         let (head, body) = request.into_parts();
-        let limit = self.settings.max_body_bytes;
+        let aim = Aim::of(&head, &self.app).await;
+        let limit = self.settings.max_body_bytes.max(aim.wanted_bytes(&head, &self.settings));
         let body = match body.len() > limit {
             true => Err(RequestFault::TooLarge { limit }),
             false => Ok(body),
         };
-        let aim = Aim::of(&head, &self.app).await;
         self.respond(&head, aim, Received::of(body), peer, started, Stop::default()).await
     }
 
@@ -358,6 +358,8 @@ const fn waiting(route: &Route) -> Duration {
         Action::Hub(HubAction::ReadEvents) | Action::Manage(ManageAction::ReadEvents) => {
             events::MAX_WAIT
         }
+        // Whoever runs the server says how long a fetch may take, up to this.
+        Action::Manage(ManageAction::FetchCrl) => Duration::from_secs(240),
         _ => Duration::ZERO,
     }
 }
@@ -432,6 +434,8 @@ impl<'h> Aim<'h> {
             {
                 0
             }
+            // The one body that is larger than others may be; the room holds it all the same.
+            Action::Manage(ManageAction::ImportCrl) => return MAX_CRL_TEXT_BYTES,
             Action::Operator(_) | Action::Manage(_) | Action::Hub(_) => settings.max_body_bytes,
         };
         of_endpoint.min(settings.max_body_bytes)

@@ -85,6 +85,7 @@ pub(crate) fn hub(call: &Call<'_>, problem: Problem<HubRefusal>) -> Answer {
                 HubRefusal::DeviceNotOnline(_) | HubRefusal::MethodTimeout(_) => {
                     wire::hub::envelope_nested
                 }
+                HubRefusal::ModuleExists { .. } => wire::hub::envelope_b,
                 _ => wire::hub::envelope_a,
             };
             let reason = match refusal {

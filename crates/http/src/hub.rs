@@ -9,7 +9,7 @@ mod twins;
 
 use app::No;
 use http::header::AUTHORIZATION;
-use model::{Caller, DeviceId, HubName, HubRefusal};
+use model::{Caller, DeviceId, HubName, HubRefusal, ModuleId};
 use wire::RequestFault;
 
 use crate::answer::Answer;
@@ -49,15 +49,17 @@ async fn perform(call: &Call<'_>, action: HubAction, route: &Route, hub: &HubNam
         HubAction::DeleteDevice => identities::delete(call, hub, &by).await,
         HubAction::PurgeCommands => identities::purge_commands(call, hub, &by).await,
         HubAction::ListModules => identities::list_modules(call, hub).await,
-        HubAction::MissingModule => identities::missing_module(call, hub).await,
-        HubAction::GetTwin => twins::get(call, hub).await,
-        HubAction::PatchTwin => twins::patch(call, hub, &by).await,
-        HubAction::ReplaceTwin => twins::replace(call, hub, &by).await,
-        // As the real hub says of a module's twin that is not there (H §3.1).
-        HubAction::ModuleTwin => {
-            Err(Problem::Refused(HubRefusal::DeviceNotFound(device_id(call)?.to_string())))
-        }
-        HubAction::CallMethod => methods::call(call, hub).await,
+        HubAction::GetModule => identities::get_module(call, hub).await,
+        HubAction::PutModule => identities::put_module(call, hub, &by).await,
+        HubAction::DeleteModule => identities::delete_module(call, hub, &by).await,
+        HubAction::GetTwin => twins::get(call, hub, &device_id(call)?).await,
+        HubAction::PatchTwin => twins::patch(call, hub, &device_id(call)?, &by).await,
+        HubAction::ReplaceTwin => twins::replace(call, hub, &device_id(call)?, &by).await,
+        HubAction::GetModuleTwin => twins::get(call, hub, &module_id(call)?).await,
+        HubAction::PatchModuleTwin => twins::patch(call, hub, &module_id(call)?, &by).await,
+        HubAction::ReplaceModuleTwin => twins::replace(call, hub, &module_id(call)?, &by).await,
+        HubAction::CallMethod => methods::call(call, hub, &device_id(call)?).await,
+        HubAction::CallModuleMethod => methods::call(call, hub, &module_id(call)?).await,
         HubAction::ReadEvents => events::read(call, route, hub, events::Place::Hub).await,
         HubAction::SendMessage => messages::send(call, hub, call.param(0)).await,
         HubAction::ReadFeedback => feedback::read(call, hub).await,
@@ -101,6 +103,13 @@ async fn authorize(
 fn device_id(call: &Call<'_>) -> Result<DeviceId, HubRefusal> {
     DeviceId::parse(call.param(0))
         .map_err(|bad| HubRefusal::ArgumentInvalid(format!("the device ID in the path: {bad}")))
+}
+
+/// The module the path names, under the name it is kept by.
+fn module_id(call: &Call<'_>) -> Result<DeviceId, HubRefusal> {
+    let module = ModuleId::parse(call.param(1))
+        .map_err(|bad| HubRefusal::ArgumentInvalid(format!("the module ID in the path: {bad}")))?;
+    Ok(DeviceId::of_module(&device_id(call)?, &module))
 }
 
 impl From<No<HubRefusal>> for Problem<HubRefusal> {

@@ -7,12 +7,17 @@
 //! API's.
 
 mod audit;
+mod bans;
 mod certificates;
+mod crls;
+mod group_settings;
 mod hubs;
+mod orphans;
 mod policies;
 mod service;
 mod tpm;
 
+use app::enrollments::GroupShape;
 use model::{HubName, HubRefusal, OperatorRefusal, RegistrationId};
 use wire::RequestFault;
 
@@ -73,10 +78,27 @@ async fn perform(call: &Call<'_>, action: ManageAction, route: &Route) -> Outcom
         ManageAction::RotateKey => policies::rotate(call, &by).await,
         ManageAction::ListAudit => audit::list(call).await,
         ManageAction::VerifyAudit => audit::verify(call).await,
+        ManageAction::ListCrls => crls::list(call).await,
+        ManageAction::ImportCrl => crls::import(call, &by).await,
+        ManageAction::GetCrl => crls::get(call).await,
+        ManageAction::DeleteCrl => crls::delete(call, &by).await,
+        ManageAction::FollowCrl => crls::follow(call, &by).await,
+        ManageAction::UnfollowCrl => crls::unfollow(call, &by).await,
+        ManageAction::FetchCrl => crls::fetch(call).await,
+        ManageAction::ListBans => bans::list(call).await,
+        ManageAction::GetBan => bans::get(call).await,
+        ManageAction::PutBan => bans::put(call, &by).await,
+        ManageAction::LiftBan => bans::lift(call, &by).await,
         ManageAction::ListTpmGroups => tpm::list_groups(call).await,
         ManageAction::GetTpmGroup => tpm::get_group(call).await,
         ManageAction::PutTpmGroup => tpm::put_group(call, &by).await,
-        ManageAction::DeleteTpmGroup => tpm::delete_group(call, &by).await,
+        ManageAction::DeleteTpmGroup => orphans::delete_group(call, GroupShape::Tpm, &by).await,
+        ManageAction::DeleteGroup => orphans::delete_group(call, GroupShape::Vendor, &by).await,
+        ManageAction::GetGroupSettings => group_settings::get(call).await,
+        ManageAction::PutGroupSettings => group_settings::put(call, &by).await,
+        ManageAction::ListOrphans => orphans::list(call).await,
+        ManageAction::CountOrphans => orphans::count(call).await,
+        ManageAction::DeleteOrphans => orphans::delete(call, &by).await,
         ManageAction::GetEndorsement => tpm::get_endorsement(call).await,
         ManageAction::PutEndorsement => tpm::put_endorsement(call, &by).await,
         ManageAction::DeleteEndorsement => tpm::delete_endorsement(call, &by).await,
@@ -112,11 +134,16 @@ fn told_here(call: &Call<'_>, outcome: Result<Answer, Problem<HubRefusal>>) -> A
 
 /// Whether the caller says that an effect which would otherwise be refused is wanted.
 fn force(call: &Call<'_>) -> Result<bool, Problem<OperatorRefusal>> {
-    match call.query("force")?.as_deref() {
+    flag(call, "force")
+}
+
+/// A query member that is true or false; false, unless it is said.
+fn flag(call: &Call<'_>, name: &str) -> Result<bool, Problem<OperatorRefusal>> {
+    match call.query(name)?.as_deref() {
         None => Ok(false),
         Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
         Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-        Some(_) => Err(bad("force: expected true or false")),
+        Some(_) => Err(bad(&format!("{name}: expected true or false"))),
     }
 }
 

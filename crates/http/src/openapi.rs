@@ -19,6 +19,8 @@ struct Operation {
     answer: Option<Shape>,
     /// The status of an answer.
     status: &'static str,
+    /// Whether 204, without an answer, is as good.
+    or_nothing: bool,
     parameters: &'static [Parameter],
 }
 
@@ -46,6 +48,8 @@ const IF_MATCH: Parameter = header(
 );
 const FORCE: Parameter =
     query("force", "Does what would otherwise be refused for its effect.", Shape::Flag);
+const DRY_RUN: Parameter =
+    query("dryRun", "Answers what would come of it, and writes nothing.", Shape::Flag);
 const HUB: Parameter = query(
     "hub",
     "The built-in hub whose policies are meant; without it, the service's.",
@@ -57,15 +61,29 @@ const CONTINUATION: Parameter =
 const IF_ENROLLMENT_MATCH: Parameter =
     header("If-Match", "The etag of the enrollment that is to be changed, or *.");
 
-const PAGE: &[Parameter] = &[
-    Parameter {
-        name: "x-ms-max-item-count",
-        place: "header",
-        about: "How many items a page has at most.",
-        shape: Shape::Count,
-    },
-    CONTINUATION,
-];
+const IF_GROUP_MATCH: Parameter =
+    header("If-Match", "The etag of the group that is to be changed, or *.");
+const OF_GROUP: Parameter = query("group", "Only those that this group decided last.", Shape::Text);
+const OLDER_THAN: Parameter = query(
+    "olderThan",
+    "Only those that were not written for so many seconds: whose device did not register since.",
+    Shape::Count,
+);
+const MAX_ITEMS: Parameter = Parameter {
+    name: "x-ms-max-item-count",
+    place: "header",
+    about: "How many items a page has at most.",
+    shape: Shape::Count,
+};
+const WITH_RECORDS: Parameter = query(
+    "withRecords",
+    "Deletes the group's registration records too, batch by batch; may be asked again to go on.",
+    Shape::Flag,
+);
+const ORPHANS: &[Parameter] = &[OF_GROUP, OLDER_THAN, MAX_ITEMS, CONTINUATION];
+const ORPHANS_TO_DELETE: &[Parameter] = &[OF_GROUP, OLDER_THAN, DRY_RUN, MAX_ITEMS, CONTINUATION];
+
+const PAGE: &[Parameter] = &[MAX_ITEMS, CONTINUATION];
 
 const AUDIT: &[Parameter] = &[
     query("policy", "Only changes by this policy.", Shape::Text),
@@ -86,7 +104,7 @@ const EVENTS: &[Parameter] = &[
         Shape::Text,
     ),
     query("partition", "Only events of this partition.", Shape::Count),
-    query("deviceId", "Only events of this device.", Shape::Text),
+    query("deviceId", "Only events of this device and its modules.", Shape::Text),
     query("limit", "How many events a page has at most, 1 to 1000; 100 when absent.", Shape::Count),
     query(
         "wait",
@@ -107,7 +125,7 @@ use Shape::{Document, List};
 fn operation(action: ManageAction) -> Operation {
     use ManageAction as M;
     let op = |id, summary, request, answer, parameters| {
-        Operation { id, summary, request, answer, status: "200", parameters }
+        Operation { id, summary, request, answer, status: "200", or_nothing: false, parameters }
     };
     const LINKED_HUBS: Option<Shape> = Some(List(&Document("LinkedHub")));
     const LINKED_HUB: Option<Shape> = Some(Document("LinkedHub"));
@@ -121,9 +139,9 @@ fn operation(action: ManageAction) -> Operation {
     let body = |name| Some(Document(name));
     match action {
         M::GetService => op("getService", "The service's settings", None, SERVICE, &[]),
-        M::PatchService => op("updateService", "Changes settings; what would keep the caller out needs force", body("ServiceChange"), SERVICE, &[IF_MATCH, FORCE]),
+        M::PatchService => op("updateService", "Changes settings; what would keep the caller out needs force", body("ServiceChange"), SERVICE, &[IF_MATCH, FORCE, DRY_RUN]),
         M::GetIpRules => op("getIpRules", "The IP rules; the etag, which is the service's, is in the ETag header", None, RULES, &[]),
-        M::PutIpRules => op("putIpRules", "Replaces all IP rules; what would keep the caller out needs force", RULES, RULES, &[IF_MATCH, FORCE]),
+        M::PutIpRules => op("putIpRules", "Replaces all IP rules; what would keep the caller out needs force", RULES, RULES, &[IF_MATCH, FORCE, DRY_RUN]),
         M::ListHubs => op("listLinkedHubs", "The linked hubs", None, LINKED_HUBS, &[]),
         M::GetHub => op("getLinkedHub", "A linked hub", None, LINKED_HUB, &[]),
         M::PutHub => op("putLinkedHub", "Links a hub or changes it", body("LinkedHubDraft"), LINKED_HUB, &[IF_MATCH]),
@@ -144,15 +162,45 @@ fn operation(action: ManageAction) -> Operation {
         M::Usage => op("getUsage", "How full the service is", None, body("UsageReport"), &[]),
         M::ListAudit => op("listAudit", "Changes by operators, the oldest first", None, Some(List(&Document("AuditLine"))), AUDIT),
         M::VerifyAudit => op("verifyAudit", "Whether the audit log is as it was written", None, body("AuditCheck"), &[]),
+        M::ListCrls => op("listCrls", "The revocation lists of CAs, without the serial numbers on them", None, Some(List(&Document("Crl"))), &[]),
+        M::ImportCrl => op("importCrl", "Takes a revocation list in, whose CA must be enrolled here; an older one than the one that counts is refused", Some(Shape::CrlFile), body("Crl"), &[]),
+        M::GetCrl => op("getCrl", "The revocation list of a CA, by its id or by the name of the CA's certificate", None, body("Crl"), &[]),
+        M::DeleteCrl => op("deleteCrl", "Deletes a revocation list; whom it revoked is admitted again", None, None, &[IF_MATCH]),
+        M::FollowCrl => op("followCrl", "Fetches the revocation lists of a CA from a URL from now on; the CA by the id of its list or by the name of its certificate", body("CrlSourceDraft"), body("Crl"), &[IF_MATCH]),
+        M::UnfollowCrl => op("unfollowCrl", "Fetches the lists of a CA no more; the one that counts stays", None, None, &[IF_MATCH]),
+        M::FetchCrl => op("fetchCrl", "Asks the URL now; what failed is in the source", None, body("Crl"), &[]),
+        M::ListBans => op("listBans", "Who is kept out whatever an enrollment says, page by page", None, Some(List(&Document("Ban"))), PAGE),
+        M::GetBan => op("getBan", "A ban, by its name", None, body("Ban"), &[]),
+        M::PutBan => op("putBan", "Keeps a device out until the ban is lifted; again, changes its words", body("BanDraft"), body("Ban"), &[DRY_RUN]),
+        M::LiftBan => op("liftBan", "Lifts a ban; answers what it was", None, body("Ban"), &[DRY_RUN]),
         M::ListTpmGroups => op("listTpmEnrollmentGroups", "Groups of TPMs, an extension of Induct, page by page", None, Some(List(&Document("TpmEnrollmentGroup"))), PAGE),
         M::GetTpmGroup => op("getTpmEnrollmentGroup", "A group of TPMs", None, TPM_GROUP, &[]),
         M::PutTpmGroup => op("putTpmEnrollmentGroup", "Creates a group of TPMs or replaces it", TPM_GROUP, TPM_GROUP, &[IF_MATCH]),
-        M::DeleteTpmGroup => op("deleteTpmEnrollmentGroup", "Deletes a group of TPMs; its registration records stay", None, None, &[IF_MATCH]),
+        M::DeleteTpmGroup => removal("deleteTpmEnrollmentGroup", "Deletes a group of TPMs; its registration records stay, unless they are to go too, for which RegistrationStatusWrite is needed as well"),
+        M::DeleteGroup => removal("deleteEnrollmentGroup", "Deletes an enrollment group as the vendor's API does; its registration records stay, unless they are to go too, for which RegistrationStatusWrite is needed as well"),
+        M::GetGroupSettings => op("getEnrollmentGroupSettings", "What is set on a group, of TPMs or not, beside what the vendor's API shows", None, body("GroupSettings"), &[]),
+        M::PutGroupSettings => op("putEnrollmentGroupSettings", "Replaces what is set on a group", body("GroupSettingsDraft"), body("GroupSettings"), &[IF_GROUP_MATCH, DRY_RUN]),
+        M::ListOrphans => op("listOrphans", "Registration records whose enrollment no longer exists, page by page", None, Some(List(&Document("Orphan"))), ORPHANS),
+        M::CountOrphans => op("countOrphans", "How many registration records have no enrollment", None, body("OrphanCount"), &[OF_GROUP, OLDER_THAN]),
+        M::DeleteOrphans => op("deleteOrphans", "Deletes the next batch of orphans; the devices' identities stay on their hubs", None, body("OrphansRemoved"), ORPHANS_TO_DELETE),
         M::GetEndorsement => op("getEndorsement", "What an individual enrollment demands of its TPM's certificate, an extension of Induct", None, body("Endorsement"), &[]),
         M::PutEndorsement => op("putEndorsement", "Demands a certificate, whatever was demanded before", body("EndorsementDraft"), body("Endorsement"), &[IF_ENROLLMENT_MATCH]),
         M::DeleteEndorsement => op("deleteEndorsement", "Demands no certificate any more", None, None, &[IF_ENROLLMENT_MATCH]),
         M::ReadEvents => reading("readHubEvents"),
         M::SendMessage => sending("sendHubMessage"),
+    }
+}
+
+/// A group is deleted; where its records go too, or of a dry run, there is something to tell.
+const fn removal(id: &'static str, summary: &'static str) -> Operation {
+    Operation {
+        id,
+        summary,
+        request: None,
+        answer: Some(Document("GroupRemoved")),
+        status: "200",
+        or_nothing: true,
+        parameters: &[IF_MATCH, WITH_RECORDS, MAX_ITEMS, DRY_RUN],
     }
 }
 
@@ -174,6 +222,7 @@ const fn reading(id: &'static str) -> Operation {
         request: None,
         answer: Some(Document(EVENT_PAGE)),
         status: "200",
+        or_nothing: false,
         parameters: EVENTS,
     }
 }
@@ -185,6 +234,7 @@ const fn sending(id: &'static str) -> Operation {
         request: Some(Document("MessageDraft")),
         answer: Some(Document("MessageSent")),
         status: "201",
+        or_nothing: false,
         parameters: &[],
     }
 }
@@ -293,7 +343,9 @@ fn describe(route: &Route, operation: &Operation) -> Json {
         let body = object([("required", true.into()), ("content", content(shape))]);
         members.push(("requestBody", body));
     }
-    members.push(("responses", object([good, ("default", no)])));
+    let nothing = operation.or_nothing.then(|| ("204", response("Done.", None)));
+    let responses = [good].into_iter().chain(nothing).chain([("default", no)]);
+    members.push(("responses", object(responses)));
     object(members)
 }
 
@@ -304,6 +356,10 @@ fn response(about: &str, shape: Option<&Shape>) -> Json {
 }
 
 fn content(shape: &Shape) -> Json {
+    if *shape == Shape::CrlFile {
+        let file = || object([("schema", shape.json_schema())]);
+        return object([("application/pkix-crl", file()), ("application/x-pem-file", file())]);
+    }
     let as_json = ("application/json", object([("schema", shape.json_schema())]));
     if *shape != Document(EVENT_PAGE) {
         return object([as_json]);

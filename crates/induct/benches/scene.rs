@@ -72,6 +72,21 @@ pub(crate) fn raise_descriptors() {
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised to the hard one");
 }
 
+/// Lets this process and its children open this many files, or as many as they may; answers how
+/// many that is. The superuser may raise the hard limit as well.
+pub(crate) fn raise_descriptors_to(n: usize) -> usize {
+    let wanted = n as u64;
+    let has = getrlimit(Resource::Nofile);
+    if has.maximum.is_some_and(|most| most < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+        // Whoever may not has what they had.
+        let _ = setrlimit(Resource::Nofile, raised);
+    }
+    raise_descriptors();
+    let now = getrlimit(Resource::Nofile).current;
+    now.map_or(n, |now| usize::try_from(now).unwrap_or(n))
+}
+
 /// The present moment.
 #[expect(clippy::disallowed_methods, reason = "tokens are made for the server's own clock")]
 pub(crate) fn now() -> Timestamp {
@@ -182,6 +197,30 @@ impl Serving {
         let token = sas_token(host, Some(part("SharedAccessKeyName")), &key, expires);
         let client = Client::new(self.settings(self.listening.https[0])).expect("a client");
         Operator { client, token }
+    }
+
+    /// A token of the owner of the provisioning service.
+    pub(crate) fn service_token(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_induct"));
+        command.args(["connection-string", "show", "--data"]);
+        command.arg(self.folder.path().join("data"));
+        let output = command.env_clear().env("HOME", "/nonexistent/home").output();
+        let answer: Value =
+            serde_json::from_slice(&output.expect("it runs").stdout).expect("its answer");
+        let text = answer["connectionString"].as_str().expect("a connection string");
+        let part = |name: &str| {
+            let mut parts = text.split(';').filter_map(|part| part.split_once('='));
+            parts.find(|(key, _)| *key == name).expect("a part").1
+        };
+        let key = SymmetricKey::parse(part("SharedAccessKey")).expect("a key");
+        let expires = now().plus_secs(3_600);
+        let host = part("HostName").split(':').next().expect("a host name");
+        sas_token(host, Some(part("SharedAccessKeyName")), &key, expires)
+    }
+
+    /// What a client of the provisioning service is told.
+    pub(crate) fn service_settings(&self) -> ClientSettings {
+        ClientSettings { host: "localhost".to_owned(), ..self.settings(self.https()) }
     }
 
     /// What a client of one of its doors is told.

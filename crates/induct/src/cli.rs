@@ -6,12 +6,14 @@
 pub(crate) mod answer;
 pub(crate) mod api;
 mod audit;
+mod ban;
 mod backup;
 mod certificate;
 pub(crate) mod complaint;
 mod completions;
 mod config;
 mod connection_string;
+mod crl;
 mod demo;
 mod device;
 pub(crate) mod document;
@@ -64,7 +66,10 @@ use crate::{
   induct connection-string show --hub hub-1     The same for a built-in hub.
   induct enrollment create --eid press-17 --at symmetricKey
   induct enrollment-group create --gid line-4 --cp intermediate.pem
+  induct crl follow plant-ca https://crl.example/plant.crl
+  induct ban add --rid press-17 --reason stolen  Keep a device out, whatever its enrollment says.
   induct tpm show                               What this machine's TPM is enrolled by.
+  induct registration orphans list -o table     Records that deleted groups left behind.
   induct hub device-identity list -o table
   induct hub monitor-events                     Watch what devices send.
   induct device c2d-message send -d press-17 --da hello
@@ -137,6 +142,8 @@ pub enum Command {
     EnrollmentGroup(enrollment_group::EnrollmentGroup),
     /// Enroll TPMs: what one of them shows, certificates of their vendors, groups of TPMs.
     Tpm(tpm::Tpm),
+    /// Manage registration records, those that deleted groups left behind above all.
+    Registration(registration::Registration),
     /// Manage the devices of a hub: identities, twins, events, methods, queries.
     Hub(hub::Hub),
     /// Send messages to devices, and simulate devices.
@@ -145,6 +152,10 @@ pub enum Command {
     Show(service::Show),
     /// Change the service's settings; what you do not name stays as it is.
     Update(service::Update),
+    /// Keep devices out, whatever their enrollments say.
+    Ban(ban::Ban),
+    /// Keep devices out whose certificates their CA has revoked.
+    Crl(crl::Crl),
     /// Manage linked hubs: where devices can be assigned.
     LinkedHub(linked_hub::LinkedHub),
     /// Manage CA certificates: the authorities that groups refer to by name.
@@ -264,10 +275,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Command::Enrollment(command) => command.run(&mut context),
         Command::EnrollmentGroup(command) => command.run(&mut context),
         Command::Tpm(command) => command.run(&mut context),
+        Command::Registration(command) => command.run(&mut context),
         Command::Hub(command) => command.run(&mut context),
         Command::Device(command) => command.run(&mut context),
         Command::Show(command) => command.run(&mut context),
         Command::Update(command) => command.run(&mut context),
+        Command::Ban(command) => command.run(&mut context),
+        Command::Crl(command) => command.run(&mut context),
         Command::LinkedHub(command) => command.run(&mut context),
         Command::Certificate(command) => command.run(&mut context),
         Command::Policy(command) => command.run(&mut context),

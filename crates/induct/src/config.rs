@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use app::limits::RateSettings;
+use app::{limits::RateSettings, refusals::StormSettings};
 use model::{AllocationPolicy, HubName};
 use store_sqlite::MasterKey;
 
@@ -47,14 +47,20 @@ pub struct Config {
     pub events: Events,
     /// `[messages]`
     pub messages: Messages,
+    /// `[registrations]`
+    pub registrations: Registrations,
     /// `[limits]`
     pub limits: Limits,
     /// `[rates]`
     pub rates: RateSettings,
+    /// `[attempts]`
+    pub attempts: StormSettings,
     /// `[secrets]`
     pub master_key: MasterKeySource,
     /// `[webhook]`
     pub webhook: Webhook,
+    /// `[crls]`
+    pub crls: Crls,
     /// `[remote_hubs]`
     pub remote_hubs: RemoteHubs,
     /// `[log]`
@@ -252,6 +258,14 @@ pub struct Messages {
     pub max_deliveries: u32,
 }
 
+/// `[registrations]`: what is kept of devices that registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registrations {
+    /// How long after its device last registered a record goes whose enrollment no longer exists,
+    /// in seconds; never, if nothing is said.
+    pub orphan_expiry_secs: Option<i64>,
+}
+
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
@@ -288,6 +302,17 @@ pub struct Webhook {
     /// Whether `http:` is allowed for webhooks on this machine itself.
     pub allow_http_on_loopback: bool,
     /// How long an answer may take, a second attempt not included.
+    pub timeout: Duration,
+    /// CAs to trust besides the usual ones, PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[crls]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crls {
+    /// Whether revocation lists may be fetched by `http:`.
+    pub allow_http: bool,
+    /// How long fetching one may take.
     pub timeout: Duration,
     /// CAs to trust besides the usual ones, PEM.
     pub ca_file: Option<PathBuf>,

@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod crl_fetcher;
 pub mod data_folder;
 pub mod demo;
 pub mod device_link;

@@ -2,17 +2,21 @@
 
 mod announce;
 mod chores;
+mod crl_chores;
+mod deprovisionings;
 mod descriptors;
 mod device_chores;
 mod doors;
+mod orphans;
 mod signals;
 
 use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use app::{
     App,
+    deprovision::DeprovisionSettings,
     first_start::{self, Started},
-    ports::Clock,
+    ports::{Clock, RuntimeStopwatch},
 };
 use listen::ListenError;
 use store::{Store, StoreFault};
@@ -24,7 +28,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use self::{chores::Chores, doors::Doors};
+use self::{chores::Chores, deprovisionings::DeprovisionBell, doors::Doors};
 use crate::{
     certificates::{Certificates, CertificatesError},
     client::ClientError,
@@ -197,6 +201,12 @@ impl Server {
             Arc::clone(&shared),
             Arc::new(bell.clone()),
         )?;
+        let deprovision_bell = DeprovisionBell::default();
+        let app = app.with_deprovisioning(
+            DeprovisionSettings::default(),
+            Arc::new(deprovision_bell.clone()),
+            Arc::new(RuntimeStopwatch::default()),
+        );
         let doors = Doors::bind(config, certificates.server()).await?;
         // Whoever a server before us left as connected is not: no door is open yet.
         app.disconnect_all().await?;
@@ -224,9 +234,21 @@ impl Server {
         };
         let background = vec![
             tokio::spawn(work(app.clone(), bell, stopping.clone())),
+            tokio::spawn(deprovisionings::work_off(
+                app.clone(),
+                deprovision_bell,
+                stopping.clone(),
+            )),
             tokio::spawn(chores.run(config.tls.reload, stopping.clone())),
+            tokio::spawn(crl_chores::follow(app.clone(), stopping.clone())),
             tokio::spawn(device_chores::see_off(app.clone(), stopping.clone())),
-            tokio::spawn(device_chores::tidy(app.clone(), stopping)),
+            tokio::spawn(device_chores::tidy(app.clone(), stopping.clone())),
+            tokio::spawn(device_chores::write_attempts(app.clone(), stopping.clone())),
+            tokio::spawn(orphans::expire(
+                app.clone(),
+                config.registrations.orphan_expiry_secs,
+                stopping,
+            )),
         ];
         let server = Self {
             listening,
@@ -294,6 +316,9 @@ impl Server {
         self.data.retract();
         // No session is left, and nobody else writes who is connected.
         let AppHandle(app) = self.app;
+        if let Err(fault) = app.write_attempts().await {
+            warn!(error = &fault as &dyn Error, "the last attempts of devices are not kept: {fault}");
+        }
         if let Err(fault) = app.disconnect_all().await {
             warn!(
                 error = &fault as &dyn Error,

@@ -27,6 +27,7 @@ use store_sqlite::{MasterKey, SqliteSettings};
 use crate::{
     client::{ClientError, read_pem},
     config::Config,
+    crl_fetcher::{CrlFetcherSettings, HttpsCrlFetcher},
     data_folder::{DataFolder, ListeningHub},
     ports::{SystemClock, SystemEntropy},
     remote_hub::{HttpsRemoteHubs, RemoteHubSettings, system_roots},
@@ -69,6 +70,14 @@ pub fn app(
         RemoteSettings { deadline_secs: remote.deadline_secs, max_at_once: remote.max_at_once };
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let app = App::new(store, clock, entropy, Arc::new(hook), app_settings(config, id_scope));
+    let crls = &config.crls;
+    let fetcher = HttpsCrlFetcher::new(CrlFetcherSettings {
+        ca_pem: trusted(crls.ca_file.as_deref())?,
+        time_limit: crls.timeout,
+        allow_http: crls.allow_http,
+    });
+    let app = app.with_crl_fetcher(fetcher);
+    let app = app.with_storm_settings(config.attempts);
     Ok(app.with_remote_hubs(Arc::new(hubs), bell, of_remote))
 }
 

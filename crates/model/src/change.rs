@@ -1,10 +1,11 @@
 //! Change sets: what a decision writes, and the versions it was decided from.
 
 use crate::{
-    AccessPolicy, AuditEntry, CaCertificate, CloudMessage, ConnectionNumber, Device, DeviceId,
-    DeviceIdentity, EnrollmentGroup, EnrollmentGroupId, Event, Feedback, HubName, IdentityMark,
-    IndividualEnrollment, LinkedHub, PolicyScope, RegistrationId, RegistrationRecord,
-    RemoteRemoval, ServiceSettings, Subscriptions, Timestamp, TpmChallenge, Twin,
+    AccessPolicy, Attempt, AttemptRepeat, AuditEntry, Ban, CaCertificate, CloudMessage,
+    ConnectionNumber, Crl, DeprovisionItem, Deprovisioning, Device, DeviceId, DeviceIdentity,
+    EnrollmentGroup, EnrollmentGroupId, Event, Feedback, Grounds, HubName, IdentityMark,
+    IndividualEnrollment, LinkedHub, PolicyScope, ReceiptId, RegistrationId, RegistrationRecord,
+    RemoteRemoval, RevokedChange, ServiceSettings, Subscriptions, Timestamp, TpmChallenge, Twin,
 };
 
 /// The store's version of a row: grows with every commit of the store, so that a row that was
@@ -57,14 +58,26 @@ pub enum Expect {
     Identity(HubName, DeviceId, Version),
     /// This twin has this version.
     Twin(HubName, DeviceId, Version),
+    /// No ban and no revocation list was written or deleted since this version.
+    Bans(Version),
+    /// The ban of this key has this version.
+    Ban(String, Version),
+    /// The revocation list of the CA with this [`CaKeys::subject_and_key`] has this version.
+    ///
+    /// [`CaKeys::subject_and_key`]: crate::CaKeys::subject_and_key
+    Crl([u8; 32], Version),
     /// No linked hub and no service setting was written or deleted since this version.
     Hubs(Version),
     /// This CA certificate has this version.
     CaCertificate(String, Version),
     /// This shared access policy has this version.
     Policy(PolicyScope, String, Version),
-    /// This removal has this version.
+    /// What a remote hub is to be told about this device has this version.
     Removal(HubName, DeviceId, Version),
+    /// This plan or receipt has this version.
+    Receipt(ReceiptId, Version),
+    /// This item of a plan or receipt has this version.
+    ReceiptItem(ReceiptId, u64, Version),
     /// There is such an identity, and no registry write touched it since this mark was taken.
     /// Connecting and sending do not count as such a write.
     Mark(HubName, DeviceId, IdentityMark),
@@ -75,6 +88,8 @@ pub enum Expect {
     Message(HubName, DeviceId, u64, Version),
     /// Fewer than this many messages wait for the device.
     QueueRoom(HubName, DeviceId, u32),
+    /// The device has fewer than this many modules.
+    ModuleRoom(HubName, DeviceId, u32),
     /// There are fewer of these than the limit, so that one more fits.
     Room {
         /// What is counted.
@@ -116,6 +131,20 @@ pub enum Change {
     PutRecord(Box<RegistrationRecord>),
     /// Delete a registration record; nothing happens when there is none.
     DeleteRecord(RegistrationId),
+    /// Insert or replace what a registration rests on; it goes with the record.
+    PutGrounds(RegistrationId, Box<Grounds>),
+    /// Insert or replace a ban, by its subject's key.
+    PutBan(Box<Ban>),
+    /// Delete the ban of this key; nothing happens when there is none.
+    DeleteBan(String),
+    /// Insert or replace what is known of a CA's revocation list; its serial numbers stay.
+    PutCrl(Box<Crl>),
+    /// Change the serial numbers of a CA's revocation list, which must be there.
+    ChangeRevoked(RevokedChange),
+    /// Delete a CA's revocation list with its serial numbers, by
+    /// [`CaKeys::subject_and_key`](crate::CaKeys::subject_and_key); nothing happens when there is
+    /// none.
+    DeleteCrl([u8; 32]),
     /// Remember a challenge; of its registration ID the latest [`MAX_TPM_CHALLENGES`] stay, and
     /// apart from them the latest ones to an enrolled storage root key.
     ///
@@ -125,14 +154,15 @@ pub enum Change {
     TrimTpmChallenges(Timestamp),
     /// Insert or replace identity and twin of a device. What belongs to its connections (state,
     /// last activity, waiting messages, subscriptions) stays as it is, and is empty for a device
-    /// that was not there.
+    /// that was not there. The device of a module must be there.
     PutDevice(HubName, Box<Device>),
     /// Replace a device's identity; the twin and what belongs to its connections stay.
     PutIdentity(HubName, Box<DeviceIdentity>),
     /// Replace a device's twin.
     PutTwin(HubName, DeviceId, Box<Twin>),
-    /// Delete identity and twin, with its subscriptions and the messages that wait for it; nothing
-    /// happens when there is none. Its events and feedback stay.
+    /// Delete identity and twin, with its subscriptions and the messages that wait for it, and a
+    /// device's modules in the same way; nothing happens when there is none. Events and feedback
+    /// stay.
     DeleteDevice(HubName, DeviceId),
     /// The device is connected, by this connection. No version and no etag moves (H §2.4). The
     /// device must be there.
@@ -214,8 +244,38 @@ pub enum Change {
     PutRemoval(Box<RemoteRemoval>),
     /// Delete such a removal: it is done.
     DeleteRemoval(HubName, DeviceId),
+    /// Insert or replace a plan or receipt; the counts of its items stay.
+    PutReceipt(Box<Deprovisioning>),
+    /// Insert or replace an item of a plan or receipt that is there; the counts follow. Two items
+    /// of one plan never have one key ([`DeviceSubject::key`](crate::DeviceSubject::key)): for
+    /// the second nothing happens.
+    PutReceiptItem(Box<DeprovisionItem>),
+    /// Forget plans whose time was over at this moment or that too many others came after, and the
+    /// receipts that were finished first, beyond what is kept ([`MAX_OPEN_PLANS`], [`MAX_RECEIPTS`],
+    /// [`MAX_KEPT_ITEMS`]); no more than so many items at a time, and a plan or receipt once it has
+    /// none left.
+    ///
+    /// [`MAX_OPEN_PLANS`]: crate::deprovision::MAX_OPEN_PLANS
+    /// [`MAX_RECEIPTS`]: crate::deprovision::MAX_RECEIPTS
+    /// [`MAX_KEPT_ITEMS`]: crate::deprovision::MAX_KEPT_ITEMS
+    TrimReceipts {
+        /// The moment.
+        now: Timestamp,
+        /// How many items go at most.
+        at_most: u64,
+    },
     /// Append a line to the audit log. The store numbers it and chains it to the line before.
     Audit(Box<AuditEntry>),
+    /// Append attempts, which the store numbers; count repetitions of attempts that are still kept;
+    /// and delete all but the last attempts. Nothing is expected of it and nothing depends on it.
+    AppendAttempts {
+        /// The attempts, in order.
+        attempts: Vec<Attempt>,
+        /// The repetitions.
+        repeats: Vec<AttemptRepeat>,
+        /// How many attempts are kept.
+        keep: u64,
+    },
     /// Insert a setting of the instance, such as its ID scope, unless it is there.
     PutInstanceSetting {
         /// The setting's name.

@@ -27,6 +27,28 @@ pub struct EnrollmentGroup {
     pub group_id: EnrollmentGroupId,
     /// Everything that individual enrollments have as well.
     pub terms: Terms,
+    /// What only Induct knows of: kept when the vendor's API replaces the group.
+    pub settings: GroupSettings,
+}
+
+/// What an operator sets on a group beside what the vendor's API shows. **An extension of
+/// Induct.**
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupSettings {
+    /// Whether disabling or deleting it ends the sessions that rest on it; `None` leaves it to the
+    /// service's setting.
+    pub disenroll_ends_sessions: Option<bool>,
+    /// What becomes of devices whose issuer's revocation list is out of date; `None` admits them.
+    pub stale_crl: Option<StaleCrl>,
+}
+
+/// What becomes of devices whose issuer's revocation list is out of date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StaleCrl {
+    /// They are admitted: fail open.
+    Admit,
+    /// They are refused: fail closed.
+    Refuse,
 }
 
 /// The part that individual enrollments and groups share (O §1.6).

@@ -69,11 +69,15 @@ pub struct TpmChallenge {
     /// knows it can ask with storage root keys of their own making; those never take the place of
     /// this one.
     pub enrolled_root: bool,
-    /// The endorsement key's certificate and those behind it, as the device showed them; empty
-    /// where the answer does not depend on them.
+    /// The endorsement key's certificate and those behind it, as the device showed them; where the
+    /// answer does not depend on them, as it showed them first.
     pub endorsement_certificates: Vec<CertificateDer>,
-    /// SHA-256 of the subjects and issuers of those certificates, which groups are found by.
+    /// SHA-256 of the subjects and issuers of those certificates, which groups are found by; empty
+    /// where the answer does not depend on any.
     pub endorsement_names: Vec<[u8; 32]>,
+    /// The keys of the bans that could be about the TPM and those certificates: its answer is a
+    /// token, which shows neither.
+    pub ban_keys: Vec<String>,
     /// The key to sign with, 32 bytes. A secret.
     pub key: SymmetricKey,
     /// Until when it can be answered.

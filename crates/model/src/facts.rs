@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    CaCertificate, Device, EnrollmentGroup, EnrollmentGroupId, HubName, HubSettings,
-    IndividualEnrollment, LinkedHub, RegistrationId, RegistrationRecord, ServiceSettings,
-    TpmChallenge, Version,
+    Ban, CaCertificate, CrlFacts, Device, EnrollmentGroup, EnrollmentGroupId, Grounds, HubName,
+    HubSettings, IndividualEnrollment, LinkedHub, RegistrationId, RegistrationRecord,
+    ServiceSettings, Timestamp, TpmChallenge, Version,
 };
 
 /// What to read for a register request.
@@ -15,6 +15,13 @@ pub struct RegisterQuery {
     pub registration_id: RegistrationId,
     /// How groups are found.
     pub groups: GroupQuery,
+    /// The keys of the bans that could be about what was shown
+    /// ([`PathCertificate::ban_keys`](crate::PathCertificate::ban_keys) of every certificate,
+    /// the endorsement key's); the registration ID's is looked up in any case.
+    pub ban_keys: Vec<String>,
+    /// Issuer (SHA-256 of its name's DER) and serial number of every certificate shown: what
+    /// revocation lists are asked about. The store adds those of the certificates it finds.
+    pub serials: Vec<([u8; 32], String)>,
 }
 
 /// How the groups that may admit a device are found.
@@ -48,6 +55,19 @@ pub struct RegisterFacts {
     pub groups_version: Version,
     /// The registration record of that registration ID.
     pub record: Option<RegistrationRecord>,
+    /// What that registration rests on, if there is a record.
+    pub grounds: Option<Grounds>,
+    /// The bans asked for; those of the waiting challenges'
+    /// [`ban_keys`](TpmChallenge::ban_keys); those on certificates of the groups and CA
+    /// certificates found; and those on CAs whose subject is among the names that the groups were
+    /// found by. In the order of their keys. Some may be over.
+    pub bans: Vec<Ban>,
+    /// The version of the set of bans and revocation lists.
+    pub bans_version: Version,
+    /// The revocation lists of the issuers asked about and of those of the certificates of the
+    /// groups and CA certificates found, each with what it revokes of them. By name, so a
+    /// namesake's list may be among them.
+    pub crls: Vec<CrlFacts>,
     /// The challenges of that registration ID that the store remembers, latest first, at most
     /// [`MAX_TPM_CHALLENGES`](crate::MAX_TPM_CHALLENGES) of each kind. Some may be over.
     pub tpm_challenges: Vec<TpmChallenge>,
@@ -103,9 +123,19 @@ pub enum RecordFilter {
     /// Those whose last deciding enrollment was this group, whether it still exists or not.
     Group(EnrollmentGroupId),
     /// Those whose enrollment no longer exists.
-    Orphaned,
+    Orphaned(OrphanFilter),
     /// All.
     All,
+}
+
+/// Which records without an enrollment are meant; by default all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OrphanFilter {
+    /// Only those that this group decided last.
+    pub group: Option<EnrollmentGroupId>,
+    /// Only those that were last written before this moment. When their enrollment went is not
+    /// kept.
+    pub updated_before: Option<Timestamp>,
 }
 
 /// What is known when what the service is configured with changes.
@@ -136,4 +166,11 @@ pub struct PendingFacts {
     pub hubs_version: Version,
     /// The devices of that ID on built-in hubs.
     pub devices: Vec<(HubName, Device)>,
+    /// What the registration rests on.
+    pub grounds: Option<Grounds>,
+    /// The bans on the registration ID or on what the registration rests on. Some may be over.
+    pub bans: Vec<Ban>,
+    /// The revocation lists of the issuers in what the registration rests on, as in
+    /// [`RegisterFacts::crls`].
+    pub crls: Vec<CrlFacts>,
 }

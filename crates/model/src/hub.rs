@@ -68,10 +68,14 @@ pub struct Device {
     pub twin: Twin,
 }
 
-/// A device's entry in a hub's registry.
+/// A device's entry in a hub's registry, or a module's (H §2.8): everything but what is said here to
+/// be of a device only holds of modules as well.
+///
+/// A module has no switch of its own and is always `Enabled`: a disabled device disables its
+/// modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceIdentity {
-    /// The device's name; letter case matters.
+    /// The device's name, or the module's below it; letter case matters.
     pub device_id: DeviceId,
     /// Tells a re-created device from its predecessor: ticks at creation, decimal.
     pub generation_id: String,
@@ -99,6 +103,8 @@ pub struct DeviceIdentity {
     pub device_scope: Option<String>,
     /// `parentScopes`, stored and echoed.
     pub parent_scopes: Vec<String>,
+    /// `managedBy` of a module, stored and echoed. A device has none.
+    pub managed_by: Option<String>,
     /// The store's version of the row; 0 for one that was never stored.
     pub version: Version,
 }
@@ -151,7 +157,10 @@ pub enum AuthenticationKind {
     CertificateAuthority,
 }
 
-/// A device identity as an operator sends it (H §2.4, §2.5).
+/// How many modules a device may have: the vendor's limit (H §10 counts them with the devices).
+pub const MAX_MODULES: u32 = 50;
+
+/// A device identity as an operator sends it (H §2.4, §2.5), or a module's (H §2.8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityDraft {
     /// The device's name.
@@ -168,6 +177,8 @@ pub struct IdentityDraft {
     pub device_scope: Option<String>,
     /// Stored and echoed.
     pub parent_scopes: Vec<String>,
+    /// Stored and echoed; of a module only.
+    pub managed_by: Option<String>,
 }
 
 /// `authentication` as an operator sends it.

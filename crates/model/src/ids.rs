@@ -132,6 +132,9 @@ fn check_caseless(text: &str) -> Result<(), BadId> {
 }
 
 /// The name of a device in a hub's registry. Letter case matters.
+///
+/// The registry, the live sessions and the event log keep a module (H §2.8) under a name of its
+/// own, `device/module`. No client can give such a name: [`DeviceId::parse`] refuses the slash.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(Box<str>);
 
@@ -144,17 +147,93 @@ impl DeviceId {
     /// Source: H §2.4. The colon is in some revisions of the vendor's page only; registration IDs
     /// may hold it, so we accept it.
     pub fn parse(text: &str) -> Result<Self, BadId> {
-        if text.is_empty() {
-            return Err(BadId::Empty);
+        check_cased(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Takes a name back from where it was stored: a device's, or `device/module`.
+    ///
+    /// # Errors
+    /// As for [`DeviceId::parse`] and [`ModuleId::parse`].
+    pub fn parse_stored(text: &str) -> Result<Self, BadId> {
+        match text.split_once(MODULE_MARK) {
+            None => Self::parse(text),
+            Some((device, module)) => {
+                Ok(Self::of_module(&Self::parse(device)?, &ModuleId::parse(module)?))
+            }
         }
-        if text.len() > MAX_ID_BYTES {
-            return Err(BadId::TooLong(text.len()));
+    }
+
+    /// The name under which a module of `device` is kept. The module of a module is one of the
+    /// device's own.
+    #[must_use]
+    pub fn of_module(device: &Self, module: &ModuleId) -> Self {
+        Self(format!("{}{MODULE_MARK}{module}", device.device()).into())
+    }
+
+    /// The name as it is kept: the device's ID, for a module `device/module`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The device's ID, for a module that of the device it belongs to.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        self.0.split_once(MODULE_MARK).map_or(&*self.0, |(device, _)| device)
+    }
+
+    /// The module's ID, when this is a module.
+    #[must_use]
+    pub fn module(&self) -> Option<&str> {
+        self.0.split_once(MODULE_MARK).map(|(_, module)| module)
+    }
+
+    /// The name of the device that a module belongs to, when this is a module.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        self.0.split_once(MODULE_MARK).map(|(device, _)| Self(device.into()))
+    }
+}
+
+impl DeviceId {
+    /// Whether the two differ in letter case only.
+    #[must_use]
+    pub fn is_same_name(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+/// What stands between device and module; in the alphabet of neither.
+const MODULE_MARK: char = '/';
+
+fn check_cased(text: &str) -> Result<(), BadId> {
+    if text.is_empty() {
+        return Err(BadId::Empty);
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err(BadId::TooLong(text.len()));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-.+%_#*?!(),=@$':".contains(c);
+    text.chars().find(|c| !allowed(*c)).map_or(Ok(()), |c| Err(BadId::Character(c)))
+}
+
+/// The name of a module of a device. Letter case matters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleId(Box<str>);
+
+impl ModuleId {
+    /// Parses a module ID: the alphabet and the length of a device ID, and no `$` in front. Names
+    /// such as `$edgeAgent` are the vendor's own (H §2.8); Induct has none of them.
+    ///
+    /// # Errors
+    /// [`BadId`] names the first offending character, or the length in bytes.
+    pub fn parse(text: &str) -> Result<Self, BadId> {
+        check_cased(text)?;
+        if text.starts_with('$') {
+            return Err(BadId::Character('$'));
         }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-.+%_#*?!(),=@$':".contains(c);
-        match text.chars().find(|c| !allowed(*c)) {
-            Some(c) => Err(BadId::Character(c)),
-            None => Ok(Self(text.into())),
-        }
+        Ok(Self(text.into()))
     }
 
     /// The id as text.
@@ -164,11 +243,15 @@ impl DeviceId {
     }
 }
 
-impl DeviceId {
-    /// Whether the two differ in letter case only.
-    #[must_use]
-    pub fn is_same_name(&self, other: &Self) -> bool {
-        self.0.eq_ignore_ascii_case(&other.0)
+impl fmt::Display for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ModuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
     }
 }
 
@@ -186,6 +269,51 @@ impl fmt::Display for DeviceId {
 }
 
 impl fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// The name of a deprovisioning: of its plan and of the receipt it becomes. A GUID.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReceiptId(Box<str>);
+
+impl ReceiptId {
+    /// From 16 random bytes.
+    #[must_use]
+    pub fn from_random(random: [u8; 16]) -> Self {
+        Self(guid(random).into())
+    }
+
+    /// Parses one: 36 characters, lower-case hex digits and hyphens.
+    ///
+    /// # Errors
+    /// [`BadId`]
+    pub fn parse(text: &str) -> Result<Self, BadId> {
+        if text.len() > 36 {
+            return Err(BadId::TooLong(text.len()));
+        }
+        match text.chars().find(|c| !matches!(c, '0'..='9' | 'a'..='f' | '-')) {
+            Some(c) => Err(BadId::Character(c)),
+            None if text.is_empty() => Err(BadId::Empty),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReceiptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ReceiptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0)
     }
@@ -401,6 +529,33 @@ mod tests {
     fn a_device_id_may_hold_what_the_hub_allows_and_no_slash() {
         assert!(DeviceId::parse("a+b%_#*?!(),=@$'").is_ok());
         assert_eq!(DeviceId::parse("invalid/name"), Err(BadId::Character('/')));
+    }
+
+    #[test]
+    fn a_module_has_a_name_that_no_device_can_have() {
+        let device = DeviceId::parse("press-17").expect("legal");
+        let module = ModuleId::parse("camera").expect("legal");
+        let id = DeviceId::of_module(&device, &module);
+        assert_eq!(id.as_str(), "press-17/camera");
+        assert_eq!((id.device(), id.module()), ("press-17", Some("camera")));
+        assert_eq!(id.parent(), Some(device.clone()));
+        assert_eq!(DeviceId::parse(id.as_str()), Err(BadId::Character('/')));
+        assert_eq!(DeviceId::parse_stored(id.as_str()), Ok(id.clone()));
+        assert_eq!(DeviceId::of_module(&id, &module), id);
+        assert_eq!((device.device(), device.module(), device.parent()), ("press-17", None, None));
+        assert_eq!(DeviceId::parse_stored("press-17"), Ok(device));
+    }
+
+    #[test]
+    fn a_module_id_is_a_device_id_without_a_dollar_in_front() {
+        assert_eq!(ModuleId::parse("a$b").expect("legal").as_str(), "a$b");
+        assert_eq!(ModuleId::parse("$edgeAgent"), Err(BadId::Character('$')));
+        assert_eq!(ModuleId::parse("a/b"), Err(BadId::Character('/')));
+        assert_eq!(ModuleId::parse(""), Err(BadId::Empty));
+        assert_eq!(ModuleId::parse(&"m".repeat(129)), Err(BadId::TooLong(129)));
+        for broken in ["a/", "/m", "a/b/c", "a/$m", "/"] {
+            assert!(DeviceId::parse_stored(broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

@@ -6,7 +6,11 @@
 //! clocks, and any rule that needs two facts to be compared (that is `decide`).
 
 pub mod access;
+pub mod attempt;
+pub mod ban;
 pub mod change;
+pub mod crl;
+pub mod deprovision;
 pub mod enrollment;
 pub mod event;
 pub mod evidence;
@@ -26,7 +30,22 @@ pub mod time;
 pub mod twin;
 
 pub use access::{AccessPolicy, PolicyScope, Right, Rights};
+pub use attempt::{
+    Attempt, AttemptAsked, AttemptFilter, AttemptOutcome, AttemptRepeat, AttemptShown, Door,
+    StoredAttempt,
+};
+pub use ban::{
+    Anchor, Ban, BanKind, BanSubject, Grounds, KnownProof, Origin, OriginEntry, PathCertificate,
+};
 pub use change::{Change, ChangeSet, Counted, Expect, Version};
+pub use crl::{Crl, CrlFacts, CrlList, CrlNumber, CrlSource, RevokedChange, Serials};
+pub use deprovision::{
+    Closed, DeprovisionItem, DeprovisionState, Deprovisioning, DeviceSubject, EndedSessions,
+    Intent, ItemState, Part, PlanTotals, PlannedDevice, PlannedIdentity, Receipt, ReceiptCounts,
+    RecordCondition, RemoteStep, RemoteStepState, RemoteStepTask, ReplacedBan, SelectedBy,
+    SelectedCertificate, Selection, SharedAct, SharedOutcome, SharedPart, StillAdmitted, Trouble,
+    TwinCondition, Whole,
+};
 pub use enrollment::*;
 pub use event::*;
 pub use evidence::{

@@ -2,7 +2,7 @@
 
 use crate::{
     AttestationKind, DeviceAuthentication, DeviceId, EnrollmentRef, Etag, HubName, Json,
-    OperationId, RegistrationId, Reprovision, Timestamp, Version,
+    OperationId, ReceiptId, RegistrationId, Reprovision, Timestamp, Version,
 };
 
 /// How many of a record's latest operations can still be polled.
@@ -80,14 +80,18 @@ pub struct PendingAssignment {
     pub last_error: Option<String>,
 }
 
-/// A device identity on a remote hub that is to be deleted, because the device has moved away or
-/// was shut out while it was being assigned.
+/// What a remote hub is to be told about a device identity: to delete it, because the device has
+/// moved away or was shut out while it was being assigned; or what a deprovisioning wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteRemoval {
     /// The hub.
     pub hub: HubName,
     /// The device's name there.
     pub device_id: DeviceId,
+    /// What to tell.
+    pub task: RemoteTask,
+    /// The item of a deprovisioning that hears what came of it.
+    pub report_to: Option<ReportTo>,
     /// How often it was tried and failed.
     pub n_failures: u32,
     /// Not before this moment.
@@ -96,6 +100,32 @@ pub struct RemoteRemoval {
     pub last_error: Option<String>,
     /// The store's version of the row; 0 for one that was never stored.
     pub version: Version,
+}
+
+/// What a remote hub is told about a device identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteTask {
+    /// To delete it.
+    Delete,
+    /// To disable it, unless it is disabled.
+    Disable {
+        /// The status reason it gets, which tells later that it was us.
+        reason: String,
+    },
+    /// To enable it, if it is disabled with this reason.
+    Enable {
+        /// The status reason that it was disabled with.
+        reason: String,
+    },
+}
+
+/// An item of a deprovisioning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportTo {
+    /// The deprovisioning.
+    pub receipt: ReceiptId,
+    /// The item's number.
+    pub item: u64,
 }
 
 /// Where a device was assigned to.

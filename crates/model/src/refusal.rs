@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::ids::BadId;
+use crate::ids::{BadId, DeviceId};
 
 /// Why a device's request is refused at once. (A disabled enrollment or a missing hub is not
 /// here: those settle the operation and are told when it is polled, D §5.1.)
@@ -24,6 +24,15 @@ pub enum DeviceRefusal {
     /// The evidence does not satisfy the enrollment that decides.
     #[error("attestation failed: {0}")]
     NotAttested(AttestFailure),
+    /// A ban keeps the device out, whatever its enrollment says. On the wire it looks as if nothing
+    /// matched: whoever is banned need not know it, and a stranger must not learn who is.
+    #[error("banned: {ban}")]
+    Banned {
+        /// The ban's key.
+        ban: String,
+        /// Whether a TPM asked, to which a 401 would be a challenge.
+        is_tpm: bool,
+    },
     /// There is no such operation, or it is another device's.
     #[error("there is no such operation")]
     UnknownOperation,
@@ -95,6 +104,12 @@ pub enum AttestFailure {
     /// The endorsement key is not the enrolled one.
     #[error("the endorsement key is not the enrolled one")]
     WrongEndorsementKey,
+    /// A certificate is on its issuer's revocation list.
+    #[error("certificate {0} is revoked by its issuer")]
+    Revoked(String),
+    /// The revocation list of an issuer is out of date, and the group refuses devices then.
+    #[error("the revocation list of {0} is out of date")]
+    StaleCrl(String),
     /// The endorsement key's certificate is missing, or is not vouched for as the enrollment wants.
     #[error("the endorsement key's certificate: {0}")]
     NotEndorsed(String),
@@ -163,6 +178,18 @@ pub enum OperatorRefusal {
     /// The certificate sent does not prove possession.
     #[error("possession of the key is not proven: {0}")]
     NotProven(String),
+    /// There is no such ban.
+    #[error("There is no ban {0}.")]
+    BanNotFound(String),
+    /// There is no such revocation list.
+    #[error("There is no revocation list of {0}.")]
+    CrlNotFound(String),
+    /// There is no such plan or receipt of a deprovisioning.
+    #[error("There is no receipt {0}.")]
+    ReceiptNotFound(String),
+    /// There is no attempt of that tracking ID, or it is no longer kept.
+    #[error("No attempt {0} is kept.")]
+    AttemptNotFound(String),
     /// There is no such policy.
     #[error("Access policy {0} doesn't exist.")]
     PolicyNotFound(String),
@@ -210,6 +237,13 @@ pub enum ConnectRefusal {
     /// The device is disabled.
     #[error("the device is disabled{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     Disabled(Option<String>),
+    /// A ban keeps the device from every hub; with the ban's key.
+    #[error("banned: {0}")]
+    Banned(String),
+    /// What the device was provisioned by is disabled or gone, and that ends its sessions here
+    /// (`disenroll_ends_sessions`).
+    #[error("disenrolled: {0}")]
+    Disenrolled(String),
     /// The device showed another kind of evidence than its identity wants.
     #[error("the identity wants another kind of evidence: {0}")]
     WrongKind(&'static str),
@@ -225,9 +259,6 @@ pub enum ConnectRefusal {
     /// Too many connections from one address.
     #[error("too many connections; wait {0} seconds")]
     Throttled(u32),
-    /// Modules cannot connect in this version.
-    #[error("module identities are not available in this version of Induct")]
-    ModulesUnavailable,
     /// Someone else wrote the same identity meanwhile, again and again.
     #[error("the identity changed again and again while the device connected")]
     Conflict,
@@ -260,6 +291,22 @@ pub enum HubRefusal {
     /// There is such a device already.
     #[error("A device with ID '{0}' is already registered.")]
     DeviceExists(String),
+    /// There is such a module already (409301).
+    #[error("Device {device} already contains Module {module}.")]
+    ModuleExists {
+        /// The device.
+        device: String,
+        /// The module.
+        module: String,
+    },
+    /// The device has as many modules as it may (413003).
+    #[error("device '{device}' has {limit} modules, no more are taken")]
+    TooManyModules {
+        /// The device.
+        device: String,
+        /// How many it may have.
+        limit: u32,
+    },
     /// The identity's etag is not the one given.
     #[error(
         "Precondition failed: Device version did not match, existingVersion:{existing} newVersion:{given}"
@@ -314,6 +361,25 @@ pub enum HubRefusal {
 }
 
 impl HubRefusal {
+    /// There is no such device, or no such module.
+    #[must_use]
+    pub fn not_found(id: &DeviceId) -> Self {
+        match id.module() {
+            None => Self::DeviceNotFound(id.to_string()),
+            Some(_) => Self::ModuleNotFound(id.to_string()),
+        }
+    }
+
+    /// There is such a device already, or such a module.
+    #[must_use]
+    pub fn exists(id: &DeviceId) -> Self {
+        let device = id.device().to_owned();
+        match id.module() {
+            None => Self::DeviceExists(device),
+            Some(module) => Self::ModuleExists { device, module: module.to_owned() },
+        }
+    }
+
     /// The refusal's name on the wire: what clients tell errors apart by (H §2.3).
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -325,6 +391,8 @@ impl HubRefusal {
             Self::DeviceNotFound(_) => "DeviceNotFound",
             Self::ModuleNotFound(_) => "ModuleNotFound",
             Self::DeviceExists(_) => "DeviceAlreadyExists",
+            Self::ModuleExists { .. } => "ModuleAlreadyExistsOnDevice",
+            Self::TooManyModules { .. } => "TooManyModulesOnDevice",
             Self::IdentityEtag { .. }
             | Self::EtagMissing
             | Self::TwinEtag(_)

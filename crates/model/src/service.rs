@@ -16,6 +16,10 @@ pub struct ServiceSettings {
     pub operator_api_on_loopback_only: bool,
     /// Who may come in, first match first; whoever matches none may.
     pub ip_rules: Vec<IpRule>,
+    /// Whether disabling or deleting an enrollment, group or CA certificate ends the sessions that
+    /// rest on it, and keeps their devices from their hubs. Off by default, as the vendor's
+    /// service (O §2). A group may say otherwise. Bans do it whatever this says.
+    pub disenroll_ends_sessions: bool,
     /// The version mark.
     pub etag: Etag,
     /// When they were last written.

@@ -1,6 +1,9 @@
 //! What a hub remembers of a device's connections.
 
-use crate::{AccessPolicy, CaCertificate, DeviceId, DeviceIdentity, HubName, ServiceSettings};
+use crate::{
+    AccessPolicy, Ban, CaCertificate, CrlFacts, DeviceId, DeviceIdentity, HubName, Origin,
+    ServiceSettings, Version,
+};
 
 /// Tells whether an identity was written since: its generation, and its etag's counter. Neither
 /// moves when the device connects or sends (H §2.4).
@@ -49,6 +52,13 @@ pub struct ConnectQuery {
     pub policy: Option<String>,
     /// Whether it showed a certificate, so that CA certificates may matter.
     pub with_ca_certificates: bool,
+    /// The keys of the bans that could be about what was shown.
+    pub ban_keys: Vec<String>,
+    /// SHA-256 of the names of the subjects and issuers in the chain shown: bans on CAs are found by
+    /// them.
+    pub ca_names: Vec<[u8; 32]>,
+    /// Issuer (SHA-256 of its name's DER) and serial number of every certificate shown.
+    pub serials: Vec<([u8; 32], String)>,
 }
 
 /// What is known when a device connects, in one snapshot.
@@ -56,14 +66,27 @@ pub struct ConnectQuery {
 pub struct ConnectFacts {
     /// Whether the hub is linked and built in.
     pub hub_is_built_in: bool,
-    /// The device's identity.
+    /// The device's identity, or the module's.
     pub identity: Option<DeviceIdentity>,
+    /// The identity of the device that the module belongs to, when it is a module that connects.
+    pub parent: Option<DeviceIdentity>,
     /// What it subscribed to before.
     pub subscriptions: Option<Subscriptions>,
     /// The hub's policy asked for.
     pub policy: Option<AccessPolicy>,
     /// The verified CA certificates of the service's store, if asked for (there are few, D §6).
     pub ca_certificates: Vec<CaCertificate>,
-    /// The service's settings: who may connect from where.
+    /// The service's settings: who may connect from where, and what ends sessions.
     pub settings: ServiceSettings,
+    /// Where the identity came from: the registration whose assignment it is, if there is one.
+    pub origin: Option<Origin>,
+    /// The bans asked for, those on the origin (its registration ID and what it rests on), those on
+    /// the device ID taken as a registration ID, those on the CA certificates read, and those on CAs
+    /// whose subject is among the names asked for, or is the issuer of a CA found. Some may be over.
+    pub bans: Vec<Ban>,
+    /// The version of the set of bans and revocation lists.
+    pub bans_version: Version,
+    /// The revocation lists of the issuers asked about and of those in what the origin rests on,
+    /// as in [`RegisterFacts::crls`](crate::RegisterFacts::crls).
+    pub crls: Vec<CrlFacts>,
 }

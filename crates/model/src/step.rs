@@ -60,6 +60,16 @@ pub enum Step {
         /// What of it matched: a certificate's subject, or which key.
         by: String,
     },
+    /// A ban keeps the device out.
+    Banned {
+        /// The ban's key.
+        ban: String,
+    },
+    /// The revocation list of a CA that the device rests on is out of date, which is let pass.
+    CrlOutOfDate {
+        /// The CA's name.
+        ca: String,
+    },
     /// The evidence satisfied the mechanism.
     Attested {
         /// By what: a thumbprint, a chain, a key slot.

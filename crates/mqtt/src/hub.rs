@@ -1,4 +1,4 @@
-//! Hub sessions: one connected device (H §4.2).
+//! Hub sessions: one connected device or module (H §4.2).
 //!
 //! A session ends when either side closes the connection, when its token or certificate is over
 //! (H §4.5.2), when the device opens another connection (H §4.5.1), or when the registry no longer
@@ -24,8 +24,9 @@ use app::{
     App, No,
     device::{DeviceSession, EventDraft, SessionNo},
     live::End,
+    visits::Visit,
 };
-use model::{ConnectRefusal, HubRefusal, Timestamp};
+use model::{ConnectRefusal, Door, HubRefusal, Timestamp};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -222,7 +223,9 @@ async fn admit(
     let settings = &context.settings;
     let patience = settings.patience(keep_alive_secs, settings.keep_alive_cap);
     let is_durable = !caller.connect.clean_session;
-    let connected = context.app.connect_device(connecting);
+    let (address, tracking_id) = (caller.peer.address.ip(), caller.tracking_id.as_str());
+    let visit = Visit { tracking_id, door: Door::Mqtt, address };
+    let connected = context.app.connect_device_from(&visit, connecting);
     let (session, commands) = match timeout(settings.request_timeout, connected).await {
         Ok(Ok(connected)) => connected,
         // “Not now” (H §4.2.2): clients that hear 5 may never come again (H §9.3).

@@ -7,10 +7,14 @@
 
 use std::net::SocketAddr;
 
-use app::{App, No, limits::DeviceCall};
+use app::{
+    App, No,
+    limits::DeviceCall,
+    visits::{Introduction, TurnedAway, Visit},
+};
 use bytes::Bytes;
 use model::{
-    ApiVersion, AttestFailure, DeviceRefusal, Evidence, Json, OperationId, RegisterRequest,
+    ApiVersion, AttestFailure, DeviceRefusal, Door, Evidence, Json, OperationId, RegisterRequest,
     RegistrationId, RegistrationStatus,
 };
 use tokio::{
@@ -168,18 +172,33 @@ impl<'a> Session<'a> {
             Some(text) => ApiVersion::find(text)
                 .ok_or_else(|| format!("the api-version {:?} is unknown", one_line(text))),
         }?;
+        // It will not ask to be registered: this is its attempt.
+        let refused = |evidence: &Evidence, why: AttestFailure| {
+            let (address, tracking_id) = (caller.peer.address.ip(), caller.tracking_id.as_str());
+            let visit = Visit { tracking_id, door: Door::Mqtt, address };
+            let said = Introduction {
+                registration_id: &registration_id,
+                api_version: Some(api_version),
+                evidence,
+            };
+            let reason = why.to_string();
+            let refusal = DeviceRefusal::NotAttested(why);
+            context.app.refused_at_the_door(&visit, &user.id_scope, said, &refusal);
+            reason
+        };
         let evidence = match caller.password() {
             // A token beats a certificate, as on HTTPS (D §5.1.2).
             Some(Some(text)) => {
                 let token = wire::sas::parse(text).map_err(|bad| bad.to_string())?;
                 let checked =
                     context.app.check_device_token(&token, &user.id_scope, &registration_id);
-                checked.map_err(|why| why.to_string())?;
-                Evidence::Sas(token)
+                let evidence = Evidence::Sas(token);
+                checked.map_err(|why| refused(&evidence, why))?;
+                evidence
             }
             Some(None) => return Err("the password is no text".to_owned()),
             None if caller.peer.client_chain.is_empty() => {
-                return Err(AttestFailure::NoEvidence.to_string());
+                return Err(refused(&Evidence::Nothing, AttestFailure::NoEvidence));
             }
             None => Evidence::X509(caller.peer.client_chain.clone()),
         };
@@ -285,14 +304,19 @@ impl<'a> Session<'a> {
         let (tracking_id, started) = (self.app.tracking_id(), self.app.now());
         let answering = async {
             match request {
-                ProvisioningRequest::Register { .. } => self.register(payload).await,
-                ProvisioningRequest::Poll { operation_id, .. } => self.poll(operation_id).await,
+                ProvisioningRequest::Register { .. } => self.register(payload, &tracking_id).await,
+                ProvisioningRequest::Poll { operation_id, .. } => {
+                    self.poll(operation_id).await.map_err(TurnedAway::from)
+                }
             }
         };
         let answer = match timeout(self.settings.request_timeout, answering).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(No::Refused(refusal))) => self.refused(&refusal, &tracking_id),
-            Ok(Err(No::Fault(fault))) => {
+            Ok(Err(TurnedAway { no: No::Refused(refusal), retry_after_secs })) => {
+                let answer = self.refused(&refusal, &tracking_id);
+                Answer { retry_after_secs: retry_after_secs.or(answer.retry_after_secs), ..answer }
+            }
+            Ok(Err(TurnedAway { no: No::Fault(fault), .. })) => {
                 let chain = chain_of(&fault);
                 error!(tracking_id, error = %chain, "a request failed by our fault: {chain}");
                 self.faulted(RequestFault::Internal, &tracking_id)
@@ -318,16 +342,17 @@ impl<'a> Session<'a> {
         answer
     }
 
-    async fn register(&self, payload: &[u8]) -> Result<Answer, No<DeviceRefusal>> {
+    async fn register(&self, payload: &[u8], tracking_id: &str) -> Result<Answer, TurnedAway> {
         let body = wire::device::parse_register(payload).map_err(No::Refused)?;
         if body.registration_id.as_ref().is_some_and(|id| *id != self.registration_id) {
             let text = "registrationId: is not the registration ID of the user name";
-            return Err(No::Refused(DeviceRefusal::BadRequest(text.to_owned())));
+            return Err(No::Refused(DeviceRefusal::BadRequest(text.to_owned())).into());
         }
         let request = self.request(body, DeviceCall::Register).await?;
-        let registered = self.app.register(&self.id_scope, request).await?;
+        let visit = Visit { tracking_id, door: Door::Mqtt, address: self.address.ip() };
+        let operation = self.app.register_from(&visit, &self.id_scope, request).await?;
         // Always `assigning`, as on HTTPS; the first poll tells (D §0.7).
-        Ok(self.waiting(wire::device::accepted(&registered.operation)))
+        Ok(self.waiting(wire::device::accepted(&operation)))
     }
 
     /// What a device sends along with a poll is of no interest: one sends its registration once

@@ -131,6 +131,9 @@ fn connect_and_disconnect(bencher: Bencher<'_, '_>, n_waiting: u64) {
                     device_id: device_id(&name),
                     policy: None,
                     with_ca_certificates: false,
+                    ban_keys: Vec::new(),
+                    ca_names: Vec::new(),
+                    serials: Vec::new(),
                 };
                 let facts = store.connect_facts(&query).await.expect("facts");
                 let identity = facts.identity.expect("it is there");

@@ -11,10 +11,10 @@ use crate::{
     codec::{Binder, Columns, Db, Word},
     heads::Heads,
     rows::{
-        self, certificate, challenge, connection, device,
+        self, attempt, ban, certificate, challenge, connection, crl, device,
         device::Counted,
-        enrollment, hub, message, policy, record,
-        record::{Owner, OwnerKind},
+        enrollment, grounds, hub, message, policy, receipt, record,
+        record::{Indexed, Owner, OwnerKind},
         settings,
         terms::Mechanism,
     },
@@ -50,6 +50,8 @@ pub(crate) struct Versions {
     pub(crate) groups: Version,
     /// That of the last one that wrote or deleted a linked hub or the service's settings.
     pub(crate) hubs: Version,
+    /// That of the last one that wrote or deleted a ban or a revocation list.
+    pub(crate) bans: Version,
     /// Where the audit log ends.
     pub(crate) audit: AuditHead,
 }
@@ -98,20 +100,54 @@ impl Writing<'_> {
             Change::DeleteCaCertificate(name) => self.delete_ca(name)?,
             Change::PutRecord(record) => self.put_record(record)?,
             Change::DeleteRecord(id) => self.delete_record(id)?,
+            Change::PutGrounds(id, new) => {
+                is_there(Indexed::find(self.db, id)?.is_some())?;
+                grounds::put(self.db, id, new)?;
+            }
+            Change::PutBan(new) => {
+                let key = new.subject.key();
+                tally.bans += i64::from(!ban::exists(self.db, &key)?);
+                self.effect.versions.bans = self.version;
+                ban::put(self.db, &key, new, self.version)?;
+            }
+            Change::PutCrl(new) => {
+                self.effect.versions.bans = self.version;
+                crl::put(self.db, new, self.version)?;
+            }
+            Change::ChangeRevoked(change) => {
+                self.effect.versions.bans = self.version;
+                is_there(crl::change(self.db, change)?)?;
+            }
+            Change::DeleteCrl(ca) => {
+                if crl::delete(self.db, ca)? {
+                    self.effect.versions.bans = self.version;
+                }
+            }
+            Change::DeleteBan(key) => {
+                if execute(self.db, "DELETE FROM bans WHERE key = ?1", [key])? > 0 {
+                    self.effect.tally.bans -= 1;
+                    self.effect.versions.bans = self.version;
+                }
+            }
             Change::PutTpmChallenge(new) => challenge::put(self.db, new)?,
             Change::TrimTpmChallenges(before) => challenge::trim(self.db, *before)?,
             Change::PutDevice(hub, new) => {
                 let id = &new.identity.device_id;
                 let old = Counted::find(self.db, hub, id)?;
+                if let (None, Some(parent)) = (old, id.parent()) {
+                    // A module is never there without its device.
+                    is_there(Counted::find(self.db, hub, &parent)?.is_some())?;
+                }
                 device::put(self.db, hub, new, old, self.version)?;
-                tally.count_device(hub, old, Some(Counted::after(old, &new.identity)));
+                tally.count_device(hub, id, old, Some(Counted::after(old, &new.identity)));
             }
             Change::PutIdentity(hub, identity) => {
                 let old = Counted::find(self.db, hub, &identity.device_id)?;
                 // There is nothing to replace: whoever decided this saw a device that is gone.
                 let old = old.ok_or(Failure::Conflict)?;
                 device::put_identity(self.db, hub, identity, self.version)?;
-                tally.count_device(hub, Some(old), Some(Counted::after(Some(old), identity)));
+                let new = Counted::after(Some(old), identity);
+                tally.count_device(hub, &identity.device_id, Some(old), Some(new));
             }
             Change::PutTwin(hub, id, twin) => {
                 is_there(device::put_twin(self.db, hub, id, twin, self.version)?)?;
@@ -121,7 +157,12 @@ impl Writing<'_> {
                     let sql = "DELETE FROM devices WHERE hub = ?1 AND device_id = ?2";
                     execute(self.db, sql, [hub.as_str(), id.as_str()])?;
                     message::delete_all(self.db, hub, id)?;
-                    tally.count_device(hub, Some(old), None);
+                    if id.module().is_none() {
+                        let (from, to) = device::modules_of(id);
+                        execute(self.db, device::DELETE_MODULES, (hub.as_str(), from, to))?;
+                        message::delete_of_modules(self.db, hub, id)?;
+                    }
+                    tally.count_device(hub, id, Some(old), None);
                 }
             }
             Change::Connect { hub, device_id, connection, at } => {
@@ -183,10 +224,16 @@ impl Writing<'_> {
                 let sql = "DELETE FROM remote_removals WHERE hub = ?1 AND device_id = ?2";
                 execute(self.db, sql, [hub.as_str(), id.as_str()])?;
             }
+            Change::PutReceipt(new) => receipt::put(self.db, new, self.version)?,
+            Change::PutReceiptItem(new) => receipt::put_item(self.db, new, self.version)?,
+            Change::TrimReceipts { now, at_most } => receipt::trim(self.db, *now, *at_most)?,
             Change::Audit(entry) => {
                 let line = audit::next_line(self.effect.versions.audit, (**entry).clone());
                 rows::audit::append(self.db, &line)?;
                 self.effect.versions.audit = (line.number, line.hash);
+            }
+            Change::AppendAttempts { attempts, repeats, keep } => {
+                attempt::append(self.db, attempts, repeats, *keep)?;
             }
             Change::PutInstanceSetting { name, value } => {
                 let sql = "INSERT INTO instance_settings (name, value) VALUES (?1, ?2) \
@@ -226,6 +273,8 @@ impl Writing<'_> {
             None => {
                 let records = count_records(self.db, &group(&new.group_id))?;
                 self.effect.tally.orphaned_registrations -= records;
+                let key = new.group_id.key();
+                execute(self.db, "DELETE FROM gone_groups WHERE key = ?1", [key])?;
             }
         }
         self.effect.tally.count_group(new.terms.attestation.kind(), 1);
@@ -238,6 +287,7 @@ impl Writing<'_> {
         self.effect.versions.groups = self.version;
         self.effect.tally.count_group(old.kind(), -1);
         self.effect.tally.orphaned_registrations += count_records(self.db, &group(id))?;
+        enrollment::remember_gone_group(self.db, id)?;
         execute(self.db, "DELETE FROM enrollment_groups WHERE key = ?1", [id.key()])?;
         self.forget_group_keys(id)
     }
@@ -258,9 +308,10 @@ impl Writing<'_> {
     }
 
     fn put_record(&mut self, new: &RegistrationRecord) -> Result<()> {
-        let old = Owner::find(self.db, &new.registration_id)?;
+        let old = Indexed::find(self.db, &new.registration_id)?;
         record::put(self.db, new, old.as_ref(), self.version)?;
         let owner = Owner::of(new);
+        let old = old.map(|old| old.owner);
         if old.as_ref() == Some(&owner) {
             return Ok(());
         }
@@ -278,8 +329,10 @@ impl Writing<'_> {
     }
 
     fn delete_record(&mut self, id: &RegistrationId) -> Result<()> {
-        let Some(old) = Owner::find(self.db, id)? else { return Ok(()) };
+        let Some(Indexed { owner: old, .. }) = Indexed::find(self.db, id)? else { return Ok(()) };
+        record::remember_as_former(self.db, id)?;
         execute(self.db, "DELETE FROM registration_records WHERE key = ?1", [id.key()])?;
+        grounds::delete(self.db, id)?;
         self.effect.tally.registrations -= 1;
         if !exists(self.db, &old)? {
             self.effect.tally.orphaned_registrations -= 1;

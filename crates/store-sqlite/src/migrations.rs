@@ -29,6 +29,10 @@ const STEPS: &[Step] = &[
     },
     Step::Sql(include_str!("../migrations/0003_connections.sql")),
     Step::Sql(include_str!("../migrations/0004_tpm.sql")),
+    Step::Sql(include_str!("../migrations/0005_bans.sql")),
+    Step::Sql(include_str!("../migrations/0006_receipts.sql")),
+    Step::Sql(include_str!("../migrations/0007_attempts.sql")),
+    Step::Sql(include_str!("../migrations/0008_crls.sql")),
 ];
 
 /// The schema version this release writes.

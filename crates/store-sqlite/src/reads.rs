@@ -1,8 +1,8 @@
 //! The reads, named after the facts they fetch.
 
 use model::{
-    Device, DeviceCounts, DeviceId, EnrollmentGroup, HubName, IndividualEnrollment, Page,
-    RecordFilter, RegistrationId, RegistrationRecord, Usage,
+    Device, DeviceCounts, DeviceId, EnrollmentGroup, HubName, IndividualEnrollment, MAX_MODULES,
+    OrphanFilter, Page, RecordFilter, RegistrationId, RegistrationRecord, Timestamp, Usage,
 };
 use rusqlite::{OptionalExtension, Params, Result};
 
@@ -11,7 +11,11 @@ use crate::{
     rows::{device, enrollment, record},
 };
 
+pub(crate) mod attempts;
+pub(crate) mod bans;
+pub(crate) mod crls;
 pub(crate) mod hub;
+pub(crate) mod receipt;
 pub(crate) mod register;
 pub(crate) mod service;
 
@@ -66,10 +70,42 @@ pub(crate) fn list_records(
             list(db, record::LIST_OF_GROUP, (after, more, id.key()), record::read)?
         }
         // Looking for none among a million would take a second.
-        RecordFilter::Orphaned if counter(db, "orphaned_registrations")? == 0 => Vec::new(),
-        RecordFilter::Orphaned => list(db, record::LIST_ORPHANED, (after, more), record::read)?,
+        RecordFilter::Orphaned(_) if counter(db, "orphaned_registrations")? == 0 => Vec::new(),
+        RecordFilter::Orphaned(OrphanFilter { group: None, updated_before }) => {
+            let before = ticks_or_ever(*updated_before);
+            list(db, record::LIST_ORPHANED, (after, more, before), record::read)?
+        }
+        RecordFilter::Orphaned(OrphanFilter { group: Some(id), updated_before }) => {
+            let key = (after, more, ticks_or_ever(*updated_before), id.key());
+            list(db, record::LIST_ORPHANED_OF_GROUP, key, record::read)?
+        }
     };
     Ok(page(items, limit, |item| item.registration_id.key()))
+}
+
+/// How many records pass the filter.
+pub(crate) fn count_records(db: Db<'_>, filter: &RecordFilter) -> Result<u64> {
+    let number = |columns: &mut Columns<'_, '_>| columns.take().map(count);
+    let counted = match filter {
+        RecordFilter::All => return counter(db, "registrations"),
+        RecordFilter::Orphaned(OrphanFilter { group: None, updated_before: None }) => {
+            return counter(db, "orphaned_registrations");
+        }
+        RecordFilter::Group(id) => find(db, record::COUNT_OF_GROUP, [id.key()], number)?,
+        RecordFilter::Orphaned(OrphanFilter { group: None, updated_before }) => {
+            find(db, record::COUNT_ORPHANED, [ticks_or_ever(*updated_before)], number)?
+        }
+        RecordFilter::Orphaned(OrphanFilter { group: Some(id), updated_before }) => {
+            let key = (ticks_or_ever(*updated_before), id.key());
+            find(db, record::COUNT_ORPHANED_OF_GROUP, key, number)?
+        }
+    };
+    Ok(counted.unwrap_or_default())
+}
+
+/// The moment as rows have it, or one after all that there are.
+fn ticks_or_ever(moment: Option<Timestamp>) -> i64 {
+    moment.map_or(i64::MAX, Timestamp::ticks)
 }
 
 /// A page of a hub's devices.
@@ -82,6 +118,13 @@ pub(crate) fn list_devices(
     let read = |columns: &mut Columns<'_, '_>| device::read(columns).map(|(_, device)| device);
     let items = list(db, device::LIST, (hub.as_str(), after, one_more(limit)), read)?;
     Ok(page(items, limit, |item| item.identity.device_id.as_str()))
+}
+
+/// The modules of a device.
+pub(crate) fn list_modules(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<Vec<Device>> {
+    let read = |columns: &mut Columns<'_, '_>| device::read(columns).map(|(_, device)| device);
+    let (from, to) = device::modules_of(id);
+    list(db, device::LIST_MODULES, (hub.as_str(), from, to, MAX_MODULES), read)
 }
 
 /// How many devices a hub has.

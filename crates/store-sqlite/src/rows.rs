@@ -3,17 +3,22 @@
 //!
 //! Every file lists its columns once, in the order in which `bind` writes and `read` takes them.
 
+pub(crate) mod attempt;
 pub(crate) mod audit;
+pub(crate) mod ban;
 pub(crate) mod certificate;
 pub(crate) mod challenge;
 pub(crate) mod connection;
+pub(crate) mod crl;
 pub(crate) mod device;
 pub(crate) mod enrollment;
 pub(crate) mod event;
+pub(crate) mod grounds;
 pub(crate) mod hub;
 pub(crate) mod message;
 pub(crate) mod policy;
 pub(crate) mod properties;
+pub(crate) mod receipt;
 pub(crate) mod record;
 pub(crate) mod settings;
 pub(crate) mod terms;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{AttestationKind, HubName};
+use model::{AttestationKind, DeviceId, HubName};
 use rusqlite::{Connection, Result};
 
 use crate::rows::device::Counted;
@@ -15,6 +15,7 @@ pub(crate) struct Tally {
     pub(crate) symmetric_key_groups: i64,
     pub(crate) registrations: i64,
     pub(crate) orphaned_registrations: i64,
+    pub(crate) bans: i64,
     devices: BTreeMap<HubName, DeviceTally>,
 }
 
@@ -35,14 +36,16 @@ impl Tally {
         }
     }
 
-    /// Counts a device that was one thing and is another; `None` where there is none.
+    /// Counts a device that was one thing and is another; `None` where there is none. Modules are
+    /// not counted.
     pub(crate) fn count_device(
         &mut self,
         hub: &HubName,
+        id: &DeviceId,
         old: Option<Counted>,
         new: Option<Counted>,
     ) {
-        if old == new {
+        if old == new || id.module().is_some() {
             return;
         }
         let device = self.devices.entry(hub.clone()).or_default();
@@ -67,6 +70,7 @@ impl Tally {
         self.symmetric_key_groups += other.symmetric_key_groups;
         self.registrations += other.registrations;
         self.orphaned_registrations += other.orphaned_registrations;
+        self.bans += other.bans;
         for (hub, device) in other.devices {
             let sum = self.devices.entry(hub).or_default();
             sum.total += device.total;
@@ -83,6 +87,7 @@ impl Tally {
             ("symmetric_key_groups", self.symmetric_key_groups),
             ("registrations", self.registrations),
             ("orphaned_registrations", self.orphaned_registrations),
+            ("bans", self.bans),
         ];
         let mut statement =
             connection.prepare_cached("UPDATE counters SET value = value + ?2 WHERE name = ?1")?;

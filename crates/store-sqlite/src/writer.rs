@@ -243,6 +243,7 @@ fn load_versions(connection: &Connection) -> rusqlite::Result<Versions> {
         last: counter("version")?,
         groups: counter("groups_version")?,
         hubs: counter("hubs_version")?,
+        bans: counter("bans_version")?,
         audit: audit_head(connection)?,
     })
 }
@@ -251,9 +252,11 @@ fn store_versions(connection: &Connection, old: Versions, new: Versions) -> rusq
     let mut statement =
         connection.prepare_cached("UPDATE counters SET value = ?2 WHERE name = ?1")?;
     statement.execute(("version", new.last.cast_signed()))?;
-    for (name, old, new) in
-        [("groups_version", old.groups, new.groups), ("hubs_version", old.hubs, new.hubs)]
-    {
+    for (name, old, new) in [
+        ("groups_version", old.groups, new.groups),
+        ("hubs_version", old.hubs, new.hubs),
+        ("bans_version", old.bans, new.bans),
+    ] {
         if old != new {
             statement.execute((name, new.cast_signed()))?;
         }

@@ -10,12 +10,13 @@
 
 use async_trait::async_trait;
 use model::{
-    AccessPolicy, AllocationPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, CloudMessage,
-    ConnectFacts, ConnectQuery, Device, DeviceCounts, DeviceId, EnrollmentGroup, EnrollmentGroupId,
-    Etag, EventPosition, Feedback, HubName, IndividualEnrollment, IndividualFacts, Page,
-    PartitionState, PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery,
-    RegistrationId, RegistrationRecord, RemoteRemoval, ServiceFacts, ServiceSettings, StoredEvent,
-    Timestamp, Usage,
+    AccessPolicy, AllocationPolicy, AttemptFilter, AuditFilter, AuditLine, Ban, CaCertificate,
+    CertificateDer, ChangeSet, CloudMessage, ConnectFacts, ConnectQuery, Crl, DeprovisionItem,
+    Device, DeviceCounts, DeviceId, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, Etag,
+    EventPosition, Feedback, Grounds, HubName, IndividualEnrollment, IndividualFacts, ItemState,
+    Origin, Page, PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId, RecordFilter,
+    RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, Serials,
+    ServiceFacts, ServiceSettings, StoredAttempt, StoredEvent, Timestamp, Usage,
 };
 
 pub use audit::AuditHead;
@@ -70,6 +71,10 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<RegistrationRecord>, StoreFault>;
 
+    /// How many registration records pass the filter. Records of a group are found by their group;
+    /// orphans among a million records take up to a second.
+    async fn count_records(&self, filter: &RecordFilter) -> Result<u64, StoreFault>;
+
     /// A CA certificate by name.
     async fn find_ca_certificate(&self, name: &str) -> Result<Option<CaCertificate>, StoreFault>;
 
@@ -85,6 +90,10 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<Device>, StoreFault>;
+
+    /// The modules of a device, by ID (byte order), each under its name `device/module`. No more
+    /// than [`model::MAX_MODULES`] are read; [`Self::list_devices`] and the counts know of none.
+    async fn list_modules(&self, hub: &HubName, id: &DeviceId) -> Result<Vec<Device>, StoreFault>;
 
     /// All CA certificates, by name (there are few, D §6).
     async fn list_ca_certificates(&self) -> Result<Vec<CaCertificate>, StoreFault>;
@@ -113,6 +122,60 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RemoteRemoval>, StoreFault>;
 
+    /// What a remote hub is to be told about a device, if anything.
+    async fn find_removal(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<RemoteRemoval>, StoreFault>;
+
+    /// A plan or receipt of a deprovisioning, with its counts.
+    async fn find_receipt(&self, id: &ReceiptId) -> Result<Option<Receipt>, StoreFault>;
+
+    /// Plans and receipts, the latest first, those after the key `after` (exclusive), at most
+    /// `limit`.
+    async fn list_receipts(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Receipt>, StoreFault>;
+
+    /// Those that are being worked off, the oldest first, at most `limit`.
+    async fn applying_receipts(&self, limit: usize) -> Result<Vec<ReceiptId>, StoreFault>;
+
+    /// Items of a plan or receipt in the order of their numbers, those that stand so, after the
+    /// number `after` (exclusive), at most `limit`.
+    async fn list_receipt_items(
+        &self,
+        id: &ReceiptId,
+        state: Option<ItemState>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeprovisionItem>, StoreFault>;
+
+    /// Likewise those with which something of ours is still to be done
+    /// ([`DeprovisionItem::is_open`]).
+    async fn open_receipt_items(
+        &self,
+        id: &ReceiptId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeprovisionItem>, StoreFault>;
+
+    /// The item of this number.
+    async fn find_receipt_item(
+        &self,
+        id: &ReceiptId,
+        number: u64,
+    ) -> Result<Option<DeprovisionItem>, StoreFault>;
+
+    /// The item of this device, by [`model::DeviceSubject::key`].
+    async fn find_receipt_item_of(
+        &self,
+        id: &ReceiptId,
+        key: &str,
+    ) -> Result<Option<DeprovisionItem>, StoreFault>;
+
     /// The earliest moment at which an assignment or a removal is due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreFault>;
 
@@ -129,6 +192,77 @@ pub trait Store: Send + Sync + 'static {
     /// the lines, so that a log whose last lines were cut off is told from a whole one
     /// ([`audit::check_end`]). `(0, zeros)` when there was none.
     async fn audit_head(&self) -> Result<AuditHead, StoreFault>;
+
+    /// A ban by its key.
+    async fn find_ban(&self, key: &str) -> Result<Option<Ban>, StoreFault>;
+
+    /// Bans in the order of their keys, those after `after` (exclusive), at most `limit`. Those
+    /// that are over are among them.
+    async fn list_bans(&self, after: Option<&str>, limit: usize) -> Result<Page<Ban>, StoreFault>;
+
+    /// What is known of the revocation list of a CA
+    /// ([`CaKeys::subject_and_key`](model::CaKeys::subject_and_key)).
+    async fn find_crl(&self, ca: &[u8; 32]) -> Result<Option<Crl>, StoreFault>;
+
+    /// All revocation lists, by their CAs (there are no more than [`model::crl::MAX_CRLS`]).
+    async fn list_crls(&self) -> Result<Vec<Crl>, StoreFault>;
+
+    /// The serial numbers on the revocation list of a CA; none when there is no list. There may be
+    /// [`model::crl::MAX_CRL_ENTRIES`].
+    async fn revoked_serials(&self, ca: &[u8; 32]) -> Result<Serials, StoreFault>;
+
+    /// The CAs of the revocation lists whose URLs are due, the longest due first.
+    async fn due_crls(&self, now: Timestamp, limit: usize) -> Result<Vec<[u8; 32]>, StoreFault>;
+
+    /// The certificate of a CA ([`CaKeys::subject_and_key`](model::CaKeys::subject_and_key)) that a
+    /// group, the CA store or a revocation list holds. Names are read through: for an operator's
+    /// question only.
+    async fn known_ca(&self, ca: &[u8; 32]) -> Result<Option<EnrolledCertificate>, StoreFault>;
+
+    /// The certificates of CAs with this name (SHA-256 of its DER), each once: of groups, of the CA
+    /// store whether verified or not, and of revocation lists.
+    async fn cas_called(&self, subject: &[u8; 32]) -> Result<Vec<EnrolledCertificate>, StoreFault>;
+
+    /// The registrations that a ban of this key would be about, ordered and limited as in
+    /// [`Self::list_individuals`]: the one of the registration ID, or those that rest on the
+    /// certificate, the CA or the endorsement key ([`Grounds`]). None for a key of no subject.
+    async fn records_resting_on(
+        &self,
+        ban_key: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RegistrationRecord>, StoreFault>;
+
+    /// What a registration rests on, if that was kept.
+    async fn find_grounds(&self, id: &RegistrationId) -> Result<Option<Grounds>, StoreFault>;
+
+    /// Where the identity of a device on a hub came from, in one snapshot; a module's came from
+    /// where its device's did. Of several registrations that are assigned to it, the one that was
+    /// written last.
+    async fn origin(&self, hub: &HubName, id: &DeviceId) -> Result<Option<Origin>, StoreFault>;
+
+    /// The certificate of this thumbprint, SHA-1 or SHA-256 in hex, among those that groups and
+    /// the CA store hold. The groups are read through: for an operator's question only.
+    async fn known_certificate(
+        &self,
+        thumbprint: &str,
+    ) -> Result<Option<EnrolledCertificate>, StoreFault>;
+
+    /// The certificate of this thumbprint, SHA-1 or SHA-256 in hex, among those that registered
+    /// devices showed; by SHA-1 only such as an admission rests on.
+    async fn shown_certificate(
+        &self,
+        thumbprint: &str,
+    ) -> Result<Option<CertificateDer>, StoreFault>;
+
+    /// Attempts that pass the filter, the latest number first, those with numbers below `before`, at
+    /// most `limit`.
+    async fn list_attempts(
+        &self,
+        filter: &AttemptFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<StoredAttempt>, StoreFault>;
 
     /// How many devices a hub has.
     async fn device_counts(&self, hub: &HubName) -> Result<DeviceCounts, StoreFault>;
@@ -208,6 +342,7 @@ pub fn first_settings() -> ServiceSettings {
         allocation_policy: AllocationPolicy::Hashed,
         operator_api_on_loopback_only: false,
         ip_rules: Vec::new(),
+        disenroll_ends_sessions: false,
         etag: Etag::from_random([0; 16]),
         last_updated: Timestamp::from_ticks(0),
     }

@@ -19,15 +19,21 @@ use model::{Change, ChangeSet};
 
 use crate::{CommitError, Store};
 
+pub mod attempts;
+pub mod bans;
 pub mod challenges;
 pub mod change_sets;
 pub mod connections;
+pub mod crls;
 pub mod devices;
 pub mod durability;
 pub mod events;
+pub mod grounds;
 pub mod groups;
 pub mod listings;
 pub mod messages;
+pub mod modules;
+pub mod receipts;
 pub mod scene;
 pub mod service;
 pub mod values;
@@ -103,6 +109,7 @@ macro_rules! store_suite {
                 records_of_a_deleted_group_stay_listed_and_count_as_orphaned
                 a_group_made_anew_has_its_records_again
                 records_are_orphaned_when_their_enrollment_is_gone
+                orphans_are_told_apart_by_group_and_age
                 a_record_that_changes_its_enrollment_is_listed_under_the_new_one
                 spelling_is_kept_and_keys_are_compared
                 usage_counts_what_is_there
@@ -119,6 +126,36 @@ macro_rules! store_suite {
                 facts_hold_the_devices_of_three_names_on_all_hubs
                 facts_are_one_snapshot
             }
+            bans {
+                bans_are_found_by_their_keys_and_listed_in_their_order
+                the_version_of_bans_moves_with_bans_only
+                a_ban_is_expected_by_its_version
+                of_a_ban_and_what_was_decided_without_it_the_ban_wins
+                facts_hold_the_bans_on_whoever_asks
+                facts_hold_the_bans_on_what_could_admit
+                bans_that_were_lifted_are_in_no_facts
+                facts_of_a_pending_assignment_hold_the_bans_on_it
+                facts_of_a_connection_hold_the_bans_on_it
+                bans_and_their_version_are_one_snapshot
+            }
+            grounds {
+                grounds_go_with_their_record
+                what_rests_on_a_certificate_is_found_by_every_key
+                what_rests_on_an_endorsement_key_is_found_by_it
+                shown_certificates_are_found_by_their_thumbprints
+                enrolled_certificates_are_known_by_their_thumbprints
+                an_origin_is_the_registration_that_was_assigned_last
+                an_origin_outlives_its_record_and_its_group
+                an_origin_tells_what_its_enrollment_is_worth_now
+            }
+            attempts {
+                attempts_read_back_as_they_were_written
+                attempts_are_found_by_what_is_known_of_them
+                pages_of_attempts_follow_one_another
+                repetitions_are_counted_with_what_they_repeat
+                no_more_attempts_are_kept_than_are_to_be
+                attempts_are_there_after_reopening
+            }
             challenges {
                 challenges_read_back_as_they_were_written
                 the_latest_challenges_of_a_name_stay
@@ -128,11 +165,32 @@ macro_rules! store_suite {
                 groups_are_found_by_the_names_of_waiting_challenges
                 groups_of_tpms_count_as_groups_with_certificates
             }
+            crls {
+                revocation_lists_read_back_as_they_were_written
+                a_list_goes_with_its_serial_numbers
+                serial_numbers_come_and_go_one_by_one
+                facts_say_what_is_revoked_of_what_was_asked
+                facts_ask_for_the_certificates_of_groups_and_stored_cas_too
+                the_cas_of_lists_are_asked_about_as_well
+                facts_of_a_connection_are_about_what_its_device_rests_on
+                the_version_of_bans_moves_with_revocation_lists
+                due_lists_come_the_longest_due_first
+                cas_are_found_by_their_name_wherever_they_are
+            }
             devices {
                 a_device_and_its_twin_are_deleted_together
                 hubs_are_separate_registries
                 devices_are_listed_by_the_bytes_of_their_names
                 device_counts_follow_every_change
+            }
+            modules {
+                modules_read_back_as_they_were_written
+                modules_are_none_of_the_hubs_devices
+                a_module_is_not_written_without_its_device
+                a_devices_modules_go_with_it
+                a_device_has_no_more_modules_than_there_is_room_for
+                facts_of_a_modules_connection_hold_its_device
+                a_start_disconnects_modules_as_well
             }
             connections {
                 a_connection_shows_in_its_device_and_moves_no_version
@@ -168,6 +226,17 @@ macro_rules! store_suite {
                 expired_messages_are_found_the_longest_over_first
                 feedback_is_numbered_and_the_last_ten_thousand_are_kept
                 the_queue_behaves_like_a_list
+            }
+            receipts {
+                receipts_read_back_as_they_were_written
+                receipt_items_read_back_as_they_were_written
+                counts_follow_the_items
+                a_device_is_in_a_plan_once
+                receipts_and_items_are_expected_by_their_versions
+                receipts_are_listed_the_latest_first
+                open_deprovisionings_and_items_are_found
+                old_plans_and_receipts_are_forgotten
+                what_remote_hubs_are_told_reads_back
             }
             service {
                 a_store_that_was_told_nothing_answers_the_first_settings
@@ -213,15 +282,19 @@ mod tests {
     fn every_case_is_in_the_list() {
         let list = include_str!("suite.rs");
         let areas = [
+            include_str!("suite/bans.rs"),
             include_str!("suite/challenges.rs"),
             include_str!("suite/change_sets.rs"),
             include_str!("suite/connections.rs"),
             include_str!("suite/devices.rs"),
             include_str!("suite/durability.rs"),
             include_str!("suite/events.rs"),
+            include_str!("suite/grounds.rs"),
             include_str!("suite/groups.rs"),
             include_str!("suite/listings.rs"),
             include_str!("suite/messages.rs"),
+            include_str!("suite/modules.rs"),
+            include_str!("suite/receipts.rs"),
             include_str!("suite/service.rs"),
         ];
         for area in areas {

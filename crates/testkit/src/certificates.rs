@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use model::{CertificateDer, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData,
-    RsaKeySize,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CrlIssuingDistributionPoint, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData,
+    RevocationReason, RevokedCertParams, RsaKeySize, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -81,6 +82,32 @@ impl Ca {
         Self(other.certify(params, Arc::clone(&self.0.key)))
     }
 
+    /// A revocation list of this CA, DER.
+    #[must_use]
+    pub fn revocation_list(&self, revocations: &Revocations) -> Vec<u8> {
+        let issuer = Issuer::from_params(&self.0.params, &*self.0.key);
+        let revoked = revocations.serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: offset(revocations.this_update),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        });
+        let point =
+            revocations.distribution_point.as_ref().map(|uri| CrlIssuingDistributionPoint {
+                distribution_point: CrlDistributionPoint { uris: vec![uri.clone()] },
+                scope: None,
+            });
+        let params = CertificateRevocationListParams {
+            this_update: offset(revocations.this_update),
+            next_update: offset(revocations.next_update),
+            crl_number: SerialNumber::from(revocations.number),
+            issuing_distribution_point: point,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&issuer).expect("the parameters are encodable").der().to_vec()
+    }
+
     /// The certificate, DER.
     #[must_use]
     pub fn der(&self) -> &[u8] {
@@ -111,6 +138,50 @@ impl Ca {
         let mut issuers = vec![self.0.der.clone()];
         issuers.extend(self.0.issuers.iter().cloned());
         Credential { der: certificate.der().to_vec(), params, key, issuers }
+    }
+}
+
+/// What a revocation list will say. Starts out right: number 1, made the day before [`NOW`], good
+/// for a week, and nobody revoked.
+#[derive(Debug, Clone)]
+pub struct Revocations {
+    /// Its number.
+    pub number: u64,
+    /// When it was made.
+    pub this_update: Timestamp,
+    /// When its time is over.
+    pub next_update: Timestamp,
+    /// The URI of its issuing distribution point, if it has one.
+    pub distribution_point: Option<String>,
+    /// Whom it revokes: serial numbers, big-endian.
+    pub serials: Vec<Vec<u8>>,
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self {
+            number: 1,
+            this_update: NOW.plus_secs(-86_400),
+            next_update: NOW.plus_secs(6 * 86_400),
+            distribution_point: None,
+            serials: Vec::new(),
+        }
+    }
+}
+
+impl Revocations {
+    /// A list of this number.
+    #[must_use]
+    pub fn number(number: u64) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    /// That revokes this certificate too.
+    #[must_use]
+    pub fn with(mut self, certificate: &Credential) -> Self {
+        let serial = certificate.serial();
+        self.serials.push(serial);
+        self
     }
 }
 
@@ -158,6 +229,12 @@ impl Credential {
     #[must_use]
     pub fn key_der(&self) -> &[u8] {
         self.key.serialized_der()
+    }
+
+    /// The serial number, big-endian, as it stands in the certificate.
+    #[must_use]
+    pub fn serial(&self) -> Vec<u8> {
+        serial(&self.der).expect("a certificate").to_vec()
     }
 
     /// The certificate alone, as a device presents it.
@@ -304,6 +381,41 @@ impl KeyKind {
             Self::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
         }
         .expect("keys of this kind can be made")
+    }
+}
+
+/// The contents of the serial number in a certificate's DER.
+fn serial(der: &[u8]) -> Option<&[u8]> {
+    let (_, certificate) = element(der)?;
+    let (_, signed) = element(certificate)?;
+    // The version comes first, in a tag of its own; a certificate of version 1 has none.
+    let (tag, first) = element(signed)?;
+    if tag == 2 {
+        return Some(first);
+    }
+    let header = signed.len() - header_end(signed)?.len();
+    let (tag, serial) = element(signed.get(header + first.len()..)?)?;
+    (tag == 2).then_some(serial)
+}
+
+/// Tag and contents of the first DER element.
+fn element(der: &[u8]) -> Option<(u8, &[u8])> {
+    let rest = header_end(der)?;
+    let length = match der.get(1)? {
+        short @ 0..0x80 => usize::from(*short),
+        long => {
+            let size = der.get(2..2 + usize::from(long & 0x7F))?;
+            size.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
+        }
+    };
+    Some((*der.first()?, rest.get(..length)?))
+}
+
+/// What follows the header of the first DER element.
+fn header_end(der: &[u8]) -> Option<&[u8]> {
+    match der.get(1)? {
+        0..0x80 => der.get(2..),
+        long => der.get(2 + usize::from(long & 0x7F)..),
     }
 }
 

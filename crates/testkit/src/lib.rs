@@ -14,7 +14,7 @@ pub mod entropy;
 pub mod sas;
 pub mod tpm;
 
-pub use certificates::{Ca, Credential, KeyKind, Profile};
+pub use certificates::{Ca, Credential, KeyKind, Profile, Revocations};
 pub use entropy::fresh;
 pub use sas::{ClientStyle, DeviceToken, ServiceToken};
 pub use tpm::SoftTpm;

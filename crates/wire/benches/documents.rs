@@ -126,6 +126,7 @@ fn render_twin(bencher: divan::Bencher<'_, '_>) {
             iot_edge: false,
             device_scope: None,
             parent_scopes: vec![],
+            managed_by: None,
             version: 1,
         },
         twin: Twin {

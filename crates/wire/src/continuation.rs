@@ -21,10 +21,18 @@ pub enum Collection {
     TpmEnrollmentGroups,
     /// Registration records.
     Registrations,
+    /// Registration records without an enrollment.
+    Orphans,
     /// Devices a hub query found.
     Devices,
     /// Lines of the audit log.
     AuditLines,
+    /// Bans.
+    Bans,
+    /// Plans and receipts of deprovisionings.
+    Deprovisionings,
+    /// Devices of a plan or a receipt.
+    DeprovisionedDevices,
 }
 
 impl Collection {
@@ -34,8 +42,12 @@ impl Collection {
             Self::EnrollmentGroups => b'g',
             Self::TpmEnrollmentGroups => b't',
             Self::Registrations => b'r',
+            Self::Orphans => b'o',
             Self::Devices => b'd',
             Self::AuditLines => b'a',
+            Self::Bans => b'b',
+            Self::Deprovisionings => b'p',
+            Self::DeprovisionedDevices => b'v',
         }
     }
 }

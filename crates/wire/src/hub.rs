@@ -25,7 +25,7 @@ pub use bulk::{BulkFailure, bulk_answer, mode_name, parse_bulk};
 pub use cursor::{BadCursor, read_cursor, write_cursor};
 pub use device_view::{MAX_REPORT_BYTES, desired_notification, device_twin, parse_reported};
 pub use event::{event, event_page};
-pub use identity::{Answer, identity, parse_identity};
+pub use identity::{Answer, identity, parse_identity, parse_module_identity};
 pub(crate) use identity::{kind_name, read_identity, status_name};
 pub use message::{
     FEEDBACK_WISHES, MAX_FEEDBACK, MessageBody, feedback, feedback_number, feedback_word,

@@ -7,9 +7,14 @@
 //! that was left out. [`schema`] says the shapes once more, for the OpenAPI document.
 
 mod audit;
+mod bans;
 mod certificates;
+mod crls;
+mod deprovisionings;
+mod group_settings;
 mod hubs;
 mod networking;
+mod orphans;
 mod policies;
 pub mod schema;
 mod service;
@@ -19,14 +24,22 @@ mod tpm;
 mod usage;
 
 pub use audit::{AuditCheck, audit_check, audit_line, audit_moment, audit_number};
+pub use bans::{ban, kind as ban_kind, parse_ban};
 pub use certificates::{
     CertificateBody, ShowCode, certificate, certificate_deleted, parse_certificate, parse_proof,
 };
+pub use crls::{CrlSourceBody, RevokedCounts, crl, crl_taken, parse_crl_source};
+pub use deprovisionings::{
+    DeprovisioningBody, MAX_DEPROVISIONING_BYTES, deprovisioned_device, deprovisioning, device_key,
+    device_number, parse_deprovisioning, parse_item_state,
+};
+pub use group_settings::{group_settings, parse_group_settings};
 pub use hubs::{
     AccessBody, HubBody, HubProbe, HubUnlinked, hub_name, hub_probe, hub_unlinked, linked_hub,
     parse_linked_hub,
 };
 pub use networking::{ip_rules, parse_ip_rules};
+pub use orphans::{group_deleted, orphan, orphan_count, orphans_deleted};
 pub use policies::{
     PolicyBody, RotatedKey, parse_policy, parse_rotation, policy, policy_with_keys, rights_text,
 };

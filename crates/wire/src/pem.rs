@@ -1,4 +1,4 @@
-//! A certificate as operators paste and upload it, to DER.
+//! A certificate as operators paste and upload it, to DER; a revocation list as a file has it.
 //!
 //! Accepted are PEM text, the base64 of a DER file without armour, and the base64 of a PEM file
 //! (O §1.6: clients send all three). Whether the DER is a good certificate is not looked at here.
@@ -100,6 +100,53 @@ fn from_pem(text: &str) -> Result<Vec<u8>, BadCertificateText> {
         [body] => decode(body),
         several => Err(BadCertificateText::Several(several.len())),
     }
+}
+
+/// The longest revocation list that is read, in bytes, as PEM text: one of
+/// [`MAX_CRL_BYTES`](model::crl::MAX_CRL_BYTES), its lines and what stands around it.
+pub const MAX_CRL_TEXT_BYTES: usize = 44 * 1024 * 1024;
+
+/// Why bytes are not one revocation list. Never holds any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BadCrlText {
+    /// There is nothing.
+    #[error("the revocation list is empty")]
+    Empty,
+    /// More than [`MAX_CRL_TEXT_BYTES`].
+    #[error("the revocation list has {0} bytes, at most {MAX_CRL_TEXT_BYTES} are read")]
+    TooLong(usize),
+    /// Neither DER nor PEM.
+    #[error("neither DER nor PEM with a block called X509 CRL")]
+    Neither,
+    /// There are several lists.
+    #[error("this holds several revocation lists; send them one by one")]
+    Several,
+    /// The block is not base64.
+    #[error("the PEM block holds no base64")]
+    NotBase64,
+}
+
+/// The DER of the one revocation list that a file holds, DER or PEM. Whether the DER is a list is
+/// not looked at here.
+///
+/// # Errors
+/// [`BadCrlText`].
+pub fn revocation_list(file: &[u8]) -> Result<Vec<u8>, BadCrlText> {
+    const BEGIN: &str = "-----BEGIN X509 CRL-----";
+    const END: &str = "-----END X509 CRL-----";
+    match file {
+        [] => return Err(BadCrlText::Empty),
+        long if long.len() > MAX_CRL_TEXT_BYTES => return Err(BadCrlText::TooLong(long.len())),
+        [0x30, ..] => return Ok(file.to_vec()),
+        _ => {}
+    }
+    let text = std::str::from_utf8(file).map_err(|_| BadCrlText::Neither)?;
+    let (_, after) = text.split_once(BEGIN).ok_or(BadCrlText::Neither)?;
+    let (body, after) = after.split_once(END).ok_or(BadCrlText::Neither)?;
+    if after.contains(BEGIN) {
+        return Err(BadCrlText::Several);
+    }
+    decode(body).map_err(|_| BadCrlText::NotBase64)
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, BadCertificateText> {

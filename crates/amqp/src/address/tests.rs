@@ -90,7 +90,10 @@ fn modules_are_told_from_their_devices() {
         resource: DeviceResource::Twin,
     };
     check(&["/devices/dev/modules/mod%3A1/twin"], &address);
-    assert_eq!(address.endpoint_key(), EndpointKey::Device("dev".to_owned()));
+    // Each is cut off by itself, so each is answered by itself.
+    assert_eq!(address.endpoint_key(), EndpointKey::Device("dev/mod:1".to_owned()));
+    let device = Address::parse("/devices/dev/twin");
+    assert_eq!(device.endpoint_key(), EndpointKey::Device("dev".to_owned()));
 }
 
 #[test]

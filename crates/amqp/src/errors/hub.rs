@@ -40,14 +40,16 @@ const fn hub_condition(refusal: &HubRefusal) -> &'static str {
         | HubRefusal::Format(_)
         | HubRefusal::TooManyDevices(_)
         | HubRefusal::DeviceDefinedMultipleTimes(_) => ARGUMENT,
-        HubRefusal::DeviceExists(_) => "com.microsoft:device-already-exists",
+        HubRefusal::DeviceExists(_) | HubRefusal::ModuleExists { .. } => {
+            "com.microsoft:device-already-exists"
+        }
         HubRefusal::IdentityEtag { .. } | HubRefusal::EtagMissing | HubRefusal::TwinEtag(_) => {
             "com.microsoft:precondition-failed"
         }
         HubRefusal::Conflict(_) => LOCKED,
         HubRefusal::Throttled(_) => THROTTLED,
         HubRefusal::MethodTimeout(_) => TIMEOUT,
-        HubRefusal::QueueFull { .. } => RESOURCE_LIMIT,
+        HubRefusal::QueueFull { .. } | HubRefusal::TooManyModules { .. } => RESOURCE_LIMIT,
         HubRefusal::MessageTooLarge(_) => TOO_LARGE,
         HubRefusal::NotImplemented(_) => NOT_IMPLEMENTED,
     }
@@ -64,16 +66,19 @@ pub(crate) fn connect_error(
     let (condition, text) = match refusal {
         ConnectRefusal::UnknownDevice if was_accepted => (NOT_FOUND, "there is no such device"),
         ConnectRefusal::Disabled(_) => (NOT_FOUND, "the device is disabled"),
+        // Why is for the operator and the log: to the device it is as if it were disabled.
+        ConnectRefusal::Banned(_) | ConnectRefusal::Disenrolled(_) if was_accepted => {
+            (NOT_FOUND, "the device is disabled")
+        }
         ConnectRefusal::UnknownHub(_)
         | ConnectRefusal::UnknownDevice
+        | ConnectRefusal::Banned(_)
+        | ConnectRefusal::Disenrolled(_)
         | ConnectRefusal::WrongKind(_)
         | ConnectRefusal::NotAttested(_)
         | ConnectRefusal::PolicyRefused
         | ConnectRefusal::AddressRefused(_) => (UNAUTHORIZED, "Unauthorized"),
         ConnectRefusal::Throttled(_) => (THROTTLED, "too many requests; wait"),
-        ConnectRefusal::ModulesUnavailable => {
-            (NOT_IMPLEMENTED, "module identities are not available in this version of Induct")
-        }
         ConnectRefusal::Conflict => (LOCKED, "the device was changed meanwhile"),
         ConnectRefusal::Overtaken => (STOLEN, "the device opened another connection"),
     };
@@ -125,6 +130,8 @@ mod tests {
         let reason = Some("the operator's own words".to_owned());
         check_end(&End::CutOff(ConnectRefusal::Disabled(reason.clone())), "amqp:not-found");
         check_end(&End::CutOff(ConnectRefusal::UnknownDevice), "amqp:not-found");
+        check_end(&End::CutOff(ConnectRefusal::Banned("b".to_owned())), "amqp:not-found");
+        check_end(&End::CutOff(ConnectRefusal::Disenrolled("d".to_owned())), "amqp:not-found");
         check_end(&End::CutOff(ConnectRefusal::UnknownHub("h".to_owned())), "amqp:not-found");
         let failed = ConnectRefusal::NotAttested(AttestFailure::BadSignature);
         check_end(&End::CutOff(failed), "amqp:unauthorized-access");
@@ -141,6 +148,8 @@ mod tests {
     #[test]
     fn who_was_never_let_in_does_not_hear_whether_there_is_a_device() {
         let unknown = connect_error(&ConnectRefusal::UnknownDevice, false, "t-1");
+        let banned = ConnectRefusal::Banned("the operator's own words".to_owned());
+        assert_eq!(unknown, connect_error(&banned, false, "t-1"));
         let failed = ConnectRefusal::NotAttested(AttestFailure::BadSignature);
         assert_eq!(unknown, connect_error(&failed, false, "t-1"));
         assert_eq!(unknown.condition, "amqp:unauthorized-access");

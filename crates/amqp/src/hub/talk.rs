@@ -20,10 +20,9 @@ use super::{
     methods::Methods,
     telemetry::{self, Telemetry},
     twin::{self, TwinLinks},
-    unauthorized,
+    LinkKind, unauthorized,
 };
 use crate::{
-    address::DeviceResource,
     content,
     door::chain_of,
     endpoint::{Ask, Attached, DeliveryId, Inbox, Incoming, Line, LinkId, Told},
@@ -36,7 +35,7 @@ pub(super) struct Talk<'a> {
     context: Context<'a>,
     commands: Commands,
     /// Every link of the device, and what it is for.
-    links: BTreeMap<LinkId, DeviceResource>,
+    links: BTreeMap<LinkId, LinkKind>,
     telemetry: Telemetry<'a>,
     messages: Messages<'a>,
     twin: TwinLinks,
@@ -183,7 +182,8 @@ impl<'a> Talk<'a> {
         if subscriptions == self.context.session.subscriptions() {
             return Ok(());
         }
-        match self.context.session.subscribe(subscriptions, false).await {
+        // Boxed, because a session has room for it all of its life.
+        match Box::pin(self.context.session.subscribe(subscriptions, false)).await {
             Ok(()) => Ok(()),
             Err(no) => self.complain(no, "what it wants to hear could not be noted"),
         }
@@ -194,9 +194,9 @@ impl<'a> Talk<'a> {
             Told::Attached(attached) => self.attach(attached),
             Told::Message(link, incoming) => self.receive(link, incoming)?,
             Told::Credit { link, credit, drain } => match self.links.get(&link) {
-                Some(DeviceResource::Devicebound) => self.messages.credit(link, credit, drain),
-                Some(resource @ (DeviceResource::Twin | DeviceResource::Methods)) => {
-                    if *resource == DeviceResource::Methods {
+                Some(LinkKind::Messages) => self.messages.credit(link, credit, drain),
+                Some(kind @ (LinkKind::Twin | LinkKind::Methods | LinkKind::Inputs)) => {
+                    if *kind == LinkKind::Methods {
                         self.outbox.extend(self.methods.credit(link, credit));
                     }
                     if drain {
@@ -204,14 +204,14 @@ impl<'a> Talk<'a> {
                         self.outbox.push_back(Ask::Drained(link));
                     }
                 }
-                Some(DeviceResource::Events) | None => {}
+                Some(LinkKind::Events) | None => {}
             },
             Told::Settled { link, number, outcome } => match self.links.get(&link) {
-                Some(DeviceResource::Devicebound) => {
+                Some(LinkKind::Messages) => {
                     self.messages.settled(self.context, link, number, &outcome);
                 }
-                Some(DeviceResource::Methods) => self.methods.settled(number, &outcome),
-                Some(DeviceResource::Twin | DeviceResource::Events) | None => {}
+                Some(LinkKind::Methods) => self.methods.settled(number, &outcome),
+                Some(LinkKind::Twin | LinkKind::Events | LinkKind::Inputs) | None => {}
             },
             Told::Detached(link) => self.detached(link),
         }
@@ -221,8 +221,8 @@ impl<'a> Talk<'a> {
     fn attach(&mut self, attached: Box<Attached>) {
         let link = attached.link;
         let tracking_id = &self.context.shared.tracking_id;
-        let resource = match check_link(&attached, tracking_id) {
-            Ok((resource, _)) => resource,
+        let kind = match check_link(&attached, tracking_id) {
+            Ok((kind, _)) => kind,
             Err(error) => return self.outbox.push_back(Ask::Refuse { link, error }),
         };
         let hub = self.context.session.hub();
@@ -230,19 +230,22 @@ impl<'a> Talk<'a> {
             let error = unauthorized(tracking_id);
             return self.outbox.push_back(Ask::Refuse { link, error });
         }
-        self.links.insert(link, resource);
+        self.links.insert(link, kind);
         let (context, outbox) = (self.context, &mut self.outbox);
-        match resource {
-            DeviceResource::Events => self.telemetry.attached(context, link, outbox),
-            DeviceResource::Devicebound => {
+        match kind {
+            LinkKind::Events => self.telemetry.attached(context, link, outbox),
+            LinkKind::Inputs => {
+                outbox.push_back(Ask::Accept { link, max_message_bytes: None, window: 0 });
+            }
+            LinkKind::Messages => {
                 if let Some(stolen) = self.messages.attached(context, &attached, outbox) {
                     self.links.remove(&stolen);
                 }
             }
-            DeviceResource::Twin => {
+            LinkKind::Twin => {
                 outbox.push_back(self.twin.attach(&attached, &context.shared.settings));
             }
-            DeviceResource::Methods => {
+            LinkKind::Methods => {
                 outbox.push_back(self.methods.attach(&attached, &context.shared.settings));
             }
         }
@@ -251,10 +254,10 @@ impl<'a> Talk<'a> {
     fn receive(&mut self, link: LinkId, incoming: Incoming) -> Result<(), End> {
         let (context, outbox) = (self.context, &mut self.outbox);
         match self.links.get(&link) {
-            Some(DeviceResource::Events) => {
+            Some(LinkKind::Events) => {
                 self.telemetry.receive(context, link, incoming, outbox);
             }
-            Some(DeviceResource::Twin) => match twin::request(link, &incoming) {
+            Some(LinkKind::Twin) => match twin::request(link, &incoming) {
                 Ok(request) => {
                     let Incoming { delivery, is_settled, place, .. } = incoming;
                     let delivery = (!is_settled).then_some(delivery);
@@ -264,22 +267,22 @@ impl<'a> Talk<'a> {
                     settle(outbox, link, &incoming, Outcome::Rejected(Some(error)));
                 }
             },
-            Some(DeviceResource::Methods) => {
+            Some(LinkKind::Methods) => {
                 let outcome = self.methods.message(context.session, &incoming)?;
                 settle(outbox, link, &incoming, outcome);
             }
             // The device receives there, or the link is gone.
-            Some(DeviceResource::Devicebound) | None => {}
+            Some(LinkKind::Messages | LinkKind::Inputs) | None => {}
         }
         Ok(())
     }
 
     fn detached(&mut self, link: LinkId) {
         match self.links.remove(&link) {
-            Some(DeviceResource::Devicebound) => self.messages.detached(link),
-            Some(DeviceResource::Twin) => self.twin.detach(link),
-            Some(DeviceResource::Methods) => self.methods.detach(link),
-            Some(DeviceResource::Events) | None => {}
+            Some(LinkKind::Messages) => self.messages.detached(link),
+            Some(LinkKind::Twin) => self.twin.detach(link),
+            Some(LinkKind::Methods) => self.methods.detach(link),
+            Some(LinkKind::Events | LinkKind::Inputs) | None => {}
         }
     }
 

@@ -203,6 +203,9 @@ fn argument(text: impl Into<String>) -> WireError {
     WireError::new(errors::ARGUMENT, text)
 }
 
+/// Which of its outputs a module sends from.
+const OUTPUT_NAME: &str = "iothub-outputname";
+
 /// The event that a message is. What the service side reads as text is text from here on.
 fn draft(message: Message) -> Result<EventDraft, WireError> {
     let Message { message_annotations, properties, application_properties, body, .. } = message;
@@ -213,7 +216,7 @@ fn draft(message: Message) -> Result<EventDraft, WireError> {
     }
     let annotations = [
         ("iothub-creation-time-utc", &mut kept.creation_time),
-        ("iothub-outputname", &mut kept.output_name),
+        (OUTPUT_NAME, &mut kept.output_name),
         ("iothub-interface-id", &mut kept.interface_id),
         ("dt-subject", &mut kept.component),
     ];
@@ -222,15 +225,19 @@ fn draft(message: Message) -> Result<EventDraft, WireError> {
             *slot = Some(text(name, value)?);
         }
     }
-    let application = application_properties.into_iter().map(|(name, value)| {
+    let mut application = Vec::with_capacity(application_properties.len());
+    for (name, value) in application_properties {
         let value = match value {
             Value::Null => None,
             Value::String(text) => Some(text),
             other => Some(text(&name, &other)?),
         };
-        Ok((name, value))
-    });
-    let application = application.collect::<Result<_, WireError>>()?;
+        match &*name {
+            // Modules name their output among their own properties: NODE, CS and JAVA do.
+            OUTPUT_NAME => kept.output_name = value,
+            _ => application.push((name, value)),
+        }
+    }
     Ok(EventDraft { properties: kept, application, body: body.to_vec() })
 }
 
@@ -323,6 +330,16 @@ mod tests {
         let draft = draft(message).expect("an event");
         assert_eq!((draft.properties, draft.application), (expected, Vec::new()));
         assert_eq!(draft.body, b"ab");
+    }
+
+    #[test]
+    fn an_output_is_no_property_of_the_modules_own() {
+        let text = |text: &str| Value::String(text.to_owned());
+        let own = vec![("k".to_owned(), text("v")), (OUTPUT_NAME.to_owned(), text("out"))];
+        let draft = draft(Message { application_properties: own, ..Message::default() });
+        let draft = draft.expect("an event");
+        assert_eq!(draft.properties.output_name, some("out"));
+        assert_eq!(draft.application, [("k".to_owned(), some("v"))]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod crowd;
 mod ends;
 mod memory;
 mod messages;
+mod modules;
 mod renewal;
 mod telemetry;
 

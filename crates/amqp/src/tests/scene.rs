@@ -194,8 +194,9 @@ pub(crate) fn operator() -> Caller {
     Caller { policy: "ana".to_owned(), address: Some(Ipv4Addr::LOCALHOST.into()) }
 }
 
+/// The name of a device, or of a module as `device/module`.
 pub(crate) fn id(text: &str) -> DeviceId {
-    DeviceId::parse(text).expect("legal")
+    DeviceId::parse_stored(text).expect("legal")
 }
 
 /// A device with both keys.
@@ -283,6 +284,27 @@ impl Scene {
     pub(crate) async fn put(&self, document: &str, precondition: Precondition) -> Device {
         let draft = wire::hub::parse_identity(document.as_bytes()).expect("an identity");
         self.app.put_identity(&self.hub, &draft, &precondition, &operator()).await.expect("put")
+    }
+
+    /// Makes a module, called `device/module`, with this primary key and a secondary one that
+    /// nobody else has.
+    pub(crate) async fn put_module(&self, name: &str, key: &str, precondition: Precondition) {
+        let secondary = "Dw4NDAsKCQgHBgUEAwIBAA8ODQwLCgkIBwYFBAMCAQA=";
+        let document = identity(DEVICE, "enabled", (key, secondary));
+        self.put_module_as(name, &document, precondition).await;
+    }
+
+    /// The same with the credentials of this document.
+    pub(crate) async fn put_module_as(
+        &self,
+        name: &str,
+        document: &str,
+        precondition: Precondition,
+    ) {
+        let mut draft = wire::hub::parse_identity(document.as_bytes()).expect("an identity");
+        draft.device_id = id(name);
+        let put = self.app.put_identity(&self.hub, &draft, &precondition, &operator()).await;
+        put.expect("put");
     }
 
     /// Writes a device's identity anew.

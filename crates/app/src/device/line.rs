@@ -9,8 +9,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use model::IdentityMark;
 use tokio::sync::Notify;
+
+use crate::live::Marks;
 
 /// The events of a session that are on their way. At rest it holds no memory but its own.
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ struct State {
     /// How many of them wait until they are the first.
     n_waiting: usize,
     /// What all of them that do not wait expect.
-    mark: Option<IdentityMark>,
+    marks: Option<Marks>,
 }
 
 /// A place in the line, given up when it is dropped.
@@ -55,20 +56,20 @@ impl Line {
 }
 
 impl Ticket<'_> {
-    /// Waits until an event that expects this mark may go without getting past another one: when
-    /// it is the first, or when all before it are on their way with the same mark. What those
+    /// Waits until an event that expects these marks may go without getting past another one: when
+    /// it is the first, or when all before it are on their way with the same marks. What those
     /// expect is written, or not, before it.
     ///
-    /// The mark is asked for anew each time, because it may change while this waits.
-    pub(super) async fn turn(&mut self, mark: impl Fn() -> IdentityMark) -> IdentityMark {
+    /// The marks are asked for anew each time, because they may change while this waits.
+    pub(super) async fn turn(&mut self, marks: impl Fn() -> Marks) -> Marks {
         loop {
             let moved = self.line.moved.notified();
             let mut moved = std::pin::pin!(moved);
             // From here on no move is missed, so looking once is enough.
             moved.as_mut().enable();
-            let mark = mark();
-            if self.may_go(&mark) {
-                return mark;
+            let marks = marks();
+            if self.may_go(&marks) {
+                return marks;
             }
             moved.await;
         }
@@ -79,7 +80,7 @@ impl Ticket<'_> {
         self.wait(&mut self.line.lock());
     }
 
-    fn may_go(&mut self, mark: &IdentityMark) -> bool {
+    fn may_go(&mut self, marks: &Marks) -> bool {
         let mut state = self.line.lock();
         let is_first = state.unsettled.first() == Some(&self.number);
         if is_first {
@@ -87,10 +88,10 @@ impl Ticket<'_> {
                 self.waits = false;
                 state.n_waiting -= 1;
             }
-            state.mark = Some(mark.clone());
+            state.marks = Some(marks.clone());
             return true;
         }
-        if !self.waits && state.n_waiting == 0 && state.mark.as_ref() == Some(mark) {
+        if !self.waits && state.n_waiting == 0 && state.marks.as_ref() == Some(marks) {
             return true;
         }
         self.wait(&mut state);
@@ -113,7 +114,7 @@ impl Drop for Ticket<'_> {
         }
         state.unsettled.remove(&self.number);
         if state.unsettled.is_empty() {
-            state.mark = None;
+            state.marks = None;
         }
         let somebody_waits = state.n_waiting > 0;
         drop(state);
@@ -126,6 +127,7 @@ impl Drop for Ticket<'_> {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use model::IdentityMark;
 
     use super::*;
 
@@ -134,7 +136,19 @@ mod tests {
     }
 
     fn goes(ticket: &mut Ticket<'_>, counter: u64) -> bool {
-        ticket.turn(|| mark(counter)).now_or_never().is_some()
+        let marks = || Marks { own: mark(counter), parent: None };
+        ticket.turn(marks).now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_module_whose_device_was_written_waits_as_well() {
+        let line = Line::default();
+        let (mut first, mut second) = (line.join(), line.join());
+        let marks = |counter| Marks { own: mark(1), parent: Some(mark(counter)) };
+        assert!(first.turn(|| marks(1)).now_or_never().is_some());
+        assert!(second.turn(|| marks(2)).now_or_never().is_none());
+        drop(first);
+        assert!(second.turn(|| marks(2)).now_or_never().is_some());
     }
 
     #[test]
@@ -172,7 +186,7 @@ mod tests {
         assert!(goes(&mut third, 2));
         drop(third);
         let state = line.lock();
-        assert_eq!((state.unsettled.len(), state.n_waiting, &state.mark), (0, 0, &None));
+        assert_eq!((state.unsettled.len(), state.n_waiting, &state.marks), (0, 0, &None));
     }
 
     #[test]

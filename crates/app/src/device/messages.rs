@@ -116,7 +116,7 @@ impl DeviceSession {
         now: Timestamp,
     ) -> Result<Attempt, SessionNo> {
         let (hub, live) = (self.hub(), &self.app.live);
-        let generation = self.seat.mark().generation_id;
+        let generation = self.seat.marks().own.generation_id;
         let set = message::end_changes(hub, message, &generation, end, now);
         if !message.feedback.wants(end) {
             return self.try_write(set, now).await;

@@ -2,7 +2,10 @@
 
 use decide::{
     attestation::Shown,
-    hub::connect::{self, Admission, ConnectRequest},
+    hub::{
+        cause,
+        connect::{self, Admission, ConnectRequest},
+    },
 };
 use model::{Change, ConnectRefusal, Evidence, Timestamp, Version};
 
@@ -48,12 +51,21 @@ impl DeviceSession {
             // count.
             let n_rechecks = self.seat.n_rechecks();
             let hubs_version = self.app.known_hubs_version().await?;
-            let Some(admission) = self.try_renew(&shown, hubs_version).await? else {
+            let Some((admission, ends_with_enrollment)) =
+                self.try_renew(&shown, hubs_version).await?
+            else {
                 self.app.read_hubs_version().await?;
                 continue;
             };
             let expires = admission.expires;
             if self.seat.renew(admission, n_rechecks) {
+                self.app.live.rest(&self.seat);
+                if ends_with_enrollment {
+                    let (hub, device_id) = (self.hub(), self.device_id());
+                    let address = self.seat.address;
+                    let request = ConnectRequest { hub, device_id, shown: &shown, address };
+                    self.app.look_at_footing(&self.seat, &request).await?;
+                }
                 // Whoever ended it meanwhile had a reason that stands.
                 self.check_renewable()?;
                 return Ok(expires);
@@ -62,12 +74,12 @@ impl DeviceSession {
         Err(No::Refused(ConnectRefusal::Conflict))
     }
 
-    /// One attempt; `None` when something it was decided from was written meanwhile.
+    /// One attempt, and whether the session ends with its enrollment; `None` when something it was decided from was written meanwhile.
     async fn try_renew(
         &self,
         shown: &Shown,
         hubs_version: Version,
-    ) -> Result<Option<Admission>, No<ConnectRefusal>> {
+    ) -> Result<Option<(Admission, bool)>, No<ConnectRefusal>> {
         let (hub, device_id) = (self.hub(), self.device_id());
         let request = ConnectRequest { hub, device_id, shown, address: self.seat.address };
         let facts = self.app.store.connect_facts(&request.query()).await?;
@@ -78,7 +90,7 @@ impl DeviceSession {
             .expecting(model::Expect::Hubs(hubs_version))
             .with(Change::Touch { hub: hub.clone(), device_id: device_id.clone(), at: now });
         Ok(match attempted(self.app.store.commit(changes).await)? {
-            Attempt::Done => Some(admission),
+            Attempt::Done => Some((admission, cause::ends_with_enrollment(&facts))),
             Attempt::Again => None,
         })
     }

@@ -47,12 +47,8 @@ impl DeviceSession {
 
     /// The device as it stands, if the session still holds with it.
     pub(super) async fn device(&self) -> Result<Device, SessionNo> {
-        let device = self.app.store.find_device(self.hub(), self.device_id()).await?;
-        // A refusal ends the session, and is told by the look that follows.
-        let _ = self.seat.recheck(device.as_ref().map(|device| &device.identity));
+        let device = self.look_up().await?;
         self.check_over()?;
-        device.ok_or_else(|| {
-            SessionNo::Refused(HubRefusal::DeviceNotFound(self.device_id().to_string()))
-        })
+        device.ok_or_else(|| SessionNo::Refused(HubRefusal::not_found(self.device_id())))
     }
 }

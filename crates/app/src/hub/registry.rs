@@ -18,7 +18,8 @@ use crate::{
 };
 
 impl App {
-    /// Creates a device identity with a fresh twin, or with a precondition replaces it (H §2.6).
+    /// Creates a device or module identity with a fresh twin, or with a precondition replaces it
+    /// (H §2.6, §2.8).
     ///
     /// # Errors
     /// [`HubRefusal`], or a fault.
@@ -31,12 +32,13 @@ impl App {
     ) -> Result<Device, No<HubRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_device(hub, &draft.device_id).await?;
+            let room = self.room(hub, existing.as_ref(), &draft.device_id).await?;
             let (now, fresh) = (self.clock.now(), self.fresh());
             let device = identity::put(existing.as_ref(), draft, precondition, now, &fresh)
                 .map_err(No::Refused)?;
             let deed = put_deed(hub, existing.as_ref(), &device);
             let changes =
-                put_changes(hub, existing.as_ref(), &device).with(audit::line(by, now, deed));
+                put_changes(hub, existing.as_ref(), &device, room).with(audit::line(by, now, deed));
             if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(device);
             }
@@ -44,18 +46,60 @@ impl App {
         Err(No::Refused(HubRefusal::Conflict(draft.device_id.to_string())))
     }
 
-    /// A device: identity and twin.
+    /// A device or a module: identity and twin.
+    ///
+    /// # Errors
+    /// [`HubRefusal::DeviceNotFound`], [`HubRefusal::ModuleNotFound`], or a fault.
+    pub async fn get_device(&self, hub: &HubName, id: &DeviceId) -> Result<Device, No<HubRefusal>> {
+        match self.store.find_device(hub, id).await? {
+            Some(device) => Ok(device),
+            None => {
+                self.check_parent(hub, id).await?;
+                Err(No::Refused(HubRefusal::not_found(id)))
+            }
+        }
+    }
+
+    /// The modules of a device, by ID: the vendor's limit leaves no need for pages.
     ///
     /// # Errors
     /// [`HubRefusal::DeviceNotFound`], or a fault.
-    pub async fn get_device(&self, hub: &HubName, id: &DeviceId) -> Result<Device, No<HubRefusal>> {
-        self.store
-            .find_device(hub, id)
-            .await?
-            .ok_or_else(|| No::Refused(HubRefusal::DeviceNotFound(id.to_string())))
+    pub async fn list_modules(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Vec<Device>, No<HubRefusal>> {
+        let modules = self.store.list_modules(hub, id).await?;
+        if modules.is_empty() {
+            self.get_device(hub, id).await?;
+        }
+        Ok(modules)
     }
 
-    /// Deletes a device, its twin with it.
+    /// Refuses a module whose device is not there.
+    async fn check_parent(&self, hub: &HubName, id: &DeviceId) -> Result<(), No<HubRefusal>> {
+        let Some(parent) = id.parent() else { return Ok(()) };
+        let parent = self.store.find_device(hub, &parent).await?;
+        identity::check_parent(id, parent.as_ref()).map_err(No::Refused)
+    }
+
+    /// What a write demands that may add a module. Refuses one that adds too many.
+    async fn room(
+        &self,
+        hub: &HubName,
+        existing: Option<&Device>,
+        id: &DeviceId,
+    ) -> Result<Option<Expect>, No<HubRefusal>> {
+        let room = identity::room(hub, existing, id);
+        if room.is_some() {
+            self.check_parent(hub, id).await?;
+            let n_modules = self.store.list_modules(hub, id).await?.len();
+            identity::check_room(id, n_modules).map_err(No::Refused)?;
+        }
+        Ok(room)
+    }
+
+    /// Deletes a device, its twin and its modules with it; or a module.
     ///
     /// # Errors
     /// [`HubRefusal`], or a fault.
@@ -68,6 +112,9 @@ impl App {
     ) -> Result<(), No<HubRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_device(hub, id).await?;
+            if existing.is_none() {
+                self.check_parent(hub, id).await?;
+            }
             identity::delete(existing.as_ref(), id, precondition).map_err(No::Refused)?;
             let deed = delete_deed(hub, existing.as_ref(), id);
             let changes = delete_changes(hub, existing.as_ref(), id).with(audit::line(
@@ -133,6 +180,11 @@ impl App {
         let id = &element.identity.device_id;
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_device(hub, id).await?;
+            if existing.is_none()
+                && let Err(no) = self.check_parent(hub, id).await
+            {
+                return one_refused(no);
+            }
             let (now, fresh) = (self.clock.now(), self.fresh());
             let action = match bulk::decide(existing.as_ref(), element, now, &fresh) {
                 Ok(action) => action,
@@ -141,8 +193,12 @@ impl App {
             let mut told = None;
             let (changes, deed) = match action {
                 BulkAction::Put(device) => {
+                    let room = match self.room(hub, existing.as_ref(), id).await {
+                        Ok(room) => room,
+                        Err(no) => return one_refused(no),
+                    };
                     let deed = put_deed(hub, existing.as_ref(), &device);
-                    (put_changes(hub, existing.as_ref(), &device), deed)
+                    (put_changes(hub, existing.as_ref(), &device, room), deed)
                 }
                 BulkAction::Delete => {
                     let deed = delete_deed(hub, existing.as_ref(), id);
@@ -179,10 +235,24 @@ impl App {
     }
 }
 
-fn put_changes(hub: &HubName, existing: Option<&Device>, device: &Device) -> ChangeSet {
+/// What refuses one element of a bulk call leaves the others alone.
+fn one_refused(no: No<HubRefusal>) -> Result<Result<(), BulkError>, No<HubRefusal>> {
+    match no {
+        No::Refused(refusal) => Ok(Err(refusal.into())),
+        No::Fault(_) => Err(no),
+    }
+}
+
+fn put_changes(
+    hub: &HubName,
+    existing: Option<&Device>,
+    device: &Device,
+    room: Option<Expect>,
+) -> ChangeSet {
     let id = &device.identity.device_id;
     let identity = existing.map_or(0, |device| device.identity.version);
-    let set = ChangeSet::new().expecting(Expect::Identity(hub.clone(), id.clone(), identity));
+    let mut set = ChangeSet::new().expecting(Expect::Identity(hub.clone(), id.clone(), identity));
+    set.expects.extend(room);
     match existing {
         Some(existing) if existing.twin == device.twin => {
             set.with(Change::PutIdentity(hub.clone(), Box::new(device.identity.clone())))
@@ -202,8 +272,12 @@ fn delete_changes(hub: &HubName, existing: Option<&Device>, id: &DeviceId) -> Ch
         .with(Change::DeleteDevice(hub.clone(), id.clone()))
 }
 
-fn target(hub: &HubName, id: &DeviceId) -> String {
-    format!("hubs/{hub}/devices/{id}")
+/// What the audit log calls a device or a module.
+pub(super) fn target(hub: &HubName, id: &DeviceId) -> String {
+    match id.module() {
+        None => format!("hubs/{hub}/devices/{id}"),
+        Some(module) => format!("hubs/{hub}/devices/{}/modules/{module}", id.device()),
+    }
 }
 
 fn put_deed(hub: &HubName, existing: Option<&Device>, device: &Device) -> Deed {
@@ -211,7 +285,10 @@ fn put_deed(hub: &HubName, existing: Option<&Device>, device: &Device) -> Deed {
     let changed = existing.is_some_and(|old| keys(old) != keys(device));
     let after = audit_view::device(device);
     Deed {
-        action: put_action(existing.is_some(), "device.create", "device.update"),
+        action: match device.identity.device_id.module() {
+            None => put_action(existing.is_some(), "device.create", "device.update"),
+            Some(_) => put_action(existing.is_some(), "module.create", "module.update"),
+        },
         target: target(hub, &device.identity.device_id),
         before: existing.map(audit_view::device),
         after: Some(if changed { audit_view::note_new_keys(after) } else { after }),
@@ -221,7 +298,7 @@ fn put_deed(hub: &HubName, existing: Option<&Device>, device: &Device) -> Deed {
 
 fn delete_deed(hub: &HubName, existing: Option<&Device>, id: &DeviceId) -> Deed {
     Deed {
-        action: "device.delete",
+        action: if id.module().is_none() { "device.delete" } else { "module.delete" },
         target: target(hub, id),
         before: existing.map(audit_view::device),
         ..Deed::default()

@@ -57,6 +57,13 @@ impl App {
     ) -> Result<QueryPage, No<HubRefusal>> {
         let allowed = cursor.map_or(query.top, |cursor| cursor.remaining);
         let after = cursor.map(|cursor| cursor.after.clone());
+        if query.from == Source::Modules {
+            return Err(No::Refused(HubRefusal::NotImplemented(
+                "queries over devices.modules are not available in this version of Induct; list \
+                 the modules of a device instead"
+                    .to_owned(),
+            )));
+        }
         match &query.select {
             Select::Count { name } => {
                 let count = self.count_matches(hub, query).await?;
@@ -84,10 +91,6 @@ impl App {
         limit: usize,
     ) -> Result<(Vec<Device>, Option<QueryCursor>), No<HubRefusal>> {
         let mut found: Vec<Device> = Vec::new();
-        if query.from == Source::Modules {
-            // There are no modules here, and so none that matches.
-            return Ok((found, None));
-        }
         let allowed_now = allowed.map_or(limit, |n| limit.min(usize::try_from(n).unwrap_or(limit)));
         let mut n_chunks = 0;
         while found.len() < allowed_now {
@@ -149,9 +152,6 @@ impl App {
 
     async fn count_matches(&self, hub: &HubName, query: &Query) -> Result<u64, No<HubRefusal>> {
         let mut count = 0;
-        if query.from == Source::Modules {
-            return Ok(count);
-        }
         let mut after = None;
         loop {
             let page = self.store.list_devices(hub, after.as_deref(), CHUNK).await?;

@@ -8,6 +8,7 @@ use model::{
     Twin, TwinDraft,
 };
 
+use super::registry::target;
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
     audit::{self, Deed},
@@ -24,6 +25,16 @@ enum TwinWrite {
 }
 
 impl App {
+    /// A device or a module, for its twin.
+    ///
+    /// # Errors
+    /// [`HubRefusal::DeviceNotFound`], also of a module: that is what the service we are compatible
+    /// with says of a module's twin that is not there (H §3.1). Or a fault.
+    pub async fn get_twin(&self, hub: &HubName, id: &DeviceId) -> Result<Device, No<HubRefusal>> {
+        let found = self.store.find_device(hub, id).await?;
+        found.ok_or_else(|| No::Refused(HubRefusal::DeviceNotFound(id.device().to_owned())))
+    }
+
     /// Merges a patch into a twin (H §3.3).
     ///
     /// # Errors
@@ -64,7 +75,7 @@ impl App {
         by: &Caller,
     ) -> Result<Device, No<HubRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
-            let device = self.get_device(hub, id).await?;
+            let device = self.get_twin(hub, id).await?;
             let now = self.clock.now();
             let written: Twin = match write {
                 TwinWrite::Merge => twin::patch(&device, draft, precondition, now),
@@ -79,7 +90,7 @@ impl App {
                     TwinWrite::Merge => "twin.update",
                     TwinWrite::Replace => "twin.replace",
                 },
-                target: format!("hubs/{hub}/devices/{id}"),
+                target: target(hub, id),
                 before: Some(audit_view::twin(&device.twin)),
                 after: Some(audit_view::twin(&written)),
                 etag: Some(written.etag_counter.to_string()),

@@ -9,9 +9,12 @@ use std::{
     },
 };
 
-use decide::hub::connect::{self, Admission, Credential};
+use decide::hub::{
+    cause::Change,
+    connect::{self, Admission, Credential},
+};
 use model::{
-    ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName, IdentityMark,
+    ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName, IdentityMark, Origin,
     Subscriptions, Timestamp,
 };
 use tokio::sync::{Notify, futures::Notified, mpsc};
@@ -30,10 +33,23 @@ pub(crate) struct Seat {
     ended: OnceLock<End>,
     /// Whether no write that makes this connection the device's is on its way any more.
     settled: AtomicBool,
+    /// Whether the session is gone.
+    left: AtomicBool,
     wake: Notify,
     commands: mpsc::Sender<Box<Command>>,
     messages_told: Arc<AtomicBool>,
     state: Mutex<SeatState>,
+    /// Where it is in the index of what sessions rest on: hashes, in their order.
+    causes: Mutex<Box<[u64]>>,
+}
+
+/// What tells whether the registry was written since a session was held against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// The identity's.
+    pub(crate) own: IdentityMark,
+    /// That of the device a module belongs to.
+    pub(crate) parent: Option<IdentityMark>,
 }
 
 struct SeatState {
@@ -100,6 +116,7 @@ impl Seat {
             arrival,
             ended: OnceLock::new(),
             settled: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             wake: Notify::new(),
             commands,
             messages_told: Arc::clone(&messages_told),
@@ -109,12 +126,15 @@ impl Seat {
                 desired_told: 0,
                 n_rechecks: 0,
             }),
+            causes: Mutex::default(),
         };
         (seat, Commands { receiver, messages_told })
     }
 
-    pub(crate) fn mark(&self) -> IdentityMark {
-        self.state().admission.mark.clone()
+    pub(crate) fn marks(&self) -> Marks {
+        let state = self.state();
+        let Admission { mark, parent, .. } = &state.admission;
+        Marks { own: mark.clone(), parent: parent.clone() }
     }
 
     pub(crate) fn admission(&self) -> Admission {
@@ -181,6 +201,17 @@ impl Seat {
         self.until(|| self.has_settled().then_some(())).await;
     }
 
+    /// The session is gone.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        self.wake.notify_waiters();
+    }
+
+    /// Waits for [`Self::leave`].
+    pub(crate) async fn left(&self) {
+        self.until(|| self.left.load(Ordering::SeqCst).then_some(())).await;
+    }
+
     async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
         loop {
             let wake: Notified<'_> = self.wake.notified();
@@ -209,6 +240,35 @@ impl Seat {
         self.end_if_refused(held)
     }
 
+    /// As [`Self::recheck`], for a module's session and the identity of its device.
+    pub(crate) fn recheck_parent(
+        &self,
+        parent: Option<&DeviceIdentity>,
+    ) -> Result<(), ConnectRefusal> {
+        let held = {
+            let mut state = self.state();
+            state.n_rechecks += 1;
+            let Some(mark) = &mut state.admission.parent else { return Ok(()) };
+            if parent.is_some_and(|parent| is_older(parent, mark)) {
+                return Ok(());
+            }
+            connect::still_holds_below(mark, parent).map(|now| *mark = now)
+        };
+        self.end_if_refused(held)
+    }
+
+    /// As [`Self::doubt`], for a module's session and the identity of its device.
+    pub(super) fn doubt_parent(&self, parent: Option<&DeviceIdentity>) {
+        let held = {
+            let mut state = self.state();
+            state.n_rechecks += 1;
+            let Some(mark) = &state.admission.parent else { return };
+            connect::still_holds_below(mark, parent)
+        };
+        // The refusal ends the session; there is nobody else to tell.
+        let _ = self.end_if_refused(held.map(drop));
+    }
+
     /// As [`Self::recheck`], with an identity that may never have been written: the session does
     /// not go on with its mark, which perhaps no identity will ever have.
     pub(super) fn doubt(&self, identity: Option<&DeviceIdentity>) {
@@ -219,6 +279,46 @@ impl Seat {
         };
         // The refusal ends the session; there is nobody else to tell.
         let _ = self.end_if_refused(held.map(drop));
+    }
+
+    /// Replaces where it is in the index of what sessions rest on; gives what was there.
+    pub(super) fn set_causes(&self, hashes: Box<[u64]>) -> Box<[u64]> {
+        // Nothing panics while it is held.
+        std::mem::replace(
+            &mut *self.causes.lock().unwrap_or_else(PoisonError::into_inner),
+            hashes,
+        )
+    }
+
+    /// The session's identity came from this registration. Gives the keys of the bans that would
+    /// end it now.
+    pub(super) fn set_origin(&self, origin: Option<&Origin>) -> Vec<String> {
+        let mut state = self.state();
+        state.n_rechecks += 1;
+        state.admission.footing = state.admission.footing.with_origin(origin);
+        state.admission.footing.ban_keys().to_vec()
+    }
+
+    /// Holds the session against a change in what it rests on besides identity and credential.
+    /// One that may never have been written leaves no trace in a session that goes on.
+    pub(super) fn recheck_footing(&self, change: Change<'_>, by_default: bool, is_written: bool) {
+        let held = {
+            let mut state = self.state();
+            state.n_rechecks += 1;
+            // A ban is in force when it is set; whether one that ended is looked at here does not
+            // matter, for those whom it ends come back.
+            let now = match change {
+                Change::Ban(ban) => ban.created,
+                _ => Timestamp::from_ticks(0),
+            };
+            if is_written {
+                state.admission.footing.still_stands(change, by_default, now)
+            } else {
+                state.admission.footing.clone().still_stands(change, by_default, now)
+            }
+        };
+        // The refusal ends the session; there is nobody else to tell.
+        let _ = self.end_if_refused(held);
     }
 
     pub(super) fn recheck_credential(

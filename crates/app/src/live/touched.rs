@@ -1,11 +1,69 @@
 //! What a change set means to live sessions.
 
+use decide::hub::cause;
 use model::{
-    AccessPolicy, CaCertificate, Change, ChangeSet, DeviceId, DeviceIdentity, HubAccess, HubName,
-    PolicyScope,
+    AccessPolicy, Ban, CaCertificate, Change, ChangeSet, DeviceId, DeviceIdentity, EnrollmentGroup,
+    EnrollmentRef, HubAccess, HubName, IndividualEnrollment, PolicyScope, RevokedChange,
+    ban::serial_key, crl::serial_hex,
 };
 
 use super::LooseEnd;
+
+/// A write to something that sessions rest on besides their identity and credential.
+#[derive(Debug)]
+pub(super) enum Cause {
+    Individual(Box<IndividualEnrollment>),
+    Group(Box<EnrollmentGroup>),
+    Gone(EnrollmentRef),
+    Ca(String, Option<[u8; 32]>),
+    Ban(Box<Ban>),
+    /// The certificates of these serial numbers were revoked by their issuer.
+    Revoked(RevokedChange),
+}
+
+impl Cause {
+    /// The keys under which the sessions are found that it may end.
+    pub(super) fn keys(&self) -> Vec<String> {
+        match self {
+            Self::Individual(individual) => {
+                let id = individual.registration_id.clone();
+                vec![cause::enrollment_key(&EnrollmentRef::Individual(id))]
+            }
+            Self::Group(group) => {
+                vec![cause::enrollment_key(&EnrollmentRef::Group(group.group_id.clone()))]
+            }
+            Self::Gone(enrollment) => vec![cause::enrollment_key(enrollment)],
+            Self::Ca(name, _) => vec![cause::ca_name_key(name)],
+            Self::Ban(ban) => cause::keys_of_ban(&ban.subject),
+            // One after the other: there may be a million.
+            Self::Revoked(_) => Vec::new(),
+        }
+    }
+
+    /// The certificates that were revoked, by the keys under which sessions are found.
+    pub(super) fn revoked(&self) -> impl Iterator<Item = String> {
+        let revoked = match self {
+            Self::Revoked(change) => Some(change),
+            _ => None,
+        };
+        revoked.into_iter().flat_map(|change| {
+            let key = |serial: &[u8]| serial_key(&change.issuer, &serial_hex(serial));
+            change.added.iter().map(key)
+        })
+    }
+
+    /// As sessions are held against it; nothing for [`Self::revoked`].
+    pub(super) fn change(&self) -> Option<cause::Change<'_>> {
+        Some(match self {
+            Self::Individual(individual) => cause::Change::Individual(individual),
+            Self::Group(group) => cause::Change::Group(group),
+            Self::Gone(enrollment) => cause::Change::Gone(enrollment),
+            Self::Ca(name, is_of) => cause::Change::Ca(name, *is_of),
+            Self::Ban(ban) => cause::Change::Ban(ban),
+            Self::Revoked(_) => return None,
+        })
+    }
+}
 
 /// The writes after which a session may no longer hold.
 #[derive(Debug, Default)]
@@ -16,6 +74,12 @@ pub(super) struct Touched {
     pub(super) hubs: Vec<HubName>,
     pub(super) policies: Vec<(HubName, String, Option<Box<AccessPolicy>>)>,
     pub(super) ca_certificates: Vec<(String, Option<Box<CaCertificate>>)>,
+    /// What sessions rest on besides.
+    pub(super) causes: Vec<Cause>,
+    /// Devices whose registration was written: it may rest on something else now.
+    pub(super) records: Vec<(HubName, DeviceId)>,
+    /// What the service says of sessions whose enrollment ends, if that was written.
+    pub(super) disenroll_ends_sessions: Option<bool>,
     /// Twins that were written by an operator.
     twins: Vec<(HubName, DeviceId)>,
     /// Devices for which a message was enqueued.
@@ -70,9 +134,34 @@ impl Touched {
                 }
             }
             Change::PutCaCertificate(ca) => {
+                let is_of = ca.verified.then_some(ca.certificate.keys.subject_and_key);
+                self.causes.push(Cause::Ca(ca.name.clone(), is_of));
                 self.ca_certificates.push((ca.name.clone(), Some(ca.clone())));
             }
-            Change::DeleteCaCertificate(name) => self.ca_certificates.push((name.clone(), None)),
+            Change::DeleteCaCertificate(name) => {
+                self.causes.push(Cause::Ca(name.clone(), None));
+                self.ca_certificates.push((name.clone(), None));
+            }
+            Change::PutIndividual(enrollment) => {
+                self.causes.push(Cause::Individual(enrollment.clone()));
+            }
+            Change::DeleteIndividual(id) => {
+                self.causes.push(Cause::Gone(EnrollmentRef::Individual(id.clone())));
+            }
+            Change::PutGroup(group) => self.causes.push(Cause::Group(group.clone())),
+            Change::DeleteGroup(id) => {
+                self.causes.push(Cause::Gone(EnrollmentRef::Group(id.clone())));
+            }
+            Change::ChangeRevoked(change) => self.causes.push(Cause::Revoked(change.clone())),
+            Change::PutBan(ban) => self.causes.push(Cause::Ban(ban.clone())),
+            // Who may connect from where is asked when a device connects.
+            Change::PutServiceSettings(settings) => {
+                self.disenroll_ends_sessions = Some(settings.disenroll_ends_sessions);
+            }
+            Change::PutRecord(record) => {
+                let assigned = record.assignment.as_ref();
+                self.records.extend(assigned.map(|a| (a.hub.clone(), a.device_id.clone())));
+            }
             Change::PutTwin(hub, id, _) => self.twins.push((hub.clone(), id.clone())),
             Change::EnqueueMessage(hub, message) => {
                 self.messages.push((hub.clone(), message.device_id.clone()));
@@ -83,15 +172,15 @@ impl Touched {
                     self.feedback.push(hub.clone());
                 }
             }
-            // An enrollment does not end sessions by itself (O §2, H §4.5.3).
-            Change::PutIndividual(_)
-            | Change::DeleteIndividual(_)
-            | Change::PutGroup(_)
-            | Change::DeleteGroup(_)
-            | Change::PutRecord(_)
+            // Whom a lifted ban was about was let go of already.
+            Change::DeleteBan(_)
+            | Change::PutGrounds(..)
+            | Change::PutCrl(_)
+            | Change::DeleteCrl(_)
+            | Change::PutReceipt(_)
+            | Change::PutReceiptItem(_)
+            | Change::TrimReceipts { .. }
             | Change::DeleteRecord(_)
-            // Who may connect from where is asked when a device connects.
-            | Change::PutServiceSettings(_)
             | Change::Connect { .. }
             | Change::Disconnect { .. }
             | Change::DisconnectAll { .. }
@@ -108,6 +197,7 @@ impl Touched {
             | Change::PutRemoval(_)
             | Change::DeleteRemoval(..)
             | Change::Audit(_)
+            | Change::AppendAttempts { .. }
             | Change::PutInstanceSetting { .. } => {}
         }
     }

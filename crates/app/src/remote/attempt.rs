@@ -1,12 +1,16 @@
 //! One attempt at one pending assignment or removal: claim it, make the calls, write what came of
 //! them.
 
-use decide::pending::{
-    self, Call, Claim, LEASE_SECS, Learned, Next, RemoteFailure, RemovalStep, Said, Settled,
+use decide::{
+    deprovision,
+    pending::{
+        self, Call, Claim, LEASE_SECS, Learned, Next, RemoteFailure, RemoteHub, RemovalStep, Said,
+        Settled,
+    },
 };
 use model::{
-    Change, ChangeSet, Expect, PendingFacts, RegistrationId, RegistrationRecord,
-    RegistrationStatus, RemoteRemoval, Timestamp, Version,
+    Change, ChangeSet, Expect, PendingFacts, Precondition, RegistrationId, RegistrationRecord,
+    RegistrationStatus, RemoteRemoval, RemoteStepState, RemoteTask, Timestamp, Version,
 };
 use store::{CommitError, StoreFault};
 use tracing::{info, warn};
@@ -163,9 +167,10 @@ impl App {
             &facts.hubs,
             self.clock.now(),
         ) {
-            RemovalStep::Delete(hub, claim, until) => (hub, claim, until),
+            RemovalStep::Tell(hub, claim, until) => (hub, claim, until),
             RemovalStep::Drop(changes) => {
-                if unless_conflict(self.commit(changes).await)? {
+                let failed = deprovision::step_failed(name);
+                if self.report(removal, changes, failed).await? {
                     warn!(hub.name = %name, device.id = %id, "`{id}` may be left on `{name}`, which is no longer linked");
                 }
                 return Ok(());
@@ -174,24 +179,102 @@ impl App {
         if !unless_conflict(self.commit(claim).await)? {
             return Ok(());
         }
-        let said = self.remote.hubs.delete_device(&hub, id).await;
+        let is_ours = |found: &RemoteRemoval| found.due == until && found.task == removal.task;
+        let claimed = self.store.find_removal(name, id).await?.filter(is_ours);
+        let Some(removal) = &claimed else { return Ok(()) };
+        let said = self.tell(&hub, removal).await;
         let now = self.clock.now();
         if now >= until {
             // The claim is over and someone else may have it.
             return Ok(());
         }
-        let changes = match &said {
-            Ok(()) | Err(RemoteFailure::NotFound) => {
-                info!(hub.name = %name, device.id = %id, "removed `{id}` from `{name}`");
-                pending::removal_done(removal)
+        let (changes, state) = match &said {
+            Ok(changed) => {
+                let done = told(&removal.task);
+                info!(hub.name = %name, device.id = %id, "{done} `{id}` on `{name}`");
+                (pending::removal_done(removal), RemoteStepState::Done { changed: *changed })
             }
             Err(failure) => {
-                warn!(hub.name = %name, device.id = %id, error = %failure, "could not remove `{id}` from `{name}`");
-                pending::removal_failed(removal, failure, now, &self.fresh())
+                warn!(hub.name = %name, device.id = %id, error = %failure, "could not tell `{name}` about `{id}`; trying again");
+                let n_failures = removal.n_failures.saturating_add(1);
+                let changes = pending::removal_failed(removal, failure, now, &self.fresh());
+                let last_error = changes.changes.iter().find_map(|change| match change {
+                    Change::PutRemoval(later) => later.last_error.clone(),
+                    _ => None,
+                });
+                (changes, RemoteStepState::Pending { n_failures, last_error })
             }
         };
-        unless_conflict(self.commit(changes).await)?;
+        self.report(removal, changes, state).await?;
         Ok(())
+    }
+
+    /// Does what a remote hub is to be told; whether there was anything to do.
+    async fn tell(&self, hub: &RemoteHub, removal: &RemoteRemoval) -> Result<bool, RemoteFailure> {
+        let (hubs, id) = (&self.remote.hubs, &removal.device_id);
+        if removal.task == RemoteTask::Delete {
+            return match hubs.delete_device(hub, id).await {
+                Ok(()) => Ok(true),
+                Err(RemoteFailure::NotFound) => Ok(false),
+                Err(failure) => Err(failure),
+            };
+        }
+        let found = hubs.find_device(hub, id).await?;
+        let Some(wanted) = pending::wanted_identity(&removal.task, found.as_ref()) else {
+            return Ok(false);
+        };
+        // With the etag rather than `*`: what an operator of that hub writes meanwhile is looked
+        // at first.
+        let etag = found.and_then(|found| found.etag);
+        let precondition = etag.map_or(Precondition::Any, Precondition::Tag);
+        match hubs.put_device(hub, &wanted, &precondition).await {
+            Ok(()) => Ok(true),
+            Err(RemoteFailure::NotFound) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Writes what came of a removal, and with it the item of the deprovisioning that hears of it;
+    /// false when the removal has changed.
+    async fn report(
+        &self,
+        removal: &RemoteRemoval,
+        changes: ChangeSet,
+        state: RemoteStepState,
+    ) -> Result<bool, StoreFault> {
+        for _ in 0..MAX_ATTEMPTS {
+            let mut changes = changes.clone();
+            let item = match &removal.report_to {
+                Some(to) => self.store.find_receipt_item(&to.receipt, to.item).await?,
+                None => None,
+            };
+            let has_item = item.is_some();
+            if let Some(mut item) = item {
+                let of = (&removal.hub, &removal.device_id);
+                deprovision::settle_step(&mut item.remote, of, state.clone(), self.clock.now());
+                let (receipt, number) = (item.receipt.clone(), item.number);
+                changes.expects.push(Expect::ReceiptItem(receipt, number, item.version));
+                changes.changes.push(Change::PutReceiptItem(Box::new(item)));
+            }
+            if unless_conflict(self.commit(changes).await)? {
+                return Ok(true);
+            }
+            // Either the item has changed or the removal has.
+            let now = self.store.find_removal(&removal.hub, &removal.device_id).await?;
+            let is_as_it_was = now.is_some_and(|now| now.version == removal.version);
+            if !has_item || !is_as_it_was {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+}
+
+const fn told(task: &RemoteTask) -> &'static str {
+    match task {
+        RemoteTask::Delete => "deleted",
+        RemoteTask::Disable { .. } => "disabled",
+        RemoteTask::Enable { .. } => "enabled",
     }
 }
 

@@ -166,18 +166,47 @@ passing_on! {
     list_groups(after: Option<&str>, limit: usize) -> Page<EnrollmentGroup>;
     list_records(filter: &RecordFilter, after: Option<&str>, limit: usize)
         -> Page<RegistrationRecord>;
+    count_records(filter: &RecordFilter) -> u64;
     find_ca_certificate(name: &str) -> Option<CaCertificate>;
     find_device(hub: &HubName, id: &DeviceId) -> Option<Device>;
     list_devices(hub: &HubName, after: Option<&str>, limit: usize) -> Page<Device>;
+    list_modules(hub: &HubName, id: &DeviceId) -> Vec<Device>;
     list_ca_certificates() -> Vec<CaCertificate>;
     groups_referring_to(name: &str) -> Vec<EnrollmentGroup>;
     service_facts() -> ServiceFacts;
     pending_facts(id: &RegistrationId) -> PendingFacts;
     due_assignments(now: Timestamp, limit: usize) -> Vec<RegistrationId>;
     due_removals(now: Timestamp, limit: usize) -> Vec<RemoteRemoval>;
+    find_removal(hub: &HubName, id: &DeviceId) -> Option<RemoteRemoval>;
+    find_receipt(id: &model::ReceiptId) -> Option<model::Receipt>;
+    list_receipts(after: Option<&str>, limit: usize) -> Page<model::Receipt>;
+    applying_receipts(limit: usize) -> Vec<model::ReceiptId>;
+    list_receipt_items(
+        id: &model::ReceiptId, state: Option<model::ItemState>, after: u64, limit: usize
+    ) -> Vec<model::DeprovisionItem>;
+    open_receipt_items(id: &model::ReceiptId, after: u64, limit: usize)
+        -> Vec<model::DeprovisionItem>;
+    find_receipt_item(id: &model::ReceiptId, number: u64) -> Option<model::DeprovisionItem>;
+    find_receipt_item_of(id: &model::ReceiptId, key: &str) -> Option<model::DeprovisionItem>;
     next_due() -> Option<Timestamp>;
     list_audit(filter: &AuditFilter, after: Option<u64>, limit: usize) -> Vec<AuditLine>;
     audit_head() -> AuditHead;
+    find_crl(ca: &[u8; 32]) -> Option<model::Crl>;
+    list_crls() -> Vec<model::Crl>;
+    revoked_serials(ca: &[u8; 32]) -> model::Serials;
+    due_crls(now: Timestamp, limit: usize) -> Vec<[u8; 32]>;
+    known_ca(ca: &[u8; 32]) -> Option<model::EnrolledCertificate>;
+    cas_called(subject: &[u8; 32]) -> Vec<model::EnrolledCertificate>;
+    find_ban(key: &str) -> Option<model::Ban>;
+    list_bans(after: Option<&str>, limit: usize) -> Page<model::Ban>;
+    records_resting_on(ban_key: &str, after: Option<&str>, limit: usize)
+        -> Page<RegistrationRecord>;
+    find_grounds(id: &RegistrationId) -> Option<model::Grounds>;
+    origin(hub: &HubName, id: &DeviceId) -> Option<model::Origin>;
+    known_certificate(thumbprint: &str) -> Option<model::EnrolledCertificate>;
+    shown_certificate(thumbprint: &str) -> Option<model::CertificateDer>;
+    list_attempts(filter: &model::AttemptFilter, before: Option<u64>, limit: usize)
+        -> Vec<model::StoredAttempt>;
     device_counts(hub: &HubName) -> DeviceCounts;
     read_events(hub: &HubName, partition: u16, from: EventPosition, limit: usize, max_bytes: u64)
         -> Vec<StoredEvent>;

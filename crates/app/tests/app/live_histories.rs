@@ -1,4 +1,4 @@
-//! Random histories of a few devices, held against a model that knows who may be live.
+//! Random histories of a few devices and modules, held against a model that knows who may be live.
 
 use std::{
     collections::BTreeSet,
@@ -22,6 +22,14 @@ use crate::stage::{Connected, Stage, at_once, body, keyed};
 
 /// How many devices a history has.
 const N_DEVICES: usize = 3;
+
+/// How many modules the first device of a history has beside.
+const N_MODULES: usize = 2;
+
+/// The device of a module.
+fn parent_of(n: usize) -> Option<usize> {
+    (n >= N_DEVICES).then_some(0)
+}
 
 /// Something that happens to a device.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +61,10 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => key().prop_map(Step::Rekey),
         1 => Just(Step::SeeOff),
     ];
-    prop::collection::vec((0..N_DEVICES, step), 1..30)
+    prop::collection::vec((0..N_DEVICES + N_MODULES, step), 1..30)
 }
 
-/// What there should be of a device.
+/// What there should be of a device, or of a module, which is always enabled.
 #[derive(Default)]
 struct Device {
     /// Its key and whether it is enabled, if it exists.
@@ -67,24 +75,40 @@ struct Device {
     n_sent: usize,
 }
 
-impl Device {
-    /// What holds after a write to the registry: only the key in force, and only if enabled.
-    fn settle(&mut self) {
-        let may = |key| self.identity == Some((key, true));
-        self.live = self.live.filter(|key| may(*key));
+/// Whether who shows this key may be live: it has to be the one in force, and the device has to be
+/// enabled.
+fn may(devices: &[Device], n: usize, key: u8) -> bool {
+    let parent_is_on = parent_of(n).is_none_or(|n| matches!(devices[n].identity, Some((_, true))));
+    parent_is_on && devices[n].identity == Some((key, true))
+}
+
+/// What holds after a write to the registry.
+fn settle(devices: &mut [Device]) {
+    for n in 0..devices.len() {
+        let parent_is_there = parent_of(n).is_none_or(|n| devices[n].identity.is_some());
+        devices[n].identity = devices[n].identity.filter(|_| parent_is_there);
+        let live = devices[n].live.filter(|key| may(devices, n, *key));
+        devices[n].live = live;
     }
 }
 
 async fn play(stage: &Stage, history: usize, steps: &[(usize, Step)]) {
-    let name = |n: usize| format!("history-{history}-{n}");
+    let name = |n: usize| match parent_of(n) {
+        None => format!("history-{history}-{n}"),
+        Some(parent) => format!("history-{history}-{parent}/{n}"),
+    };
     let start = stage.app.event_cursor(&stage.hub, EventStart::Latest).await.unwrap();
-    let mut devices: Vec<Device> = (0..N_DEVICES).map(|_| Device::default()).collect();
+    let n_all = N_DEVICES + N_MODULES;
+    let mut devices: Vec<Device> = (0..n_all).map(|_| Device::default()).collect();
     for (n, step) in steps {
+        let may = |key| may(&devices, *n, key);
+        let may: Vec<bool> = (0..3).map(may).collect();
+        let parent_is_there = parent_of(*n).is_none_or(|n| devices[n].identity.is_some());
         let (device, name) = (&mut devices[*n], name(*n));
         match *step {
             Step::Connect(key) => {
                 let outcome = stage.connect(&name, key).await;
-                assert_eq!(outcome.is_ok(), device.identity == Some((key, true)), "{outcome:?}");
+                assert_eq!(outcome.is_ok(), may[usize::from(key)], "{outcome:?}");
                 if let Ok(connected) = outcome {
                     // The old connection leaves after the new one came, as in life.
                     device.session = Some(connected);
@@ -112,32 +136,33 @@ async fn play(stage: &Stage, history: usize, steps: &[(usize, Step)]) {
             }
             Step::Create(key) => {
                 let made = stage.put(keyed(&name, key), Precondition::None).await;
-                assert_eq!(made.is_ok(), device.identity.is_none(), "{made:?}");
-                device.identity = device.identity.or(Some((key, true)));
+                let is_new = parent_is_there && device.identity.is_none();
+                assert_eq!(made.is_ok(), is_new, "{made:?}");
+                if is_new {
+                    device.identity = Some((key, true));
+                }
             }
             Step::Delete if device.identity.is_some() => {
                 stage.delete(&name).await;
                 device.identity = None;
-                device.settle();
             }
             Step::Disable | Step::Enable => {
                 if let Some((key, _)) = device.identity {
                     let enabled = matches!(step, Step::Enable);
                     stage.set_enabled(&name, key, enabled).await;
-                    device.identity = Some((key, enabled));
-                    device.settle();
+                    device.identity = Some((key, enabled || parent_of(*n).is_some()));
                 }
             }
             Step::Rekey(key) => {
                 if let Some((_, enabled)) = device.identity {
                     stage.set_enabled(&name, key, enabled).await;
-                    device.identity = Some((key, enabled));
-                    device.settle();
+                    device.identity = Some((key, enabled || parent_of(*n).is_some()));
                 }
             }
             Step::SeeOff => stage.app.see_off().await,
             Step::Delete => {}
         }
+        settle(&mut devices);
         check(stage, &devices).await;
     }
     let sent: Vec<usize> = devices.iter().map(|device| device.n_sent).collect();
@@ -251,7 +276,10 @@ async fn written_since(stage: &Stage, cursor: &EventCursor) -> BTreeSet<String> 
 async fn in_no_interleaving_is_an_event_appended_after_its_sender_was_turned_off() {
     const ROUNDS: usize = 12;
     let stage = Stage::new().await;
-    let names: Vec<String> = (0..3).map(|n| format!("press-{n}")).collect();
+    let mut names: Vec<String> = (0..3).map(|n| format!("press-{n}")).collect();
+    // Modules are off with their devices.
+    names.extend(["press-0/camera", "press-0/wheel", "press-1/camera"].map(str::to_owned));
+    let is_device = |name: &String| !name.contains('/');
     for name in &names {
         stage.create(name, 1).await;
     }
@@ -277,8 +305,9 @@ async fn in_no_interleaving_is_an_event_appended_after_its_sender_was_turned_off
     for round in 0..ROUNDS {
         for name in &names {
             match round % 3 {
-                0 => stage.disable(name).await,
-                1 => stage.delete(name).await,
+                0 if is_device(name) => stage.disable(name).await,
+                1 if is_device(name) => stage.delete(name).await,
+                0 | 1 => {}
                 _ => stage.put(keyed(name, 2), Precondition::Any).await.unwrap(),
             }
         }
@@ -303,7 +332,7 @@ async fn in_no_interleaving_is_an_event_appended_after_its_sender_was_turned_off
         tokio::time::timeout(Duration::from_secs(60), all_send).await.unwrap();
     }
     stop.store(true, Ordering::SeqCst);
-    for name in &names {
+    for name in names.iter().filter(|name| is_device(name)) {
         stage.disable(name).await;
     }
     for device in devices {

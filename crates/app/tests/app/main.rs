@@ -1,17 +1,22 @@
 //! The use cases over the embedded store.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod crls;
 mod device;
 mod events;
 mod gated;
 mod instance;
 mod live_cut_off;
 mod live_histories;
+mod live_modules;
 mod live_renewal;
 mod live_takeover;
 mod manage;
 mod messages;
 mod methods;
+mod orphans;
+mod modules;
 mod races;
 mod stage;
+mod storms;
 mod tpm;

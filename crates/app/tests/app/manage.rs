@@ -72,6 +72,7 @@ fn device(id: &str) -> IdentityDraft {
         iot_edge: None,
         device_scope: None,
         parent_scopes: Vec::new(),
+        managed_by: None,
     }
 }
 

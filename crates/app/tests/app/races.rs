@@ -217,6 +217,7 @@ async fn a_device_of_the_operators_own_making_is_taken_over_with_its_twin() {
         iot_edge: None,
         device_scope: None,
         parent_scopes: Vec::new(),
+        managed_by: None,
     };
     let made = app.put_identity(&hub(), &by_hand, &Precondition::None, &by()).await.unwrap();
     app.put_individual(

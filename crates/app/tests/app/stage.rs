@@ -58,8 +58,9 @@ pub(crate) struct Stage {
     _folder: Arc<TempDir>,
 }
 
+/// A device ID, or a module's name below one.
 pub(crate) fn id(text: &str) -> DeviceId {
-    DeviceId::parse(text).unwrap()
+    DeviceId::parse_stored(text).unwrap()
 }
 
 pub(crate) fn key(seed: u8) -> SymmetricKey {
@@ -88,7 +89,8 @@ pub(crate) fn token_until(
     policy: Option<&str>,
     secs: i64,
 ) -> Evidence {
-    let resource = format!("{}/devices/{device}", hub_name(hub));
+    let path = device.replace('/', "/modules/");
+    let resource = format!("{}/devices/{path}", hub_name(hub));
     let expiry_unix_secs = NOW.unix_secs() + secs;
     let expiry_raw = expiry_unix_secs.to_string();
     Evidence::Sas(SasToken {
@@ -118,6 +120,7 @@ pub(crate) fn keyed(device: &str, seed: u8) -> IdentityDraft {
         iot_edge: None,
         device_scope: None,
         parent_scopes: Vec::new(),
+        managed_by: None,
     }
 }
 
@@ -183,6 +186,10 @@ impl Stage {
 
     pub(crate) async fn delete(&self, device: &str) {
         self.app.delete_device(&self.hub, &id(device), &Precondition::Any, &by()).await.unwrap();
+    }
+
+    pub(crate) fn connecting_forgotten(&self, device: &str, evidence: Evidence) -> Connecting {
+        self.connecting(device, evidence, Earlier::Forgotten)
     }
 
     pub(crate) async fn connect_by(

@@ -126,7 +126,12 @@ async fn who_is_not_challenged_leaves_nothing_behind() {
         let refused = app.challenge_tpm(scope, shows(id, tpm_keys(&tpm, Vec::new()))).await;
         assert!(matches!(&refused, Err(No::Refused(why)) if *why == expected), "{refused:?}");
         let registration_id = RegistrationId::parse(id).unwrap();
-        let query = RegisterQuery { registration_id, groups: GroupQuery::None };
+        let query = RegisterQuery {
+            registration_id,
+            groups: GroupQuery::None,
+            ban_keys: Vec::new(),
+            serials: Vec::new(),
+        };
         assert!(store.register_facts(query).await.unwrap().tpm_challenges.is_empty());
     };
     check(SCOPE, "tpm-1", DeviceRefusal::TpmNotEnrolled).await;
@@ -210,7 +215,12 @@ async fn challenges_are_forgotten_when_nobody_can_use_them_any_more() {
     app.challenge_tpm(SCOPE, shows("tpm-1", tpm_keys(&tpm, Vec::new()))).await.unwrap();
     let waiting = async || {
         let registration_id = RegistrationId::parse("tpm-1").unwrap();
-        let query = RegisterQuery { registration_id, groups: GroupQuery::None };
+        let query = RegisterQuery {
+            registration_id,
+            groups: GroupQuery::None,
+            ban_keys: Vec::new(),
+            serials: Vec::new(),
+        };
         store.register_facts(query).await.unwrap().tpm_challenges.len()
     };
     let check = async |advance: i64, expected: usize| {

@@ -30,6 +30,8 @@ pub(crate) struct Traits {
     pub(crate) keys: CaKeys,
     /// As text, cut to a bounded length and without control characters: for messages.
     pub(crate) subject: String,
+    /// As [`Parsed::serial`] has it.
+    pub(crate) serial: String,
     not_before: Timestamp,
     not_after: Timestamp,
     nameless: bool,
@@ -66,6 +68,7 @@ impl Traits {
         let mut traits = Self {
             keys: parsed.keys(),
             subject: subject.chars().take(128).map(printable).collect(),
+            serial: parsed.serial(),
             not_before: parsed.not_before(),
             not_after: parsed.not_after(),
             nameless,
@@ -100,6 +103,11 @@ impl Traits {
         if extension.critical && !PROCESSED.contains(&oid.as_str()) {
             self.flaw = Some(format!("its critical extension {oid} is not known"));
         }
+    }
+
+    /// When the validity begins and when it ends.
+    pub(crate) const fn validity(&self) -> (Timestamp, Timestamp) {
+        (self.not_before, self.not_after)
     }
 
     /// When the validity ends.
@@ -166,7 +174,7 @@ impl Traits {
 
 /// A character of a foreign name as it may stand in a log: what would begin a new line there, or
 /// change how the rest of one is shown, is replaced.
-fn printable(c: char) -> char {
+pub(crate) fn printable(c: char) -> char {
     let steers =
         matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if c.is_control() || steers { char::REPLACEMENT_CHARACTER } else { c }

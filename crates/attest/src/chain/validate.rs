@@ -6,15 +6,15 @@
 
 use std::collections::HashSet;
 
-use model::{AttestFailure, EnrolledCertificate, Timestamp};
+use model::{AttestFailure, EnrolledCertificate, PathCertificate, Timestamp};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
     ALL_VERIFICATION_ALGS, EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeId,
-    KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext, VerifiedPath,
+    KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext,
 };
 
-use super::{Presented, Traits, candidates};
-use crate::certificate::Parsed;
+use super::{Certificate, Presented, Traits, VerifiedPath, candidates};
+use crate::certificate::{self, Parsed};
 
 /// The most certificates of our own that one path may be completed from.
 const MAX_STORED: usize = 32;
@@ -131,6 +131,22 @@ pub fn validate_for(
     others: &HashSet<[u8; 32]>,
     now: Timestamp,
 ) -> Result<(), AttestFailure> {
+    validate_path(purpose, presented, stored, anchor, others, now).map(|_| ())
+}
+
+/// [`validate_for`] that gives the path it has verified, up to the anchor. It leaves out what was
+/// presented and is not on it.
+///
+/// # Errors
+/// As [`validate`].
+pub fn validate_path(
+    purpose: KeyPurpose,
+    presented: &Presented,
+    stored: &[&EnrolledCertificate],
+    anchor: &EnrolledCertificate,
+    others: &HashSet<[u8; 32]>,
+    now: Timestamp,
+) -> Result<VerifiedPath, AttestFailure> {
     let leaf = &presented.leaf;
     leaf.traits.check_validity(now)?;
     if let Some(obstacle) = leaf.traits.obstacle_as_leaf(purpose) {
@@ -145,7 +161,7 @@ pub fn validate_for(
     let leaf_der = CertificateDer::from(leaf.der.as_slice());
     let end_entity = EndEntityCert::try_from(&leaf_der)
         .map_err(|error| unreadable(&leaf.traits.subject, &error))?;
-    let check_path = |path: &VerifiedPath<'_>| {
+    let check_path = |path: &webpki::VerifiedPath<'_>| {
         let mut between = path.intermediate_certificates();
         if between.any(|ca| pool.is_another(&ca.der(), anchor, others)) {
             return Err(Error::UnknownIssuer);
@@ -166,7 +182,12 @@ pub fn validate_for(
             None,
             Some(&check_path),
         )
-        .map(|_| ())
+        .map(|path| {
+            let between = path.intermediate_certificates().filter_map(|ca| pool.find(&ca.der()));
+            let leaf = (presented.leaf(), leaf.der.clone());
+            let anchor = (certificate::path_certificate(anchor), anchor.der.clone());
+            VerifiedPath::new(std::iter::once(leaf).chain(between).chain([anchor]))
+        })
         .map_err(|error| pool.explain(&error, purpose, now))
 }
 
@@ -238,6 +259,14 @@ impl<'a> Pool<'a> {
             .filter(|(known, _)| known.as_ref() == der)
             .map(|(_, traits)| traits.keys.subject_and_key)
             .any(|key| key != anchor.keys.subject_and_key && others.contains(&key))
+    }
+
+    /// What bans know of a certificate of a path: all of them come from here.
+    fn find(&self, der: &[u8]) -> Option<(PathCertificate, Vec<u8>)> {
+        let at = self.ders.iter().position(|known| known.as_ref() == der)?;
+        let traits = self.traits.get(at)?.clone();
+        let certificate = Certificate { der: der.to_vec(), traits };
+        Some((certificate.as_path_certificate(), certificate.der))
     }
 
     fn add(&mut self, der: &'a [u8], traits: Traits) {

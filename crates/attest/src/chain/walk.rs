@@ -160,7 +160,7 @@ impl Checks {
 }
 
 /// Whether the issuer's key signed the child; nothing when one of them cannot be read.
-fn verify(child: &[u8], issuer: &[u8]) -> Option<bool> {
+pub(super) fn verify(child: &[u8], issuer: &[u8]) -> Option<bool> {
     let child = Parsed::of(child).ok()?;
     let issuer = Parsed::of(issuer).ok()?;
     let spki = issuer.x509.public_key();

@@ -11,7 +11,7 @@ use x509_parser::{
 use super::{EndorsementKey, same_key};
 use crate::{
     certificate::Parsed,
-    chain::{self, KeyPurpose, Presented},
+    chain::{self, KeyPurpose, Presented, VerifiedPath},
 };
 
 /// `id-RSAES-OAEP` (RFC 4055 §4.1).
@@ -52,6 +52,20 @@ pub fn check_endorsement(
     roots: &[&EnrolledCertificate],
     now: Timestamp,
 ) -> Result<(), AttestFailure> {
+    endorsement_path(presented, ek, roots, now).map(|_| ())
+}
+
+/// [`check_endorsement`] that gives the path it has verified, the endorsement key's certificate
+/// first.
+///
+/// # Errors
+/// As [`check_endorsement`].
+pub fn endorsement_path(
+    presented: &Presented,
+    ek: &EndorsementKey,
+    roots: &[&EnrolledCertificate],
+    now: Timestamp,
+) -> Result<VerifiedPath, AttestFailure> {
     let refuse = |why: &str| Err(AttestFailure::NotEndorsed(why.to_owned()));
     if !certificate_key_matches(presented, ek) {
         return refuse("it is for another key than the TPM's endorsement key");
@@ -67,8 +81,8 @@ pub fn check_endorsement(
     let mut failure = None;
     for root in roots.iter().filter(|root| on_the_way.contains(&root.keys.subject_and_key)) {
         let purpose = KeyPurpose::EndorsementKey;
-        match chain::validate_for(purpose, presented, &[], root, &HashSet::new(), now) {
-            Ok(()) => return Ok(()),
+        match chain::validate_path(purpose, presented, &[], root, &HashSet::new(), now) {
+            Ok(path) => return Ok(path),
             Err(other) => failure = failure.or(Some(other)),
         }
     }

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use attest::{
+    Slot,
     chain::{self, KeyPurpose, LinkFrom, Presented},
     sas,
 };
 use model::{
     AttestFailure, AttestationMechanism, CaCertificate, DeviceRefusal, EnrolledCertificate,
-    EnrollmentGroup, RegisterFacts, SasToken, Step, Timestamp,
+    EnrollmentGroup, PathCertificate, RegisterFacts, Step, SymmetricKeys,
 };
 
 use super::{Attested, Bearer, Credential, Entry, Proof, tpm::Tpm};
@@ -25,11 +26,20 @@ pub(super) fn by_groups<'a>(
     }
     match &bearer.proof {
         Proof::X509(presented) => by_certificates(facts, presented, bearer, steps),
-        Proof::Token(token) => by_derived_key(facts, token, bearer, steps),
+        Proof::Token(token) => {
+            bearer.check_token(token).map_err(DeviceRefusal::NotAttested)?;
+            let id = bearer.asked.registration_id;
+            by_derived_key(facts, |keys| sas::match_derived(token, keys, id), bearer, steps)
+        }
+        Proof::Key(key) => {
+            let id = bearer.asked.registration_id;
+            by_derived_key(facts, |keys| sas::match_derived_key(key, keys, id), bearer, steps)
+        }
         Proof::Tpm(tpm) => {
             tpm.check_claims(bearer).map_err(DeviceRefusal::NotAttested)?;
             by_issuers(facts, tpm, bearer, steps).map_err(|refusal| match refusal {
                 missing @ DeviceRefusal::NotAttested(AttestFailure::TpmNotChallenged) => missing,
+                banned @ DeviceRefusal::Banned { .. } => banned,
                 // No chain of a stranger's making may tell which groups there are.
                 DeviceRefusal::NotAttested(failure) => {
                     steps.push(Step::AttestationFailed(failure));
@@ -44,12 +54,10 @@ pub(super) fn by_groups<'a>(
 
 fn by_derived_key<'a>(
     facts: &'a RegisterFacts,
-    token: &SasToken,
+    matching: impl Fn(&SymmetricKeys) -> Option<(SymmetricKeys, Slot)>,
     bearer: &Bearer<'_>,
     steps: &mut Vec<Step>,
 ) -> Result<Attested<'a>, DeviceRefusal> {
-    bearer.check_token(token).map_err(DeviceRefusal::NotAttested)?;
-    let id = bearer.asked.registration_id;
     // Should two groups share a key, a disabled one decides.
     let (enabled, disabled): (Vec<_>, Vec<_>) =
         facts.groups.iter().partition(|group| group.terms.is_enabled());
@@ -57,12 +65,13 @@ fn by_derived_key<'a>(
         let AttestationMechanism::SymmetricKey(keys) = &group.terms.attestation else {
             continue;
         };
-        if let Some((derived, slot)) = sas::match_derived(token, keys, id) {
+        if let Some((derived, slot)) = matching(keys) {
             let by = format!("a key derived from its {} key", slot.name());
             steps.push(Step::GroupDecides { group_id: group.group_id.clone(), by: by.clone() });
             steps.push(Step::Attested { by });
             let credential = Credential::Keys(derived);
-            return Ok(Attested { entry: Entry::Group(group), credential });
+            let grounds = bearer.grounds(Some(slot), Vec::new());
+            return Ok(Attested { entry: Entry::Group(group), credential, grounds });
         }
     }
     Err(DeviceRefusal::NotEnrolled)
@@ -76,10 +85,11 @@ fn by_certificates<'a>(
 ) -> Result<Attested<'a>, DeviceRefusal> {
     bearer.check_common_name(presented).map_err(DeviceRefusal::NotAttested)?;
     let enrolled = Enrolled::of_devices(facts);
-    let group = enrolled.first(presented, KeyPurpose::ClientAuth, bearer.asked.now, steps)?;
+    let (group, path) = enrolled.first(presented, KeyPurpose::ClientAuth, bearer, steps)?;
     let thumbprint = presented.leaf_thumbprint_hex();
     let credential = Credential::Thumbprints { primary: thumbprint.clone(), secondary: thumbprint };
-    Ok(Attested { entry: Entry::Group(group), credential })
+    let grounds = bearer.grounds(None, path);
+    Ok(Attested { entry: Entry::Group(group), credential, grounds })
 }
 
 /// A TPM's groups are found as a device's are: from the issuer of the endorsement key's
@@ -100,9 +110,21 @@ fn by_issuers<'a>(
     Tpm::check_certificate(presented, &wrapping.endorsement_key)
         .map_err(DeviceRefusal::NotAttested)?;
     let enrolled = Enrolled::of_tpms(facts);
-    let group = enrolled.first(presented, KeyPurpose::EndorsementKey, bearer.asked.now, steps)?;
+    let (group, path) = enrolled.first(presented, KeyPurpose::EndorsementKey, bearer, steps)?;
     tpm.check_answered().map_err(DeviceRefusal::NotAttested)?;
-    Ok(Attested { entry: Entry::Group(group), credential: Credential::Tpm(Box::new(wrapping)) })
+    let credential = Credential::Tpm(Box::new(wrapping));
+    let grounds = bearer.grounds(None, path);
+    Ok(Attested { entry: Entry::Group(group), credential, grounds })
+}
+
+/// The certificates of ours that came into question for a device with a certificate.
+pub(super) fn certificates_of_devices(facts: &RegisterFacts) -> Vec<&EnrolledCertificate> {
+    Enrolled::of_devices(facts).certificates
+}
+
+/// Those that came into question for a TPM.
+pub(super) fn certificates_of_tpms(facts: &RegisterFacts) -> Vec<&EnrolledCertificate> {
+    Enrolled::of_tpms(facts).certificates
 }
 
 /// The CA certificates of ours that came into question for one kind of devices, and whose they are.
@@ -155,14 +177,14 @@ impl<'a> Enrolled<'a> {
     }
 
     /// The group of the first certificate on the way up that has one, if the validated path leads
-    /// to it (decision 6).
+    /// to it (decision 6). Gives what the device rests on as well.
     fn first(
         &self,
         presented: &Presented,
         purpose: KeyPurpose,
-        now: Timestamp,
+        bearer: &Bearer<'_>,
         steps: &mut Vec<Step>,
-    ) -> Result<&'a EnrollmentGroup, DeviceRefusal> {
+    ) -> Result<(&'a EnrollmentGroup, Vec<PathCertificate>), DeviceRefusal> {
         let path =
             chain::walk(presented, &self.certificates).map_err(DeviceRefusal::NotAttested)?;
         let cas: HashSet<[u8; 32]> =
@@ -186,11 +208,14 @@ impl<'a> Enrolled<'a> {
                     continue;
                 }
                 let stored = &self.certificates;
-                match chain::validate_for(purpose, presented, stored, anchor, &cas, now) {
-                    Ok(()) => {
+                let now = bearer.asked.now;
+                match chain::validate_path(purpose, presented, stored, anchor, &cas, now) {
+                    Ok(path) => {
+                        let stale = group.settings.stale_crl;
+                        let path = bearer.rests_on(path, presented, stored, stale, steps)?;
                         let by = format!("a chain to {}", anchor.info.subject_name);
                         steps.push(Step::Attested { by });
-                        return Ok(group);
+                        return Ok((group, path));
                     }
                     Err(why) => failure = why,
                 }

@@ -11,12 +11,12 @@ use attest::{
     },
 };
 use model::{
-    AttestFailure, CertificateDer, Fresh, RegisterFacts, SasToken, Timestamp, TpmChallenge,
-    TpmIdentity, TpmKeys,
+    AttestFailure, CertificateDer, DeviceRefusal, Fresh, KnownProof, PathCertificate,
+    RegisterFacts, SasToken, Step, Timestamp, TpmChallenge, TpmIdentity, TpmKeys,
 };
 use subtle::ConstantTimeEq;
 
-use super::{Asked, Bearer};
+use super::{Asked, Bearer, groups};
 
 /// The keys that a TPM says are its own, and the chain of its endorsement key, taken apart.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(super) enum Answer<'b> {
     Token(&'b SasToken),
     /// Nothing, where the question is whether to challenge.
     ToCome,
+    /// Nothing: it is known to have answered before.
+    Known,
     /// Nothing, where proof is wanted.
     Missing,
 }
@@ -84,6 +86,10 @@ impl Answered {
     ) -> Result<Self, AttestFailure> {
         let endorsement = parse_chain(&challenge.endorsement_certificates, limits)?;
         Ok(Self { challenge: challenge.clone(), token: token.clone(), endorsement })
+    }
+
+    pub(super) fn endorsement_key(&self) -> &[u8] {
+        &self.challenge.endorsement_key
     }
 
     /// The TPM, if it answered this challenge, in time and under this name.
@@ -164,29 +170,51 @@ impl<'b> Tpm<'b> {
         self.endorsement.as_deref()
     }
 
-    /// Checks a TPM against the entry of one device.
+    pub(super) const fn endorsement_key(&self) -> &'b [u8] {
+        self.endorsement_key
+    }
+
+    /// The TPM as it is known from now on.
+    pub(super) fn known(&self) -> KnownProof {
+        KnownProof::Tpm {
+            endorsement_key: self.endorsement_key.to_vec(),
+            storage_root_key: self.storage_root_key.unwrap_or_default().to_vec(),
+            endorsement_certificates: self.endorsement().map(Presented::ders).unwrap_or_default(),
+        }
+    }
+
+    /// Checks a TPM against the entry of one device. Gives the keys to wrap for, and what the device
+    /// rests on where the entry demands a certificate.
     pub(super) fn check_individual(
         &self,
         enrolled: &TpmIdentity,
+        facts: &RegisterFacts,
         bearer: &Bearer<'_>,
-    ) -> Result<Wrapping, AttestFailure> {
-        self.check_claims(bearer)?;
+        steps: &mut Vec<Step>,
+    ) -> Result<(Wrapping, Vec<PathCertificate>), DeviceRefusal> {
+        let failed = DeviceRefusal::NotAttested;
+        self.check_claims(bearer).map_err(failed)?;
         if !attest::tpm::same_key(self.endorsement_key, &enrolled.endorsement_key) {
-            return Err(AttestFailure::WrongEndorsementKey);
+            return Err(failed(AttestFailure::WrongEndorsementKey));
         }
-        self.check_answered()?;
-        let wrapping = self.wrapping(enrolled.storage_root_key.as_deref())?;
-        if let Some(endorsement) = &enrolled.endorsement {
-            let Asked { settings, now, .. } = bearer.asked;
-            let enrolled = parse_chain(&endorsement.certificates, &settings.limits)?;
-            let Some(chain) = enrolled.as_ref().or(self.endorsement()) else {
-                let why = "the enrollment wants one, and the device showed none";
-                return Err(AttestFailure::NotEndorsed(why.to_owned()));
-            };
-            let roots: Vec<_> = endorsement.roots.iter().collect();
-            attest::tpm::check_endorsement(chain, &wrapping.endorsement_key, &roots, now)?;
-        }
-        Ok(wrapping)
+        self.check_answered().map_err(failed)?;
+        let wrapping = self.wrapping(enrolled.storage_root_key.as_deref()).map_err(failed)?;
+        let Some(endorsement) = &enrolled.endorsement else {
+            return Ok((wrapping, Vec::new()));
+        };
+        let Asked { settings, now, .. } = bearer.asked;
+        let enrolled = parse_chain(&endorsement.certificates, &settings.limits).map_err(failed)?;
+        let Some(chain) = enrolled.as_ref().or(self.endorsement()) else {
+            let why = "the enrollment wants one, and the device showed none";
+            return Err(failed(AttestFailure::NotEndorsed(why.to_owned())));
+        };
+        let roots: Vec<_> = endorsement.roots.iter().collect();
+        let verified = attest::tpm::endorsement_path(chain, &wrapping.endorsement_key, &roots, now)
+            .map_err(failed)?;
+        let mut stored = groups::certificates_of_tpms(facts);
+        stored.extend(roots);
+        let path = bearer.rests_on(verified, chain, &stored, None, steps)?;
+        Ok((wrapping, path))
     }
 
     /// Checks that the TPM goes by the name that its endorsement key gives it, in any letter case.
@@ -224,7 +252,7 @@ impl<'b> Tpm<'b> {
     /// Keys alone prove nothing.
     pub(super) const fn check_answered(&self) -> Result<(), AttestFailure> {
         match self.answer {
-            Answer::Token(_) | Answer::ToCome => Ok(()),
+            Answer::Token(_) | Answer::ToCome | Answer::Known => Ok(()),
             Answer::Missing => Err(AttestFailure::TpmNotChallenged),
         }
     }
@@ -233,7 +261,7 @@ impl<'b> Tpm<'b> {
     pub(super) fn check_claims(&self, bearer: &Bearer<'_>) -> Result<(), AttestFailure> {
         match self.answer {
             Answer::Token(token) => bearer.check_token(token),
-            Answer::ToCome | Answer::Missing => Ok(()),
+            Answer::ToCome | Answer::Known | Answer::Missing => Ok(()),
         }
     }
 

@@ -83,9 +83,7 @@ fn act(
             let twin = twin::fresh(tags, desired, now)?;
             Ok(BulkAction::Put(Box::new(Device { identity, twin })))
         }
-        (Mode::Create, Some(device)) => {
-            Err(HubRefusal::DeviceExists(device.identity.device_id.to_string()))
-        }
+        (Mode::Create, Some(device)) => Err(HubRefusal::exists(&device.identity.device_id)),
         (Mode::Update | Mode::CreateOrUpdate, Some(device)) => update(device, element, now, fresh),
         (Mode::UpdateIfMatchEtag | Mode::CreateOrUpdateIfMatchEtag, Some(device)) => {
             identity::check_etag(&device.identity, &precondition(element.etag.as_deref()))?;
@@ -116,7 +114,7 @@ fn act(
             | Mode::UpdateTwin
             | Mode::UpdateTwinIfMatchEtag,
             None,
-        ) => Err(HubRefusal::DeviceNotFound(element.identity.device_id.to_string())),
+        ) => Err(HubRefusal::not_found(&element.identity.device_id)),
     }
 }
 

@@ -5,19 +5,25 @@
 
 use std::{collections::HashSet, fmt, net::IpAddr};
 
-use attest::{chain, sas};
+use attest::{
+    chain::{self, KeyPurpose},
+    sas,
+};
 use aws_lc_rs::digest;
 use model::{
     AccessPolicy, AttestFailure, AuthMethod, AuthenticationKind, CaCertificate, ConnectFacts,
     ConnectQuery, ConnectRefusal, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
-    HubName, IdentityMark, PolicyScope, Right, SasToken, SymmetricKey, SymmetricKeys, Timestamp,
+    HubName, IdentityMark, PolicyScope, RegistrationId, Right, SasToken, SymmetricKey,
+    SymmetricKeys, Timestamp,
 };
 use subtle::ConstantTimeEq;
 
+use super::cause::{self, Footing};
 use crate::{
     access::{self, Audience, Denied},
     attestation::{AttestSettings, Shown},
     manage::network::{self, Api},
+    revocation,
 };
 
 /// How many seconds after the end of its token a connection is dropped (H §4.5.2: at least one, at
@@ -49,6 +55,9 @@ impl ConnectRequest<'_> {
                 Shown::X509(_) | Shown::Tpm(_) | Shown::TpmAnswer(_) | Shown::Nothing => None,
             },
             with_ca_certificates: matches!(self.shown, Shown::X509(_)),
+            ban_keys: self.shown.ban_keys(),
+            ca_names: self.shown.ca_names(),
+            serials: self.shown.serials(),
         }
     }
 }
@@ -58,8 +67,13 @@ impl ConnectRequest<'_> {
 pub struct Admission {
     /// The identity it was admitted with.
     pub mark: IdentityMark,
+    /// That of the device a module belongs to: when it goes or is disabled, so is the module
+    /// (H §2.8). `None` for a device.
+    pub parent: Option<IdentityMark>,
     /// What it rests on.
     pub credential: Credential,
+    /// What it rests on besides: its device's enrollment, and nobody having banned it.
+    pub footing: Footing,
     /// When it ends by itself: with its token (H §4.5.2), or with its certificate.
     pub expires: Timestamp,
 }
@@ -137,11 +151,12 @@ impl fmt::Debug for KeyPrint {
 
 /// Whether this device may connect, and what the connection then rests on.
 ///
-/// Order: address, hub, device, credential, status; so that only one who holds the credential
+/// Order: address, hub, device, credential, status, bans, enrollment; so that only one who holds the credential
 /// learns, from the log's reader, that a device is disabled. A policy's token is looked at before
 /// the device. On the wire all are the same
 /// (H §4.2.3). Only an identity of type `sas` takes tokens of its own keys; a policy's token with
-/// DeviceConnect opens any device of the hub but those with certificates (H §4.1.1).
+/// DeviceConnect opens any device of the hub but those with certificates (H §4.1.1). A module has
+/// credentials of its own, and its device's switch (H §2.8).
 ///
 /// # Errors
 /// [`ConnectRefusal`].
@@ -158,6 +173,11 @@ pub fn admit(
     }
     let is_asked_for = |identity: &&DeviceIdentity| identity.device_id == *request.device_id;
     let identity = facts.identity.as_ref().filter(is_asked_for);
+    let parent_id = request.device_id.parent();
+    let parent =
+        facts.parent.as_ref().filter(|parent| Some(&parent.device_id) == parent_id.as_ref());
+    // A module without its device is none.
+    let identity = identity.filter(|_| parent_id.is_none() || parent.is_some());
     let Some(identity) = identity else {
         // Who holds a policy's key may hear that there is no such device; who held one hears as
         // much as of any other.
@@ -179,7 +199,7 @@ pub fn admit(
             by_thumbprint(identity, presented, now)?
         }
         (AuthenticationKind::CertificateAuthority, Shown::X509(presented)) => {
-            by_ca(&facts.ca_certificates, presented, request.device_id, now)?
+            by_ca(facts, presented, request.device_id, now)?
         }
         (_, Shown::Tpm(_) | Shown::TpmAnswer(_))
         | (AuthenticationKind::Sas, Shown::X509(_))
@@ -188,8 +208,39 @@ pub fn admit(
             Shown::Sas(_),
         ) => return Err(wrong_kind(identity)),
     };
+    parent.map_or(Ok(()), check_enabled)?;
     check_enabled(identity)?;
-    Ok(Admission { mark: identity.mark(), credential, expires })
+    let footing = footing(facts, request, now)?;
+    let parent = parent.map(DeviceIdentity::mark);
+    Ok(Admission { mark: identity.mark(), parent, credential, footing, expires })
+}
+
+/// What the connection rests on besides identity and credential, if that holds: no ban in force is
+/// about it, and the enrollment its device was provisioned by stands, where its end ends sessions.
+fn footing(
+    facts: &ConnectFacts,
+    request: &ConnectRequest<'_>,
+    now: Timestamp,
+) -> Result<Footing, ConnectRefusal> {
+    let origin = facts.origin.as_ref();
+    // Hubs' names for devices allow more than registration IDs do.
+    let device = RegistrationId::parse(request.device_id.device()).ok();
+    let footing = Footing::new(origin, device.as_ref(), &request.shown.ban_keys());
+    if let Some(ban) = facts.bans.iter().find(|ban| footing.is_banned_by(ban, now)) {
+        return Err(ConnectRefusal::Banned(ban.subject.key()));
+    }
+    if let Some(origin) = origin {
+        let by_default = facts.settings.disenroll_ends_sessions;
+        cause::origin_stands(origin, by_default)?;
+        let grounds = origin.grounds.as_ref();
+        let grounds = grounds.filter(|_| origin.ends_sessions.unwrap_or(by_default));
+        if let Some(revoked) = grounds.and_then(|known| revocation::of_grounds(known, &facts.crls))
+        {
+            let why = format!("{revoked}, which it was provisioned by, is revoked by its issuer");
+            return Err(ConnectRefusal::Disenrolled(why));
+        }
+    }
+    Ok(footing)
 }
 
 /// Whether a connection still holds with the identity as it stands now. The answer is the mark to
@@ -225,6 +276,23 @@ pub fn still_holds(
         _ => return Err(wrong_kind(identity)),
     };
     holds.map_err(ConnectRefusal::NotAttested)?;
+    Ok(identity.mark())
+}
+
+/// Whether a module's connection still holds with its device as that stands now; how the device
+/// itself logs in is of no matter. The answer is the device's mark to go on with.
+///
+/// # Errors
+/// [`ConnectRefusal`] says why it is over.
+pub fn still_holds_below(
+    parent: &IdentityMark,
+    identity: Option<&DeviceIdentity>,
+) -> Result<IdentityMark, ConnectRefusal> {
+    let identity = identity.ok_or(ConnectRefusal::UnknownDevice)?;
+    if *parent.generation_id != *identity.generation_id {
+        return Err(ConnectRefusal::UnknownDevice);
+    }
+    check_enabled(identity)?;
     Ok(identity.mark())
 }
 
@@ -313,8 +381,11 @@ fn policy_of(token: &SasToken) -> Option<&str> {
 }
 
 /// The host and the path that a token has to be for.
-fn audience_of(request: &ConnectRequest<'_>) -> ([String; 1], [String; 2]) {
-    let path = ["devices".to_owned(), request.device_id.to_string()];
+fn audience_of(request: &ConnectRequest<'_>) -> ([String; 1], Vec<String>) {
+    let mut path = vec!["devices".to_owned(), request.device_id.device().to_owned()];
+    if let Some(module) = request.device_id.module() {
+        path.extend(["modules".to_owned(), module.to_owned()]);
+    }
     ([request.hub.as_str().to_owned()], path)
 }
 
@@ -391,10 +462,10 @@ fn is_hex_of(text: &str, bytes: &[u8]) -> bool {
     text.len() == 2 * bytes.len() && text.chars().map(|c| c.to_ascii_lowercase()).eq(digits)
 }
 
-/// The leaf's common name is the device ID, exactly, and a verified path leads to a CA certificate
-/// of the service's store whose possession was proven (H §4.1.3).
+/// The leaf's common name is the device ID, for a module `device/module`, exactly, and a verified
+/// path leads to a CA certificate of the service's store whose possession was proven (H §4.1.3).
 fn by_ca(
-    ours: &[CaCertificate],
+    facts: &ConnectFacts,
     presented: &chain::Presented,
     device_id: &DeviceId,
     now: Timestamp,
@@ -405,7 +476,8 @@ fn by_ca(
         let text = format!("it is {:?}", name.chars().take(128).collect::<String>());
         return Err(failed(AttestFailure::CommonName(text)));
     }
-    let verified: Vec<&CaCertificate> = ours.iter().filter(|ca| ca.verified).collect();
+    let verified: Vec<&CaCertificate> =
+        facts.ca_certificates.iter().filter(|ca| ca.verified).collect();
     let stored: Vec<&EnrolledCertificate> = verified.iter().map(|ca| &ca.certificate).collect();
     let path = chain::walk(presented, &stored).map_err(failed)?;
     let mut failure = AttestFailure::BadChain("no CA certificate of ours signed it".to_owned());
@@ -416,8 +488,17 @@ fn by_ca(
         for ca in anchors {
             // No CA belongs to anyone else here: there are no groups on a hub.
             let others = HashSet::new();
-            match chain::validate(presented, &stored, &ca.certificate, &others, now) {
-                Ok(()) => {
+            let purpose = KeyPurpose::ClientAuth;
+            let anchor = &ca.certificate;
+            let path = chain::validate_path(purpose, presented, &stored, anchor, &others, now);
+            match path {
+                Ok(path) => {
+                    // What its issuer has revoked proves nothing. A hub has no setting for lists
+                    // that are out of date, and lets that pass.
+                    let watched: Vec<_> = revocation::cas(&facts.crls).collect();
+                    let path = path.ascend(presented, &stored, &watched).map_err(failed)?;
+                    revocation::check(&path, &facts.crls, None, now, &mut Vec::new())
+                        .map_err(failed)?;
                     let sha256 = attest::certificate::thumbprint_sha256(&ca.certificate.der);
                     let credential =
                         Credential::CertificateAuthority { name: ca.name.as_str().into(), sha256 };

@@ -38,13 +38,14 @@ impl Default for Retention {
     }
 }
 
-/// The partition a device's events go to: always the same one, so that they keep their order.
+/// The partition a device's events go to, those of its modules with them: always the same one, so
+/// that they keep their order.
 ///
 /// FNV-1a of 64 bits over the ID's bytes, modulo the number of partitions. Never change it: the
 /// events of one device would stand in two partitions.
 #[must_use]
 pub fn partition(device_id: &DeviceId, n_partitions: u16) -> u16 {
-    let hash = device_id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    let hash = device_id.device().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     // The rest of a division by a u16 is one.

@@ -1,4 +1,5 @@
 //! Device identities: create, update and delete one, under its precondition (H §2.4 to §2.6).
+//! Module identities are the same with less: no status, no capabilities, no scopes (H §2.8).
 //!
 //! Keys and thumbprints are checked here; whether a key is base64 of 16 to 64 bytes was settled
 //! when the draft's [`SymmetricKey`] was parsed.
@@ -6,8 +7,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     AuthenticationDraft, AuthenticationKind, Device, DeviceAuthentication, DeviceId,
-    DeviceIdentity, DeviceStatus, Fresh, HubRefusal, IdentityDraft, Precondition, SymmetricKey,
-    SymmetricKeys, Timestamp,
+    DeviceIdentity, DeviceStatus, Expect, Fresh, HubName, HubRefusal, IdentityDraft, MAX_MODULES,
+    Precondition, SymmetricKey, SymmetricKeys, Timestamp,
 };
 
 use super::twin;
@@ -15,7 +16,7 @@ use super::twin;
 /// The longest `statusReason`, in characters (H §2.4).
 pub const MAX_STATUS_REASON_CHARS: usize = 128;
 
-/// The longest `deviceScope` and element of `parentScopes`, in bytes. The vendor's own scopes,
+/// The longest `deviceScope`, element of `parentScopes`, and `managedBy`, in bytes. The vendor's own scopes,
 /// `ms-azure-iot-edge://<id>-<ticks>`, stay below 180; no source names a limit.
 pub const MAX_SCOPE_BYTES: usize = 256;
 
@@ -32,7 +33,8 @@ const YEAR_ONE: i64 = -621_355_968_000_000_000;
 /// update. An update without `authentication` mints new keys (H §2.5).
 ///
 /// # Errors
-/// [`HubRefusal::DeviceExists`], [`HubRefusal::DeviceNotFound`], [`HubRefusal::IdentityEtag`] by
+/// [`HubRefusal::DeviceExists`], [`HubRefusal::DeviceNotFound`] (of a module
+/// [`HubRefusal::ModuleExists`], [`HubRefusal::ModuleNotFound`]), [`HubRefusal::IdentityEtag`] by
 /// the matrix of H §2.6; [`HubRefusal::ArgumentInvalid`] for a draft that breaks a rule. The
 /// precondition is looked at first.
 pub fn put(
@@ -48,11 +50,9 @@ pub fn put(
             Ok(Device { identity, twin: twin::fresh(None, None, now)? })
         }
         (None, Precondition::Any | Precondition::Tag(_)) => {
-            Err(HubRefusal::DeviceNotFound(draft.device_id.to_string()))
+            Err(HubRefusal::not_found(&draft.device_id))
         }
-        (Some(device), Precondition::None) => {
-            Err(HubRefusal::DeviceExists(device.identity.device_id.to_string()))
-        }
+        (Some(device), Precondition::None) => Err(HubRefusal::exists(&device.identity.device_id)),
         (Some(device), Precondition::Any | Precondition::Tag(_)) => {
             check_etag(&device.identity, precondition)?;
             let identity = updated(&device.identity, draft, now, fresh)?;
@@ -71,8 +71,37 @@ pub fn delete(
     id: &DeviceId,
     precondition: &Precondition,
 ) -> Result<(), HubRefusal> {
-    let device = existing.ok_or_else(|| HubRefusal::DeviceNotFound(id.to_string()))?;
+    let device = existing.ok_or_else(|| HubRefusal::not_found(id))?;
     check_etag(&device.identity, precondition)
+}
+
+/// Whether a module can be spoken of at all: its device has to be there. Of no matter to a device.
+///
+/// # Errors
+/// [`HubRefusal::DeviceNotFound`] names the device.
+pub fn check_parent(id: &DeviceId, parent: Option<&Device>) -> Result<(), HubRefusal> {
+    match (id.parent(), parent) {
+        (Some(device), None) => Err(HubRefusal::DeviceNotFound(device.to_string())),
+        (None, _) | (Some(_), Some(_)) => Ok(()),
+    }
+}
+
+/// Whether a device that has so many modules can have one more.
+///
+/// # Errors
+/// [`HubRefusal::TooManyModules`]
+pub fn check_room(id: &DeviceId, n_modules: usize) -> Result<(), HubRefusal> {
+    if u32::try_from(n_modules).is_ok_and(|n| n < MAX_MODULES) {
+        return Ok(());
+    }
+    Err(HubRefusal::TooManyModules { device: id.device().to_owned(), limit: MAX_MODULES })
+}
+
+/// What a write that adds a module demands: that its device has room for it. Nothing of others.
+#[must_use]
+pub fn room(hub: &HubName, existing: Option<&Device>, id: &DeviceId) -> Option<Expect> {
+    let parent = id.parent().filter(|_| existing.is_none())?;
+    Some(Expect::ModuleRoom(hub.clone(), parent, MAX_MODULES))
 }
 
 /// Decides how a device will log in from what the operator sent.
@@ -132,6 +161,13 @@ pub(super) fn created(
 ) -> Result<DeviceIdentity, HubRefusal> {
     check_draft(draft)?;
     let authentication = authentication(draft.authentication.as_ref(), fresh)?;
+    if draft.device_id.module().is_some() {
+        let managed_by = draft.managed_by.clone();
+        return Ok(DeviceIdentity {
+            managed_by,
+            ..new(draft.device_id.clone(), authentication, now, fresh)
+        });
+    }
     Ok(DeviceIdentity {
         status: draft.status.unwrap_or(DeviceStatus::Enabled),
         status_reason: draft.status_reason.clone(),
@@ -150,6 +186,14 @@ pub(super) fn updated(
     fresh: &Fresh,
 ) -> Result<DeviceIdentity, HubRefusal> {
     check_draft(draft)?;
+    if old.device_id.module().is_some() {
+        return Ok(DeviceIdentity {
+            etag_counter: old.etag_counter.saturating_add(1),
+            authentication: authentication(draft.authentication.as_ref(), fresh)?,
+            managed_by: draft.managed_by.clone(),
+            ..old.clone()
+        });
+    }
     let status = draft.status.unwrap_or(DeviceStatus::Enabled);
     Ok(DeviceIdentity {
         etag_counter: old.etag_counter.saturating_add(1),
@@ -186,6 +230,7 @@ pub(super) fn new(
         iot_edge: false,
         device_scope: None,
         parent_scopes: Vec::new(),
+        managed_by: None,
         version: 0,
     }
 }
@@ -228,6 +273,12 @@ fn check_draft(draft: &IdentityDraft) -> Result<(), HubRefusal> {
         return Err(invalid(format!(
             "there are {} parentScopes, at most {MAX_PARENT_SCOPES} are allowed",
             draft.parent_scopes.len()
+        )));
+    }
+    if let Some(manager) = draft.managed_by.as_ref().filter(|text| text.len() > MAX_SCOPE_BYTES) {
+        return Err(invalid(format!(
+            "managedBy has {} bytes, at most {MAX_SCOPE_BYTES} are allowed",
+            manager.len()
         )));
     }
     match draft.device_scope.iter().chain(&draft.parent_scopes).find(|s| s.len() > MAX_SCOPE_BYTES)

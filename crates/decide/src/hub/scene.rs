@@ -30,8 +30,9 @@ pub(super) fn fresh() -> Fresh {
     }
 }
 
+/// A device ID, or a module's name below one.
 pub(super) fn id(text: &str) -> DeviceId {
-    DeviceId::parse(text).expect("a device ID")
+    DeviceId::parse_stored(text).expect("a device ID")
 }
 
 /// `dev1`, as it was created.
@@ -54,6 +55,7 @@ pub(super) fn draft(device_id: &str) -> IdentityDraft {
         iot_edge: None,
         device_scope: None,
         parent_scopes: Vec::new(),
+        managed_by: None,
     }
 }
 

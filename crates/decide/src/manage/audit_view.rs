@@ -7,12 +7,17 @@
 use attest::certificate;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
-    AccessPolicy, AllocationPolicy, AttestationMechanism, AuthenticationKind, CaCertificate,
-    CustomAllocation, Device, DeviceStatus, Endorsement, EnrolledCertificate, EnrollmentGroup,
-    EnrollmentRef, HubAccess, IndividualEnrollment, IpAction, IpTarget, Json, LinkedHub,
-    PolicyScope, ProvisioningStatus, RegistrationRecord, RegistrationStatus, ReprovisionPolicy,
-    Sent, ServiceSettings, Slots, Terms, Twin,
+    AccessPolicy, AllocationPolicy, AttestationMechanism, AuthenticationKind, Ban, BanKind,
+    BanSubject, CaCertificate, Crl, CustomAllocation, Device, DeviceStatus, Endorsement,
+    EnrolledCertificate, EnrollmentGroup, EnrollmentRef, GroupSettings, HubAccess,
+    IndividualEnrollment, IpAction, IpTarget, Json, LinkedHub, PolicyScope, ProvisioningStatus,
+    RegistrationRecord, RegistrationStatus, ReprovisionPolicy, Sent, ServiceSettings, Slots,
+    StaleCrl, Terms, Twin,
 };
+
+mod deprovision;
+
+pub use deprovision::{before_deprovisioning, by_receipt, deprovisioned, deprovisioning};
 
 /// What stands for a secret.
 const MASK: &str = "****";
@@ -34,6 +39,96 @@ pub fn group(group: &EnrollmentGroup) -> Json {
     let mut view = Object::default();
     view.text("enrollmentGroupId", group.group_id.as_str());
     terms(&mut view, &group.terms);
+    if group.settings != GroupSettings::default() {
+        view.put("settings", group_settings(&group.settings));
+    }
+    view.done()
+}
+
+/// What is set on a group beside what the vendor's API shows.
+#[must_use]
+pub fn group_settings(settings: &GroupSettings) -> Json {
+    let mut view = Object::default();
+    view.put(
+        "disenrollEndsSessions",
+        settings.disenroll_ends_sessions.map_or(Json::Null, Json::from),
+    );
+    let stale_crl = settings.stale_crl.map(|stale| match stale {
+        StaleCrl::Admit => "admit",
+        StaleCrl::Refuse => "refuse",
+    });
+    view.put("staleCrl", stale_crl.map_or(Json::Null, Json::from));
+    view.done()
+}
+
+/// Registration records that went together: how many, which, and which groups' they were.
+#[must_use]
+pub fn records(records: &[RegistrationRecord]) -> Json {
+    let mut groups: Vec<&str> = Vec::new();
+    for record in records {
+        match &record.enrollment {
+            EnrollmentRef::Group(id) if !groups.contains(&id.as_str()) => groups.push(id.as_str()),
+            EnrollmentRef::Group(_) | EnrollmentRef::Individual(_) => {}
+        }
+    }
+    let list = |items: &mut dyn Iterator<Item = &str>| Json::Array(items.map(Json::from).collect());
+    let mut view = Object::default();
+    view.put("records", Json::from(records.len() as u64));
+    view.put("enrollmentGroups", list(&mut groups.into_iter()));
+    let ids = &mut records.iter().map(|record| record.registration_id.as_str());
+    view.put("registrationIds", list(ids));
+    view.done()
+}
+
+/// A revocation list.
+#[must_use]
+pub fn crl(crl: &Crl) -> Json {
+    let mut view = Object::default();
+    view.text("ca", &crl.ca.info.subject_name);
+    if let Some(list) = &crl.list {
+        view.maybe(
+            "number",
+            list.number.as_ref().map(|number| Json::from(number.to_hex().as_str())),
+        );
+        view.text("sha256", &hex(&list.sha256));
+        view.put("revoked", Json::from(list.n_revoked));
+    }
+    if let Some(source) = &crl.source {
+        view.text("url", &masked_url(&source.url));
+        view.put("everySecs", Json::from(u64::from(source.every_secs)));
+    }
+    view.done()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// A ban.
+#[must_use]
+pub fn ban(ban: &Ban) -> Json {
+    let mut view = Object::default();
+    view.text("ban", &ban.subject.key());
+    match &ban.subject {
+        BanSubject::Ca(certificate) => view.text("subject", &certificate.info.subject_name),
+        BanSubject::Serial { issuer_name, .. } => view.text("issuer", issuer_name),
+        BanSubject::Registration(_)
+        | BanSubject::Certificate(_)
+        | BanSubject::CertificateSha1(_)
+        | BanSubject::EndorsementKey(_) => {}
+    }
+    let kind = match ban.kind {
+        BanKind::Suspended => "suspended",
+        BanKind::Retired => "retired",
+        BanKind::Revoked => "revoked",
+    };
+    view.text("kind", kind);
+    view.maybe("reason", ban.reason.as_deref().map(Json::from));
+    view.maybe(
+        "expires",
+        ban.expires.map(|at| Json::from(u64::try_from(at.unix_secs()).unwrap_or(0))),
+    );
+    view.maybe("receipt", ban.receipt.as_ref().map(|id| Json::from(id.as_str())));
     view.done()
 }
 
@@ -146,15 +241,7 @@ pub fn masked_url(url: &str) -> String {
 pub fn record(record: &RegistrationRecord) -> Json {
     let mut view = Object::default();
     view.text("registrationId", record.registration_id.as_str());
-    view.text(
-        "status",
-        match record.status {
-            RegistrationStatus::Assigning => "assigning",
-            RegistrationStatus::Assigned => "assigned",
-            RegistrationStatus::Failed => "failed",
-            RegistrationStatus::Disabled => "disabled",
-        },
-    );
+    view.text("status", status(record.status));
     if let Some(assignment) = &record.assignment {
         view.text("assignedHub", assignment.hub.as_str());
         view.text("deviceId", assignment.device_id.as_str());
@@ -169,20 +256,33 @@ pub fn record(record: &RegistrationRecord) -> Json {
     view.done()
 }
 
+const fn status(status: RegistrationStatus) -> &'static str {
+    match status {
+        RegistrationStatus::Assigning => "assigning",
+        RegistrationStatus::Assigned => "assigned",
+        RegistrationStatus::Failed => "failed",
+        RegistrationStatus::Disabled => "disabled",
+    }
+}
+
 /// A device: its identity, and the operator's sections of its twin.
 #[must_use]
 pub fn device(device: &Device) -> Json {
     let mut view = Object::default();
     let identity = &device.identity;
-    view.text("deviceId", identity.device_id.as_str());
+    let module = identity.device_id.module();
+    view.text("deviceId", identity.device_id.device());
+    view.maybe("moduleId", module.map(Json::from));
     view.text("generationId", &identity.generation_id);
-    view.text(
-        "status",
-        match identity.status {
-            DeviceStatus::Enabled => "enabled",
-            DeviceStatus::Disabled => "disabled",
-        },
-    );
+    if module.is_none() {
+        view.text(
+            "status",
+            match identity.status {
+                DeviceStatus::Enabled => "enabled",
+                DeviceStatus::Disabled => "disabled",
+            },
+        );
+    }
     view.maybe("statusReason", identity.status_reason.as_deref().map(Json::from));
     let mut authentication = Object::default();
     let kind = match identity.authentication.kind {
@@ -199,7 +299,10 @@ pub fn device(device: &Device) -> Json {
     authentication.maybe("primaryThumbprint", thumbprint(primary));
     authentication.maybe("secondaryThumbprint", thumbprint(secondary));
     view.put("authentication", authentication.done());
-    view.put("iotEdge", Json::from(identity.iot_edge));
+    if module.is_none() {
+        view.put("iotEdge", Json::from(identity.iot_edge));
+    }
+    view.maybe("managedBy", identity.managed_by.as_deref().map(Json::from));
     view.maybe("deviceScope", identity.device_scope.as_deref().map(Json::from));
     if !identity.parent_scopes.is_empty() {
         view.put("parentScopes", texts(&identity.parent_scopes));
@@ -267,6 +370,7 @@ pub fn settings(settings: &ServiceSettings) -> Json {
     let mut view = Object::default();
     view.text("allocationPolicy", allocation_policy(settings.allocation_policy));
     view.put("operatorApiOnLoopbackOnly", Json::from(settings.operator_api_on_loopback_only));
+    view.put("disenrollEndsSessions", Json::from(settings.disenroll_ends_sessions));
     let rules = settings.ip_rules.iter().map(|rule| {
         let mut view = Object::default();
         view.text("name", &rule.name);

@@ -141,6 +141,7 @@ mod tests {
         ServiceSettings {
             allocation_policy: AllocationPolicy::Hashed,
             operator_api_on_loopback_only: false,
+            disenroll_ends_sessions: false,
             ip_rules: rules.iter().enumerate().map(rule).collect(),
             etag: Etag::from_random([0; 16]),
             last_updated: Timestamp::from_unix_secs(0),

@@ -13,6 +13,8 @@ use super::{
 /// The settings as an operator sends them. What is absent stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SettingsDraft {
+    /// Whether the end of an enrollment ends the sessions that rest on it.
+    pub disenroll_ends_sessions: Option<bool>,
     /// See [`ServiceSettings::allocation_policy`].
     pub allocation_policy: Option<AllocationPolicy>,
     /// See [`ServiceSettings::operator_api_on_loopback_only`].
@@ -63,6 +65,9 @@ pub fn put(
         operator_api_on_loopback_only: draft
             .operator_api_on_loopback_only
             .unwrap_or(existing.operator_api_on_loopback_only),
+        disenroll_ends_sessions: draft
+            .disenroll_ends_sessions
+            .unwrap_or(existing.disenroll_ends_sessions),
         ip_rules: draft.ip_rules.unwrap_or_else(|| existing.ip_rules.clone()),
         etag: Etag::from_random(fresh.etag),
         last_updated: now,
@@ -85,6 +90,7 @@ mod tests {
         ServiceSettings {
             allocation_policy: AllocationPolicy::Hashed,
             operator_api_on_loopback_only: false,
+            disenroll_ends_sessions: false,
             ip_rules: Vec::new(),
             etag: Etag::from_random([9; 16]),
             last_updated: NOW,

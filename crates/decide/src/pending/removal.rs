@@ -1,21 +1,21 @@
-//! Identities on remote hubs that have to go: because the device moved away, or because it was
-//! shut out while it was being assigned.
+//! Identities on remote hubs that have to go, because the device moved away or was shut out while
+//! it was being assigned; and those that a deprovisioning deletes, disables or enables.
 
 use model::{
-    Change, ChangeSet, DeviceId, Expect, Fresh, HubName, LinkedHub, RegistrationRecord,
-    RemoteRemoval, Timestamp,
+    Change, ChangeSet, DeviceId, DeviceStatus, Expect, Fresh, HubName, IdentityDraft, LinkedHub,
+    RegistrationRecord, RemoteRemoval, RemoteTask, Timestamp,
 };
 
 use super::{
-    LEASE_SECS, RemoteFailure, RemoteHub,
+    LEASE_SECS, RemoteDevice, RemoteFailure, RemoteHub,
     failure::{back_off, cut},
 };
 
 /// What to do about a removal that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RemovalStep {
-    /// Write this; when it holds, delete the identity from this hub before that moment is over.
-    Delete(RemoteHub, ChangeSet, Timestamp),
+    /// Write this; when it holds, tell this hub before that moment is over.
+    Tell(RemoteHub, ChangeSet, Timestamp),
     /// Write this and be done: the hub is no longer linked or no longer remote, so there is
     /// nothing that could be told to anyone.
     Drop(ChangeSet),
@@ -23,7 +23,16 @@ pub enum RemovalStep {
 
 /// A removal that is due at once.
 pub(super) const fn new(hub: HubName, device_id: DeviceId, due: Timestamp) -> RemoteRemoval {
-    RemoteRemoval { hub, device_id, n_failures: 0, due, last_error: None, version: 0 }
+    RemoteRemoval {
+        hub,
+        device_id,
+        task: RemoteTask::Delete,
+        report_to: None,
+        n_failures: 0,
+        due,
+        last_error: None,
+        version: 0,
+    }
 }
 
 /// The identity that a pending assignment may have made by now and that nobody is left to want,
@@ -73,19 +82,45 @@ pub fn claim_removal(removal: &RemoteRemoval, hubs: &[LinkedHub], now: Timestamp
             let until = now.plus_secs(LEASE_SECS);
             let claimed = RemoteRemoval { due: until, ..removal.clone() };
             let changes = expecting(removal).with(Change::PutRemoval(Box::new(claimed)));
-            RemovalStep::Delete(hub, changes, until)
+            RemovalStep::Tell(hub, changes, until)
         }
     }
 }
 
-/// The identity is gone. Only for whoever holds the claim: it expects nothing.
+/// What to write on the remote hub so that an identity there is as a task wants it; `None` when
+/// it is so already, or not there. Deleting needs no look.
 #[must_use]
-pub fn removal_done(removal: &RemoteRemoval) -> ChangeSet {
-    ChangeSet::new().with(Change::DeleteRemoval(removal.hub.clone(), removal.device_id.clone()))
+pub fn wanted_identity(task: &RemoteTask, found: Option<&RemoteDevice>) -> Option<IdentityDraft> {
+    let identity = &found?.identity;
+    let is_enabled = identity.status != Some(DeviceStatus::Disabled);
+    match task {
+        RemoteTask::Delete => None,
+        RemoteTask::Disable { reason } => is_enabled.then(|| IdentityDraft {
+            status: Some(DeviceStatus::Disabled),
+            status_reason: Some(reason.clone()),
+            ..identity.clone()
+        }),
+        RemoteTask::Enable { reason } => {
+            let by_us = identity.status_reason.as_ref().is_some_and(|is| is.starts_with(reason));
+            (!is_enabled && by_us).then(|| IdentityDraft {
+                status: Some(DeviceStatus::Enabled),
+                status_reason: None,
+                ..identity.clone()
+            })
+        }
+    }
 }
 
-/// The identity could not be deleted; it is tried again for as long as the hub is linked.
-/// Only for whoever holds the claim: it expects nothing.
+/// The hub was told. For whoever holds the claim, with the removal as it was claimed: something
+/// else may be to be told by now.
+#[must_use]
+pub fn removal_done(removal: &RemoteRemoval) -> ChangeSet {
+    let (hub, id) = (removal.hub.clone(), removal.device_id.clone());
+    expecting(removal).with(Change::DeleteRemoval(hub, id))
+}
+
+/// The hub did not do it; it is tried again for as long as the hub is linked. As
+/// [`removal_done`].
 #[must_use]
 pub fn removal_failed(
     removal: &RemoteRemoval,
@@ -99,7 +134,7 @@ pub fn removal_failed(
         last_error: Some(cut(&failure.to_string())),
         ..removal.clone()
     };
-    ChangeSet::new().with(Change::PutRemoval(Box::new(later)))
+    expecting(removal).with(Change::PutRemoval(Box::new(later)))
 }
 
 fn expecting(removal: &RemoteRemoval) -> ChangeSet {

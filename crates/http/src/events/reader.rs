@@ -50,7 +50,9 @@ impl Reader {
             round.n_seen += 1;
             round.n_bytes = round.n_bytes.saturating_add(stored.event.size_bytes());
             self.cursor.next.insert(stored.partition, stored.offset.saturating_add(1));
-            if self.device_id.as_ref().is_none_or(|id| *id == stored.event.device_id) {
+            // What its modules sent came over the device as well.
+            let sender = stored.event.device_id.device();
+            if self.device_id.as_ref().is_none_or(|id| id.as_str() == sender) {
                 n_taken += 1;
                 take(&self.cursor, stored);
             }

@@ -1,9 +1,9 @@
-//! Device identities, one by one and many at once (H §2.4 to §2.9).
+//! Device identities, one by one and many at once, and module identities (H §2.4 to §2.9).
 
 use model::{Caller, Device, HubName, HubRefusal, Json, Precondition};
 use wire::hub::{self as api, BULK_FAILURE, BulkFailure};
 
-use super::{Outcome, device_id};
+use super::{Outcome, device_id, module_id};
 use crate::answer::Answer;
 use crate::call::Call;
 
@@ -16,12 +16,15 @@ pub(super) async fn put(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome 
         return Err(HubRefusal::ArgumentInvalid(text.to_owned()).into());
     }
     let device = call.app.put_identity(hub, &draft, &precondition, by).await?;
-    // Without a precondition a PUT only creates (H §2.6).
-    let shown = match precondition {
+    Ok(identity(&device, shown_after(&precondition)))
+}
+
+/// Without a precondition a PUT only creates (H §2.6).
+const fn shown_after(precondition: &Precondition) -> api::Answer {
+    match precondition {
         Precondition::None => api::Answer::Created,
         Precondition::Any | Precondition::Tag(_) => api::Answer::Read,
-    };
-    Ok(identity(&device, shown))
+    }
 }
 
 pub(super) async fn get(call: &Call<'_>, hub: &HubName) -> Outcome {
@@ -29,7 +32,7 @@ pub(super) async fn get(call: &Call<'_>, hub: &HubName) -> Outcome {
     Ok(identity(&device, api::Answer::Read))
 }
 
-/// Identities, and nothing else of a hub, carry their etag in a header as well (H §2.1).
+/// Identities of devices, and nothing else of a hub, carry their etag in a header as well (H §2.1).
 fn identity(device: &Device, shown: api::Answer) -> Answer {
     let etag = device.identity.etag();
     Answer::ok(&api::identity(&device.identity, shown)).with("etag", &format!("\"{etag}\""))
@@ -57,7 +60,8 @@ pub(super) async fn bulk(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome
         .filter_map(|(place, error)| {
             let element = elements.get(place)?;
             Some(BulkFailure {
-                device_id: element.identity.device_id.to_string(),
+                device_id: element.identity.device_id.device().to_owned(),
+                module_id: element.identity.device_id.module().map(str::to_owned),
                 code: error.code.to_owned(),
                 status: error.status,
                 mode: element.mode,
@@ -84,14 +88,31 @@ pub(super) async fn purge_commands(call: &Call<'_>, hub: &HubName, by: &Caller) 
     Ok(Answer::ok(&api::purged(&id, n_messages)))
 }
 
-/// No device has modules here.
 pub(super) async fn list_modules(call: &Call<'_>, hub: &HubName) -> Outcome {
-    call.app.get_device(hub, &device_id(call)?).await?;
-    Ok(Answer::ok(&Json::Array(Vec::new())))
+    let modules = call.app.list_modules(hub, &device_id(call)?).await?;
+    let rows = modules.iter().map(|module| api::identity(&module.identity, api::Answer::Read));
+    Ok(Answer::ok(&Json::Array(rows.collect())))
 }
 
-pub(super) async fn missing_module(call: &Call<'_>, hub: &HubName) -> Outcome {
-    let device = call.app.get_device(hub, &device_id(call)?).await?;
-    let name = format!("{}/{}", device.identity.device_id, call.param(1));
-    Err(HubRefusal::ModuleNotFound(name).into())
+pub(super) async fn get_module(call: &Call<'_>, hub: &HubName) -> Outcome {
+    let module = call.app.get_device(hub, &module_id(call)?).await?;
+    Ok(Answer::ok(&api::identity(&module.identity, api::Answer::Read)))
+}
+
+pub(super) async fn put_module(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome {
+    let id = module_id(call)?;
+    let precondition = call.precondition()?;
+    let draft = api::parse_module_identity(call.body()?)?;
+    if draft.device_id != id {
+        let text = "deviceId, moduleId: are not those of the path (letter case matters)";
+        return Err(HubRefusal::ArgumentInvalid(text.to_owned()).into());
+    }
+    let module = call.app.put_identity(hub, &draft, &precondition, by).await?;
+    Ok(Answer::ok(&api::identity(&module.identity, shown_after(&precondition))))
+}
+
+pub(super) async fn delete_module(call: &Call<'_>, hub: &HubName, by: &Caller) -> Outcome {
+    let id = module_id(call)?;
+    call.app.delete_device(hub, &id, &call.precondition()?, by).await?;
+    Ok(Answer::no_content())
 }

@@ -1,4 +1,4 @@
-//! `POST /twins/{id}/methods` (H §4.2.9).
+//! `POST /twins/{id}/methods`, and the same of modules (H §4.2.9).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use model::{DeviceId, HubName, HubRefusal};
 use tokio::time::{Instant, timeout, timeout_at};
 use wire::hub as api;
 
-use super::{Outcome, device_id};
+use super::Outcome;
 use crate::answer::Answer;
 use crate::call::Call;
 
@@ -19,13 +19,12 @@ use crate::call::Call;
 /// that may be asked for (H §4.2.9).
 pub(crate) const MAX_METHOD_WAIT: Duration = Duration::from_secs(300 + 300);
 
-pub(super) async fn call(call: &Call<'_>, hub: &HubName) -> Outcome {
-    let id = device_id(call)?;
+pub(super) async fn call(call: &Call<'_>, hub: &HubName, id: &DeviceId) -> Outcome {
     let api::MethodBody { name, payload, response_timeout_secs, connect_timeout_secs } =
         api::parse_method(call.body()?)?;
     let draft = MethodDraft { name, payload, response_timeout_secs, connect_timeout_secs };
     let method = check_method(draft)?;
-    let reply = reach(call, hub, &id, &method).await?;
+    let reply = reach(call, hub, id, &method).await?;
     let patience = Duration::from_secs(method.response_timeout_secs);
     match timeout(patience, reply.wait()).await {
         Ok(Some(answer)) => Ok(Answer::ok(&api::method_answer(answer.status, &answer.payload))),

@@ -33,12 +33,6 @@ pub(super) async fn put_group(call: &Call<'_>, by: &Caller) -> Outcome {
     Ok(Answer::ok(&api::tpm_group(&call.app.put_group(draft, &precondition, by).await?)))
 }
 
-pub(super) async fn delete_group(call: &Call<'_>, by: &Caller) -> Outcome {
-    let id = group_id(call.param(0))?;
-    call.app.delete_group_of(GroupShape::Tpm, &id, &call.precondition()?, by).await?;
-    Ok(Answer::no_content())
-}
-
 pub(super) async fn get_endorsement(call: &Call<'_>) -> Outcome {
     let id = registration_id(call.param(0))?;
     Ok(Answer::ok(&api::endorsement(&call.app.get_tpm_individual(&id).await?)))

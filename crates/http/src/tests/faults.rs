@@ -85,6 +85,9 @@ impl Store for Broken {
     ) -> Result<Page<RegistrationRecord>, StoreFault> {
         Err(self.fault())
     }
+    async fn count_records(&self, _: &RecordFilter) -> Result<u64, StoreFault> {
+        Err(self.fault())
+    }
     async fn find_ca_certificate(&self, _: &str) -> Result<Option<CaCertificate>, StoreFault> {
         Err(self.fault())
     }
@@ -104,6 +107,70 @@ impl Store for Broken {
         _: Option<&str>,
         _: usize,
     ) -> Result<Page<Device>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_ban(&self, _: &str) -> Result<Option<model::Ban>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_bans(
+        &self,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<model::Ban>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_crl(&self, _: &[u8; 32]) -> Result<Option<model::Crl>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_crls(&self) -> Result<Vec<model::Crl>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn revoked_serials(&self, _: &[u8; 32]) -> Result<model::Serials, StoreFault> {
+        Err(self.fault())
+    }
+    async fn due_crls(&self, _: Timestamp, _: usize) -> Result<Vec<[u8; 32]>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn known_ca(
+        &self,
+        _: &[u8; 32],
+    ) -> Result<Option<model::EnrolledCertificate>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn cas_called(
+        &self,
+        _: &[u8; 32],
+    ) -> Result<Vec<model::EnrolledCertificate>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn records_resting_on(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<RegistrationRecord>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_grounds(&self, _: &RegistrationId) -> Result<Option<model::Grounds>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn origin(
+        &self,
+        _: &HubName,
+        _: &DeviceId,
+    ) -> Result<Option<model::Origin>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn known_certificate(
+        &self,
+        _: &str,
+    ) -> Result<Option<model::EnrolledCertificate>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn shown_certificate(
+        &self,
+        _: &str,
+    ) -> Result<Option<model::CertificateDer>, StoreFault> {
         Err(self.fault())
     }
     async fn device_counts(&self, _: &HubName) -> Result<DeviceCounts, StoreFault> {
@@ -167,6 +234,9 @@ impl Store for Broken {
         let facts = self.store.service_facts().await?;
         Ok(self.configured.get_or_init(|| facts).clone())
     }
+    async fn list_modules(&self, _: &HubName, _: &DeviceId) -> Result<Vec<Device>, StoreFault> {
+        Err(self.fault())
+    }
     async fn list_ca_certificates(&self) -> Result<Vec<CaCertificate>, StoreFault> {
         Err(self.fault())
     }
@@ -186,6 +256,60 @@ impl Store for Broken {
     async fn due_removals(&self, _: Timestamp, _: usize) -> Result<Vec<RemoteRemoval>, StoreFault> {
         Err(self.fault())
     }
+    async fn find_removal(
+        &self,
+        _: &HubName,
+        _: &DeviceId,
+    ) -> Result<Option<RemoteRemoval>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_receipt(
+        &self,
+        _: &model::ReceiptId,
+    ) -> Result<Option<model::Receipt>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_receipts(
+        &self,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<model::Receipt>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn applying_receipts(&self, _: usize) -> Result<Vec<model::ReceiptId>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_receipt_items(
+        &self,
+        _: &model::ReceiptId,
+        _: Option<model::ItemState>,
+        _: u64,
+        _: usize,
+    ) -> Result<Vec<model::DeprovisionItem>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn open_receipt_items(
+        &self,
+        _: &model::ReceiptId,
+        _: u64,
+        _: usize,
+    ) -> Result<Vec<model::DeprovisionItem>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_receipt_item(
+        &self,
+        _: &model::ReceiptId,
+        _: u64,
+    ) -> Result<Option<model::DeprovisionItem>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn find_receipt_item_of(
+        &self,
+        _: &model::ReceiptId,
+        _: &str,
+    ) -> Result<Option<model::DeprovisionItem>, StoreFault> {
+        Err(self.fault())
+    }
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreFault> {
         Err(self.fault())
     }
@@ -195,6 +319,14 @@ impl Store for Broken {
         _: Option<u64>,
         _: usize,
     ) -> Result<Vec<AuditLine>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn list_attempts(
+        &self,
+        _: &model::AttemptFilter,
+        _: Option<u64>,
+        _: usize,
+    ) -> Result<Vec<model::StoredAttempt>, StoreFault> {
         Err(self.fault())
     }
     async fn audit_head(&self) -> Result<AuditHead, StoreFault> {

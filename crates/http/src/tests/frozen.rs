@@ -115,6 +115,9 @@ pub(super) async fn freeze() -> (Scene, Arc<Frozen>) {
         device_id: id,
         policy: Some("iothubowner".to_owned()),
         with_ca_certificates: false,
+        ban_keys: Vec::new(),
+        ca_names: Vec::new(),
+        serials: Vec::new(),
     };
     let connect = scene.store.connect_facts(&query).await.expect("store");
     let facts = Facts { device, policies: Mutex::new(policies), connect };

@@ -53,7 +53,6 @@ async fn a_query_answers_page_by_page() {
     check(&scene, "SELECT TOP 7 * FROM devices", "3", "Twin", &[3, 3, 1]).await;
     check(&scene, "SELECT deviceId FROM devices", "1000", "Raw", &[150]).await;
     check(&scene, "SELECT COUNT() AS n FROM devices", "", "Raw", &[1]).await;
-    check(&scene, "SELECT * FROM devices.modules", "", "Twin", &[0]).await;
     let count =
         ask(&scene, "SELECT COUNT() AS n FROM devices WHERE tags.even = true", "", "").await;
     assert_eq!(count.text, r#"[{"n":75}]"#);

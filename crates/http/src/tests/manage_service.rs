@@ -25,7 +25,7 @@ async fn the_service_says_what_it_is_and_what_it_does_with_devices() {
     let etag = reply.text_at("/etag");
     let updated = reply.text_at("/updated");
     let expected = format!(
-        r#"{{"allocationPolicy":"hashed","operatorApiOnLoopbackOnly":false,"idScope":"{}","hosts":["{SERVICE}"],"etag":"{etag}","updated":"{updated}"}}"#,
+        r#"{{"allocationPolicy":"hashed","operatorApiOnLoopbackOnly":false,"disenrollEndsSessions":false,"idScope":"{}","hosts":["{SERVICE}"],"etag":"{etag}","updated":"{updated}"}}"#,
         scene.id_scope
     );
     assert_eq!(reply.text, expected);
@@ -63,6 +63,23 @@ async fn a_patch_changes_what_it_names_and_needs_the_etag_only_if_it_says_one() 
     here(&scene, "PUT", "service", "{}").await.with_code(405_000);
     let still = here(&scene, "GET", "service", "").await;
     assert_eq!(still.text, again.text, "what is refused changes nothing");
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_the_settings_would_be_and_changes_none() {
+    let scene = scene().await;
+    let before = here(&scene, "GET", "service", "").await.text;
+    let dry = r#"{"disenrollEndsSessions":true}"#;
+    let told = here(&scene, "PATCH", "service?dryRun=true", dry).await.with_status(200);
+    assert_eq!(told.at("/disenrollEndsSessions"), true);
+    let rules = here(&scene, "PUT", "ip-rules?dryRun=true", REJECT_ALL).await;
+    rules.with_code(400_011);
+    here(&scene, "PUT", "ip-rules?dryRun=perhaps", "[]").await.with_code(400_000);
+    assert_eq!(here(&scene, "GET", "service", "").await.text, before);
+    assert_eq!(here(&scene, "GET", "ip-rules", "").await.text, "[]");
+    let told = here(&scene, "PATCH", "service", dry).await.with_status(200);
+    assert_eq!(told.at("/disenrollEndsSessions"), true);
+    assert_eq!(here(&scene, "GET", "service", "").await.at("/disenrollEndsSessions"), true);
 }
 
 #[tokio::test]

@@ -81,6 +81,30 @@ async fn a_group_goes_round() {
 }
 
 #[tokio::test]
+async fn a_group_of_tpms_has_settings_too_and_goes_with_its_records_where_it_was_made() {
+    let scene = scene().await;
+    let vendor = Ca::root("a vendor");
+    put_group(&scene, &group("works-tpms", &vendor)).await.with_status(200);
+    let settings = "/induct/v1/enrollmentGroups/works-tpms/settings";
+    let set = scene.operator("PUT", settings, r#"{"disenrollEndsSessions":true}"#).await;
+    set.with_status(200);
+    let path = format!("{GROUPS}/works-tpms");
+    let read = scene.operator("GET", &path, "").await.with_status(200);
+    assert_eq!(read.at("/disenrollEndsSessions"), Value::Null);
+    put_if(&scene, &path, &read.text_at("/etag"), &read.json()).await.with_status(200);
+    let kept = scene.operator("GET", settings, "").await.with_status(200);
+    assert_eq!(kept.at("/disenrollEndsSessions"), true);
+    let elsewhere = "/induct/v1/enrollmentGroups/works-tpms?withRecords=true";
+    scene.operator("DELETE", elsewhere, "").await.with_code(400_000);
+    let gone = scene.operator("DELETE", &format!("{path}?withRecords=true"), "").await;
+    let expected = json!({
+        "enrollmentGroupId": "works-tpms", "records": 0, "isDryRun": false, "isDone": true,
+    });
+    assert_eq!(gone.with_status(200).json(), expected);
+    scene.operator("GET", settings, "").await.with_code(404_202);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_group_is_named() {
     let scene = scene().await;
     let vendor = Ca::root("a vendor");

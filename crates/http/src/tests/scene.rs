@@ -420,12 +420,12 @@ impl Scene {
         self.hub("PUT", &format!("/devices/{id}"), &body).await.with_status(200);
     }
 
-    /// Connects a device of the hub, with a token of the hub's owner.
+    /// Connects a device of the hub, or a module, with a token of the hub's owner.
     pub(super) async fn connect(&self, id: &str) -> (DeviceSession, Commands) {
         let token = wire::sas::parse(&self.hub_token(first_start::HUB_OWNER)).expect("a token");
         let connecting = Connecting {
             hub: HubName::parse(HUB).expect("legal"),
-            device_id: DeviceId::parse(id).expect("legal"),
+            device_id: DeviceId::parse_stored(id).expect("legal"),
             evidence: Evidence::Sas(token),
             address: Ipv4Addr::LOCALHOST.into(),
             earlier: Earlier::Restored,

@@ -117,7 +117,12 @@ impl Secrets {
 
     /// Adds the keys that a TPM with this name is challenged with.
     async fn add_challenges(&mut self, store: &dyn Store, id: &RegistrationId) {
-        let query = RegisterQuery { registration_id: id.clone(), groups: GroupQuery::None };
+        let query = RegisterQuery {
+            registration_id: id.clone(),
+            groups: GroupQuery::None,
+            ban_keys: Vec::new(),
+            serials: Vec::new(),
+        };
         for challenge in store.register_facts(query).await.expect("store").tpm_challenges {
             self.add(Kind::Challenge, challenge.key.reveal());
         }

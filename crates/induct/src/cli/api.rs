@@ -145,6 +145,26 @@ impl Api {
         json_of(&self.ask(Method::PUT, path, &headers, Some(document)).await?)
     }
 
+    /// Creates or replaces by a file of this kind, which takes as long as this.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn put_file(
+        &self,
+        limit: Duration,
+        path: &str,
+        kind: &str,
+        file: Vec<u8>,
+    ) -> Result<Json, Complaint> {
+        let headers = [("content-type", kind)];
+        let sent = self.session.request(Some(limit), Method::PUT, path, &headers, file).await;
+        let response = sent.map_err(|error| unreachable_server(&error))?;
+        match response.status.is_success() {
+            true => json_of(&response),
+            false => Err(complaint(&Method::PUT, path, &response)),
+        }
+    }
+
     /// Merges.
     ///
     /// # Errors
@@ -213,6 +233,23 @@ impl Api {
     /// What the server answered.
     pub(crate) async fn clear(&self, path: &str) -> Result<Json, Complaint> {
         json_of(&self.ask(Method::DELETE, path, &[], None).await?)
+    }
+
+    /// Deletes the next batch, and hears how many that were and where to go on, if there is more.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) async fn delete_batch(
+        &self,
+        path: &str,
+        if_match: Option<&str>,
+        continuation: Option<&str>,
+    ) -> Result<(Json, Option<String>), Complaint> {
+        let mut headers: Vec<_> = if_match.map(|etag| ("if-match", etag)).into_iter().collect();
+        headers.extend(continuation.map(|token| ("x-ms-continuation", token)));
+        let response = self.ask(Method::DELETE, path, &headers, None).await?;
+        let next = response.header("x-ms-continuation").filter(|token| !token.is_empty());
+        Ok((json_of(&response)?, next.map(str::to_owned)))
     }
 
     /// Reads what goes on for as long as somebody listens, in Induct's own API.
@@ -357,6 +394,16 @@ impl Api {
         let style = ProgressStyle::with_template("{spinner} {pos} so far");
         ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4))
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+    }
+
+    /// A bar of what is done of so many; it shows only where someone looks.
+    pub(crate) fn progress_of(&self, total: u64) -> ProgressBar {
+        if !self.draws_progress {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{bar:40} {pos} of {len}");
+        ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(4))
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
     async fn ask(

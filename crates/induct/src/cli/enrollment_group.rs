@@ -1,12 +1,14 @@
 //! `induct enrollment-group …`: enrollment groups (O §4.2, §4.3).
 
+mod settings;
+
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use model::{Json, SymmetricKey};
 
 use super::{
     Context, Failure,
     answer::{Answer, Sheet},
-    api::{Api, Top, path},
+    api::{Api, Top, own_path, path},
     complaint::Complaint,
     enrollment::{
         Etag, ShowKeys,
@@ -15,7 +17,7 @@ use super::{
         fields::SharedFields,
         is_symmetric, read_for_update, show_one,
     },
-    registration::GroupRegistration,
+    registration::{GroupRegistration, WithRecords},
     target::ServiceTarget,
 };
 
@@ -28,8 +30,8 @@ use super::{
   induct enrollment-group update --gid line-4 --ps disabled        Refuse the whole line.
   induct enrollment-group registration list --gid line-4 -o table
 
-Deleting a group leaves its registration records behind; delete those first with
-`induct enrollment-group registration delete`.")]
+Deleting a group leaves its registration records behind, unless it is told --with-records; what was
+left behind is found with `induct registration orphans`.")]
 pub struct EnrollmentGroup {
     #[command(flatten)]
     target: ServiceTarget,
@@ -65,10 +67,17 @@ Devices attest by certificate when a certificate is named, else by keys derived 
   induct enrollment-group show --gid line-4
   induct enrollment-group show --gid line-5 --show-keys")]
     Show(Show),
-    /// Delete a group. Its registration records stay, and count.
-    #[command(after_help = "Example:
-  induct enrollment-group delete --gid line-4")]
+    /// Delete a group. Its registration records stay, and count, unless they are to go too.
+    #[command(after_help = "Examples:
+  induct enrollment-group delete --gid line-4
+  induct enrollment-group delete --gid line-4 --with-records --dry-run
+  induct enrollment-group delete --gid line-4 --with-records
+
+The devices' identities stay on their hubs either way.")]
     Delete(Delete),
+    /// What is set on a group beside what the vendor's tool knows: an extension of Induct.
+    #[command(subcommand)]
+    Settings(settings::Settings),
     /// Compute a device's key from a group's: what the device registers with.
     #[command(after_help = "Examples:
   induct enrollment-group compute-device-key --gid line-5 --rid press-17
@@ -136,6 +145,8 @@ struct Delete {
     #[command(flatten)]
     id: GroupId,
     #[command(flatten)]
+    with: WithRecords,
+    #[command(flatten)]
     etag: Etag,
 }
 
@@ -188,10 +199,8 @@ impl GroupCommand {
                 let path = path([GROUPS, &show.id.group_id]);
                 one(show_one(api, &path, show.keys.show_keys).await?)
             }
-            Self::Delete(delete) => {
-                api.delete(&path([GROUPS, &delete.id.group_id]), Some(&delete.etag.etag)).await?;
-                None
-            }
+            Self::Delete(delete) => delete.ask(api).await?,
+            Self::Settings(settings) => Some(settings.ask(api).await?),
             Self::ComputeDeviceKey(compute) => Some(compute.ask(api).await?),
             Self::Registration(registration) => registration.ask(api).await?,
         })
@@ -221,6 +230,17 @@ impl Change {
         let mut document = read_for_update(api, &path, &update, "signingCertificates").await?;
         self.shared.write_changes(&mut document)?;
         api.put(&path, Some(&self.etag.etag), &document).await
+    }
+}
+
+impl Delete {
+    async fn ask(self, api: &Api) -> Result<Option<Answer>, Complaint> {
+        let (id, etag) = (&self.id.group_id, &self.etag.etag);
+        if self.with.is_plain() {
+            api.delete(&path([GROUPS, id]), Some(etag)).await?;
+            return Ok(None);
+        }
+        self.with.delete(api, &own_path([GROUPS, id]), id, etag).await.map(Some)
     }
 }
 

@@ -1,9 +1,11 @@
 //! `induct hub …`: what a hub knows of its devices, and what it hears from them (O §4.4).
 
 mod connection;
+mod credentials;
 mod identity;
 mod keys;
 mod method;
+mod module;
 mod monitor;
 mod query;
 mod twin;
@@ -38,6 +40,9 @@ enum HubCommand {
     /// Device identities: who may connect.
     #[command(subcommand)]
     DeviceIdentity(identity::DeviceIdentity),
+    /// Module identities: parts of a device that connect on their own.
+    #[command(subcommand)]
+    ModuleIdentity(module::ModuleIdentity),
     /// Twins: tags, desired and reported properties.
     #[command(subcommand)]
     DeviceTwin(twin::DeviceTwin),
@@ -94,6 +99,7 @@ impl Hub {
             HubCommand::MonitorEvents(_) => Ok(None),
             HubCommand::InvokeDeviceMethod(command) => command.ask(api).await.map(Some),
             HubCommand::DeviceIdentity(command) => command.ask(api).await,
+            HubCommand::ModuleIdentity(command) => command.ask(api).await,
             HubCommand::DeviceTwin(command) => command.ask(api).await,
             HubCommand::Query(command) => command.ask(api).await.map(Some),
             HubCommand::ConnectionString(command) => Ok(Some(command.answer(api))),

@@ -1,15 +1,44 @@
 //! `… registration …`: registration records, what is remembered of devices that registered
 //! (O §1.11, §4.2).
 
+mod orphans;
+
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 
 use super::{
+    Context, Failure,
     answer::{Answer, Sheet},
     api::{Api, Top, path},
     complaint::Complaint,
     enrollment::Etag,
     enrollment_group::GroupId,
+    target::ServiceTarget,
 };
+
+pub(super) use orphans::WithRecords;
+
+/// Manage registration records of whichever enrollment.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  induct registration orphans list -o table
+  induct registration orphans delete --older-than 30d
+
+The records of one enrollment are where it is: `induct enrollment registration` and `induct
+enrollment-group registration`.")]
+pub struct Registration {
+    #[command(flatten)]
+    target: ServiceTarget,
+    #[command(subcommand)]
+    command: RegistrationCommand,
+}
+
+/// What to do with registration records.
+#[derive(Debug, Subcommand)]
+enum RegistrationCommand {
+    /// Records whose enrollment no longer exists.
+    #[command(subcommand)]
+    Orphans(orphans::Orphans),
+}
 
 /// The registration record of an individual enrollment's device.
 #[derive(Debug, Subcommand)]
@@ -84,6 +113,17 @@ pub(super) struct DeleteRecord {
     record: Record,
     #[command(flatten)]
     etag: Etag,
+}
+
+impl Registration {
+    /// Does it, over the management API.
+    ///
+    /// # Errors
+    /// What the service answered.
+    pub(super) fn run(self, context: &mut Context<'_>) -> Result<(), Failure> {
+        let Self { target, command: RegistrationCommand::Orphans(orphans) } = self;
+        target.run(context, async |api| orphans.ask(api).await)
+    }
 }
 
 impl IndividualRegistration {

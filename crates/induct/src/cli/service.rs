@@ -27,7 +27,12 @@ pub struct Show {
 #[command(after_help = "Examples:
   induct update --allocation-policy geoLatency
   induct update --operator-api loopback              Nobody but this machine manages the service.
+  induct update --disenroll-ends-sessions true       Off means off: see below.
   induct update --set allocationPolicy=static        The same words as `induct show` prints.
+
+With --disenroll-ends-sessions true, disabling or deleting an enrollment, a group or a CA certificate
+ends the sessions that rest on it, and their devices cannot connect to a built-in hub again. Groups
+may say otherwise: `induct enrollment-group settings set`.
 
 `allocation_policy` in induct.toml is what a new service begins with; this is what counts then.")]
 pub struct Update {
@@ -39,12 +44,18 @@ pub struct Update {
     /// From where the operator API and the hubs' registries can be used.
     #[arg(long, value_enum, value_name = "FROM")]
     operator_api: Option<OperatorApi>,
+    /// Whether disabling or deleting what a device was enrolled by ends its sessions too.
+    #[arg(long, value_name = "BOOL", num_args = 1)]
+    disenroll_ends_sessions: Option<bool>,
     /// A member as `induct show` prints it, and its value. May be repeated.
     #[arg(long = "set", value_name = "MEMBER=VALUE")]
     set: Vec<String>,
     /// Also when it keeps you out from now on.
     #[arg(long)]
     force: bool,
+    /// Show what the settings would become, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     etag: Etag,
 }
@@ -90,13 +101,40 @@ impl Update {
     /// # Errors
     /// What the options lack, or what the service answered.
     pub(super) fn run(self, context: &mut Context<'_>) -> Result<(), Failure> {
-        let Self { target, allocation_policy, operator_api, set, force, etag } = self;
-        let document = changes(allocation_policy.as_deref(), operator_api, &set)?;
-        target.run(context, async |api: &Api| {
-            let path = with_options(&own_path([SERVICE]), &[("force", force.then_some("true"))]);
+        let Self { target, force, dry_run, etag, .. } = &self;
+        let document = self.changes()?;
+        target.clone().run(context, async |api: &Api| {
+            let options =
+                [("force", force.then_some("true")), ("dryRun", dry_run.then_some("true"))];
+            let path = with_options(&own_path([SERVICE]), &options);
             let service = api.patch(&path, &etag.etag, &document).await?;
             Ok(Some(Answer::new(service, Sheet::Plain)))
         })
+    }
+}
+
+impl Update {
+    /// What is asked for, as a document.
+    fn changes(&self) -> Result<Json, Complaint> {
+        let mut document = Json::empty_object();
+        for assignment in &self.set {
+            set_at(&mut document, assignment)?;
+        }
+        if let Some(policy) = &self.allocation_policy {
+            document.set("allocationPolicy", Json::from(policy.as_str()));
+        }
+        if let Some(from) = self.operator_api {
+            document.set("operatorApiOnLoopbackOnly", Json::from(from == OperatorApi::Loopback));
+        }
+        if let Some(ends) = self.disenroll_ends_sessions {
+            document.set("disenrollEndsSessions", Json::from(ends));
+        }
+        if document.is_empty_object() {
+            let remedy =
+                "Name --allocation-policy, --operator-api, --disenroll-ends-sessions or --set.";
+            return Err(Complaint::misuse("There is nothing to change.").with_remedy(remedy));
+        }
+        Ok(document)
     }
 }
 
@@ -115,28 +153,6 @@ impl Usage {
     }
 }
 
-fn changes(
-    allocation_policy: Option<&str>,
-    operator_api: Option<OperatorApi>,
-    set: &[String],
-) -> Result<Json, Complaint> {
-    let mut document = Json::empty_object();
-    for assignment in set {
-        set_at(&mut document, assignment)?;
-    }
-    if let Some(policy) = allocation_policy {
-        document.set("allocationPolicy", Json::from(policy));
-    }
-    if let Some(from) = operator_api {
-        document.set("operatorApiOnLoopbackOnly", Json::from(from == OperatorApi::Loopback));
-    }
-    if document.is_empty_object() {
-        return Err(Complaint::misuse("There is nothing to change.")
-            .with_remedy("Name --allocation-policy, --operator-api or --set."));
-    }
-    Ok(document)
-}
-
 /// What is counted, a row each.
 fn rows(usage: &Json) -> Json {
     let rows = usage.as_object().unwrap_or_default().iter().map(|(what, figures)| {
@@ -152,23 +168,35 @@ fn rows(usage: &Json) -> Json {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
     fn what_is_named_is_changed_and_nothing_else() {
-        let shown = |policy, from, set: &[&str]| {
-            let set: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
-            changes(policy, from, &set).map(|json| json.to_string()).map_err(|c| c.message)
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            update: Update,
+        }
+        let check = |options: &str, expected: Result<&str, &str>| {
+            let line = Line::try_parse_from(format!("update {options}").split_whitespace());
+            let changes = line.expect("legal").update.changes();
+            let shown = changes.map(|json| json.to_string()).map_err(|c| c.message);
+            assert_eq!(shown.as_deref().map_err(String::as_str), expected, "{options}");
         };
-        assert_eq!(
-            shown(Some("static"), Some(OperatorApi::Loopback), &[]),
-            Ok(r#"{"allocationPolicy":"static","operatorApiOnLoopbackOnly":true}"#.to_owned())
+        check(
+            "--allocation-policy static --operator-api loopback",
+            Ok(r#"{"allocationPolicy":"static","operatorApiOnLoopbackOnly":true}"#),
         );
-        assert_eq!(
-            shown(None, None, &["operatorApiOnLoopbackOnly=false"]),
-            Ok(r#"{"operatorApiOnLoopbackOnly":false}"#.to_owned())
+        let ends = "--disenroll-ends-sessions";
+        check(&format!("{ends} true"), Ok(r#"{"disenrollEndsSessions":true}"#));
+        check(&format!("{ends} false"), Ok(r#"{"disenrollEndsSessions":false}"#));
+        check(
+            "--set operatorApiOnLoopbackOnly=false",
+            Ok(r#"{"operatorApiOnLoopbackOnly":false}"#),
         );
-        assert_eq!(shown(None, None, &[]), Err("There is nothing to change.".to_owned()));
+        check("", Err("There is nothing to change."));
     }
 
     #[test]

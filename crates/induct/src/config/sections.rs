@@ -12,13 +12,13 @@ use model::{AllocationPolicy, HubName};
 use toml::Value;
 
 use self::{
-    devices::{amqp, events, messages, mqtt},
+    devices::{amqp, attempts, events, messages, mqtt},
     listen::listen,
-    outside::{remote_hubs, secrets, webhook},
+    outside::{crls, remote_hubs, secrets, webhook},
 };
 use super::{
-    Attestation, Config, Given, Hub, Limits, Log, LogFormat, LogLevel, Origin, Service, Store, Tls,
-    TlsFiles, lookup,
+    Attestation, Config, Given, Hub, Limits, Log, LogFormat, LogLevel, Origin, Registrations,
+    Service, Store, Tls, TlsFiles, lookup,
     reader::{Reader, Section},
 };
 use crate::ports::Environment;
@@ -38,10 +38,13 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
     let amqp = reader.section("amqp", amqp);
     let events = reader.section("events", events);
     let messages = reader.section("messages", messages);
+    let registrations = reader.section("registrations", registrations);
     let limits = reader.section("limits", limits);
     let rates = reader.section("rates", rates);
+    let attempts = reader.section("attempts", attempts);
     let master_key = secrets(reader, environment);
     let webhook = reader.section("webhook", webhook);
+    let crls = reader.section("crls", crls);
     let remote_hubs = reader.section("remote_hubs", remote_hubs);
     let log = reader.section("log", log);
     let store = reader.section("store", store);
@@ -56,10 +59,13 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
         amqp,
         events,
         messages,
+        registrations,
         limits,
         rates,
+        attempts,
         master_key,
         webhook,
+        crls,
         remote_hubs,
         log,
         store,
@@ -263,6 +269,11 @@ fn attestation(section: &mut Section<'_>) -> Attestation {
         ),
         max_rsa_bits: section.count("max_rsa_bits", limits.max_rsa_bits, 2_048..=8_192),
     }
+}
+
+fn registrations(section: &mut Section<'_>) -> Registrations {
+    let hours = section.integer("orphan_expiry_hours", 0, 0..=10 * 365 * 24);
+    Registrations { orphan_expiry_secs: (hours > 0).then_some(hours * 3_600) }
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {

@@ -103,7 +103,7 @@ fn all_problems_are_reported_together_by_path() {
   hubs[0].weight: is a whole number, not string
   hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
   log.level: is a text in quotes, not integer
-  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, amqp, events, messages, limits, rates, secrets, webhook, remote_hubs, log, store, hubs
+  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, amqp, events, messages, limits, rates, attempts, secrets, webhook, crls, remote_hubs, log, store, hubs
 environment: 2 problems
   INDUCT_LIMITS__REGISTRATIONS: `many` is not a whole number
   INDUCT_STORE__SPEED: is not a setting; `induct config show` lists all of them, and INDUCT_LISTEN__HTTPS stands for listen.https",
@@ -274,6 +274,22 @@ fn what_hubs_keep_is_counted_in_the_units_people_think_in() {
   events.retention_hours: 169 is not within 1 to 168
   events.age: is not a setting; there are partitions, retention_hours, max_megabytes_per_partition
   messages.default_ttl_secs: is more than `max_ttl_secs`, 172800, which no message may outlast",
+    );
+}
+
+#[test]
+fn orphans_expire_when_told_to_and_else_never() {
+    let expiry = |config: Config| config.registrations.orphan_expiry_secs;
+    check("", &[], expiry, None);
+    check("[registrations]\norphan_expiry_hours = 0\n", &[], expiry, None);
+    check("[registrations]\norphan_expiry_hours = 720\n", &[], expiry, Some(2_592_000));
+    check("", &[("INDUCT_REGISTRATIONS__ORPHAN_EXPIRY_HOURS", "1")], expiry, Some(3_600));
+    check_problems(
+        "[registrations]\norphan_expiry_hours = -1\norphan_expiry = 1\n",
+        &[],
+        "/etc/induct/induct.toml: 2 problems
+  registrations.orphan_expiry_hours: -1 is not within 0 to 87600
+  registrations.orphan_expiry: is not a setting; there are orphan_expiry_hours",
     );
 }
 

@@ -7,12 +7,15 @@ use app::App;
 use tokio::{
     select,
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::{debug, warn};
 
 /// How often events and messages are looked through. A log may be beyond its bounds for so long.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// For how long attempts are gathered before they are written together.
+const GATHER_ATTEMPTS: Duration = Duration::from_millis(500);
 
 /// Writes that devices are no longer connected as soon as their sessions have ended. Who is still
 /// there at the stop is written then.
@@ -37,6 +40,24 @@ pub(super) async fn tidy(app: App, mut stopping: watch::Receiver<bool>) {
             _ = timer.tick() => {}
         }
         run_once(&app).await;
+    }
+}
+
+/// Writes what devices attempted, soon after: many at a time, and no device waits for it. What comes
+/// after the stop is written when the doors are closed.
+pub(super) async fn write_attempts(app: App, mut stopping: watch::Receiver<bool>) {
+    loop {
+        select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            () = app.attempt_arrived() => {}
+        }
+        if let Err(fault) = app.write_attempts().await {
+            warn!(error = &fault as &dyn Error, "cannot keep what devices attempted: {fault}");
+        }
+        select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            () = sleep(GATHER_ATTEMPTS) => {}
+        }
     }
 }
 

@@ -88,6 +88,7 @@ fn question(url: &str) -> Question {
             custom_allocation: Some(webhook.clone()),
             version: 1,
         },
+        settings: model::GroupSettings::default(),
     };
     Question {
         webhook,

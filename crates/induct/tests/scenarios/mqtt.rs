@@ -13,3 +13,4 @@ mod line;
 mod provisioning;
 mod restart;
 mod sdk;
+mod truth_table;

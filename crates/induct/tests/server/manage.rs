@@ -4,6 +4,7 @@ mod access;
 mod certificates;
 mod hubs;
 mod networking;
+mod orphans;
 mod remote_hub;
 mod secrets;
 mod webhook;

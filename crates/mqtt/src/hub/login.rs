@@ -1,7 +1,7 @@
 //! From a CONNECT to who asks for what (H §4.2.1).
 
 use app::device::{Connecting, Earlier, EventDraft};
-use model::{DeviceId, Evidence, HubName, ids::BadId};
+use model::{DeviceId, Evidence, HubName, ModuleId, ids::BadId};
 use thiserror::Error;
 use tracing::info;
 use wire::sas::BadToken;
@@ -26,9 +26,9 @@ pub(super) enum BadLogin {
     Hub(BadId),
     #[error("the user name's device ID is illegal: {0}")]
     Device(BadId),
-    #[error("module identities are not available in this version of Induct")]
-    Module,
-    #[error("the client identifier is not the device ID of the user name")]
+    #[error("the user name's module ID is illegal: {0}")]
+    Module(BadId),
+    #[error("the client identifier is not who the user name says, `device` or `device/module`")]
     ClientId,
     #[error("the password is not text")]
     Password,
@@ -38,11 +38,9 @@ pub(super) enum BadLogin {
 
 /// Reads a CONNECT. Takes the certificates; a password wins over them, as a token does over HTTPS.
 pub(super) fn read(caller: &mut Caller, user: &HubUser) -> Result<Login, BadLogin> {
-    if user.module_id.is_some() {
-        return Err(BadLogin::Module);
-    }
     let hub = HubName::parse(&user.host).map_err(BadLogin::Hub)?;
-    let device_id = DeviceId::parse(&user.device_id).map_err(BadLogin::Device)?;
+    let device_id = device_of(user)?;
+    // A module's is `device/module` (H §4.2.1), which is how it is called here as well.
     if caller.connect.client_id.as_str() != device_id.as_str() {
         return Err(BadLogin::ClientId);
     }
@@ -61,6 +59,18 @@ pub(super) fn read(caller: &mut Caller, user: &HubUser) -> Result<Login, BadLogi
     let address = caller.peer.address.ip();
     let connecting = Connecting { hub, device_id, evidence, address, earlier };
     Ok(Login { connecting, will })
+}
+
+/// Who the user name says: a device or a module.
+fn device_of(user: &HubUser) -> Result<DeviceId, BadLogin> {
+    let device_id = DeviceId::parse(&user.device_id).map_err(BadLogin::Device)?;
+    match &user.module_id {
+        None => Ok(device_id),
+        Some(module_id) => {
+            let module_id = ModuleId::parse(module_id).map_err(BadLogin::Module)?;
+            Ok(DeviceId::of_module(&device_id, &module_id))
+        }
+    }
 }
 
 /// The device's will. One for a topic that is not the device's own is forgotten: the sources are

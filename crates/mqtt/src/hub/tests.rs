@@ -7,6 +7,7 @@ mod events;
 mod memory;
 mod messages;
 mod methods;
+mod modules;
 mod room;
 mod scene;
 mod subscriptions;

@@ -1,4 +1,4 @@
-//! Topics of a hub (H §4.2.5 to §4.2.9), as one device may use them.
+//! Topics of a hub (H §4.2.5 to §4.2.9), as one device or module may use them.
 
 use std::fmt::Write as _;
 
@@ -70,11 +70,11 @@ impl<'a> HubRequest<'a> {
     }
 }
 
-/// The bag of `devices/{id}/messages/events/{bag}`. The slash before it may be missing when it is
+/// The bag of `devices/{id}/messages/events/{bag}`, for a module of
+/// `devices/{id}/modules/{id}/messages/events/{bag}`. The slash before it may be missing when it is
 /// empty, and one may follow it (H §4.2.6).
 fn telemetry<'a>(topic: &'a str, device_id: &DeviceId) -> Option<&'a str> {
-    let rest = query::strip(topic, "devices/")?.strip_prefix(device_id.as_str())?;
-    let rest = query::strip(rest, "/messages/events")?;
+    let rest = query::strip(own(topic, device_id)?, "/messages/events")?;
     if rest.is_empty() {
         return Some(rest);
     }
@@ -82,10 +82,22 @@ fn telemetry<'a>(topic: &'a str, device_id: &DeviceId) -> Option<&'a str> {
     Some(bag.strip_suffix('/').unwrap_or(bag))
 }
 
-/// The filters that a device may subscribe to.
+/// The rest of a text after `devices/{id}`, for a module after `devices/{id}/modules/{id}`. What is
+/// a device's own is no module's, and the other way round.
+fn own<'a>(text: &'a str, device_id: &DeviceId) -> Option<&'a str> {
+    let rest = query::strip(text, "devices/")?.strip_prefix(device_id.device())?;
+    match device_id.module() {
+        None => Some(rest),
+        Some(module) => query::strip(rest, "/modules/")?.strip_prefix(module),
+    }
+}
+
+/// The filters that a device or a module may subscribe to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HubFilter {
-    /// `devices/{id}/messages/devicebound/#`: messages from the cloud.
+    /// `devices/{id}/messages/devicebound/#`: messages from the cloud. A module takes its inputs
+    /// instead, `devices/{id}/modules/{id}/inputs/#`, which some write
+    /// `devices/{id}/modules/{id}/#`.
     Messages,
     /// `$iothub/twin/res/#`: answers to what it asks of its twin.
     TwinResponses,
@@ -106,9 +118,10 @@ impl HubFilter {
             Self::TwinResponses => text.eq_ignore_ascii_case("$iothub/twin/res/#"),
             Self::Desired => text.eq_ignore_ascii_case("$iothub/twin/PATCH/properties/desired/#"),
             Self::Methods => text.eq_ignore_ascii_case("$iothub/methods/POST/#"),
-            Self::Messages => query::strip(text, "devices/")
-                .and_then(|rest| rest.strip_prefix(device_id.as_str()))
-                .is_some_and(|rest| rest.eq_ignore_ascii_case("/messages/devicebound/#")),
+            Self::Messages => own(text, device_id).is_some_and(|rest| match device_id.module() {
+                None => rest.eq_ignore_ascii_case("/messages/devicebound/#"),
+                Some(_) => rest == "/#" || rest.eq_ignore_ascii_case("/inputs/#"),
+            }),
         };
         Self::ALL.into_iter().find(fixed)
     }
@@ -117,7 +130,12 @@ impl HubFilter {
     #[must_use]
     pub fn text(self, device_id: &DeviceId) -> String {
         match self {
-            Self::Messages => format!("devices/{device_id}/messages/devicebound/#"),
+            Self::Messages => match device_id.module() {
+                None => format!("devices/{device_id}/messages/devicebound/#"),
+                Some(module) => {
+                    format!("devices/{}/modules/{module}/inputs/#", device_id.device())
+                }
+            },
             Self::TwinResponses => "$iothub/twin/res/#".to_owned(),
             Self::Desired => "$iothub/twin/PATCH/properties/desired/#".to_owned(),
             Self::Methods => "$iothub/methods/POST/#".to_owned(),
@@ -159,6 +177,7 @@ pub fn devicebound(device_id: &DeviceId, properties: &[(String, Option<String>)]
 
 #[cfg(test)]
 mod tests {
+    use model::ModuleId;
     use proptest::prelude::*;
 
     use super::{super::MAX_RID_BYTES, *};
@@ -166,6 +185,10 @@ mod tests {
 
     fn device() -> DeviceId {
         DeviceId::parse("Press-17").expect("an ID")
+    }
+
+    fn module() -> DeviceId {
+        DeviceId::of_module(&device(), &ModuleId::parse("Eye.1").expect("an ID"))
     }
 
     #[track_caller]
@@ -205,6 +228,33 @@ mod tests {
             HubRequest::MethodResult { status: 200, rid: "1f" },
         );
         check("$iothub/methods/res/-1/?$rid=1", HubRequest::MethodResult { status: -1, rid: "1" });
+    }
+
+    #[test]
+    fn a_module_has_topics_of_its_own_and_none_of_its_device() {
+        let of = |topic| HubRequest::of(topic, &module());
+        for (topic, bag) in [
+            ("devices/Press-17/modules/Eye.1/messages/events/", ""),
+            ("devices/Press-17/modules/Eye.1/messages/events", ""),
+            ("devices/Press-17/modules/Eye.1/messages/events/a=b&c", "a=b&c"),
+            ("devices/Press-17/modules/Eye.1/messages/events/$.on=out/", "$.on=out"),
+            ("Devices/Press-17/Modules/Eye.1/Messages/EVENTS/a", "a"),
+        ] {
+            assert_eq!(of(topic), HubRequest::Telemetry { bag }, "{topic}");
+        }
+        assert_eq!(of("$iothub/twin/GET/?$rid=1"), HubRequest::TwinGet { rid: "1" });
+        for topic in [
+            "devices/Press-17/messages/events/",
+            "devices/Press-17/Eye.1/messages/events/",
+            "devices/Press-17/modules/Eye.10/messages/events/",
+            "devices/Press-17/modules/eye.1/messages/events/",
+            "devices/Press-17/modules//messages/events/",
+            "devices/Press-18/modules/Eye.1/messages/events/",
+            "devices/Press-17/modules/Eye.1/inputs/in/",
+            "devices/Press-17/modules/Eye.1/modules/Eye.1/messages/events/",
+        ] {
+            assert_eq!(of(topic), HubRequest::Other, "{topic}");
+        }
     }
 
     #[test]
@@ -253,6 +303,30 @@ mod tests {
         assert_eq!(HubFilter::parse(spelled, &device()), Some(HubFilter::Messages));
         let spelled = "$iothub/Twin/Res/#";
         assert_eq!(HubFilter::parse(spelled, &device()), Some(HubFilter::TwinResponses));
+    }
+
+    #[test]
+    fn a_module_subscribes_to_its_inputs_and_not_to_messages_of_its_device() {
+        for filter in HubFilter::ALL {
+            let text = filter.text(&module());
+            assert!(Filter::new(text.clone()).is_ok(), "{text}");
+            assert_eq!(HubFilter::parse(&text, &module()), Some(filter), "{text}");
+        }
+        for text in ["devices/Press-17/modules/Eye.1/#", "Devices/Press-17/Modules/Eye.1/Inputs/#"]
+        {
+            assert_eq!(HubFilter::parse(text, &module()), Some(HubFilter::Messages), "{text}");
+            assert_eq!(HubFilter::parse(text, &device()), None, "{text}");
+        }
+        for text in [
+            "devices/Press-17/#",
+            "devices/Press-17/modules/#",
+            "devices/Press-17/modules/+/inputs/#",
+            "devices/Press-17/modules/Eye.10/#",
+            "devices/Press-17/modules/Eye.1/inputs/in/#",
+            "devices/Press-17/messages/devicebound/#",
+        ] {
+            assert_eq!(HubFilter::parse(text, &module()), None, "{text}");
+        }
     }
 
     #[test]
@@ -307,12 +381,15 @@ mod tests {
         fn no_text_makes_it_panic(
             prefix in prop::sample::select(vec![
                 "", TWIN_GET, TWIN_REPORT, METHOD_RESULT, "devices/Press-17/messages/events/",
+                "devices/Press-17/modules/Eye.1/",
             ]),
             tail in "[$rid=&%?/version0-9\\PC]{0,60}",
         ) {
             let topic = format!("{prefix}{tail}");
-            let _ = HubRequest::of(&topic, &device());
-            let _ = HubFilter::parse(&topic, &device());
+            for id in [device(), module()] {
+                let _ = HubRequest::of(&topic, &id);
+                let _ = HubFilter::parse(&topic, &id);
+            }
         }
 
         #[test]

@@ -17,7 +17,7 @@ impl Writing<'_> {
         let old = Counted::find(self.db, hub, id)?;
         is_there(connection::connect(self.db, hub, id, connection, at)?)?;
         let new = old.map(|old| Counted { connected: true, ..old });
-        self.effect.tally.count_device(hub, old, new);
+        self.effect.tally.count_device(hub, id, old, new);
         Ok(())
     }
 
@@ -28,7 +28,7 @@ impl Writing<'_> {
         connection: ConnectionNumber,
         at: Timestamp,
     ) -> Result<()> {
-        if connection::disconnect(self.db, hub, id, connection, at)? {
+        if connection::disconnect(self.db, hub, id, connection, at)? && id.module().is_none() {
             self.effect.tally.count_disconnected(hub, 1);
         }
         Ok(())

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Params};
 use super::{Failure, Versions};
 use crate::{
     codec::Db,
-    rows::{connection, policy},
+    rows::{connection, crl, device, policy},
     tally::Tally,
 };
 
@@ -45,7 +45,19 @@ pub(crate) fn check_expectations(
                 holds(n_waiting < u64::from(*limit))?;
                 continue;
             }
+            Expect::ModuleRoom(hub, id, limit) => {
+                let (from, to) = device::modules_of(id);
+                let key = (hub.as_str(), from, to);
+                let n_modules = version_of(db, device::COUNT_MODULES, key)?;
+                holds(n_modules < u64::from(*limit))?;
+                continue;
+            }
             Expect::Groups(version) => (versions.groups, *version),
+            Expect::Bans(version) => (versions.bans, *version),
+            Expect::Crl(ca, version) => (version_of(db, crl::VERSION, [ca])?, *version),
+            Expect::Ban(key, version) => {
+                (version_of(db, "SELECT version FROM bans WHERE key = ?1", [key])?, *version)
+            }
             Expect::Hubs(version) => (versions.hubs, *version),
             Expect::Individual(id, version) => {
                 let sql = "SELECT version FROM individual_enrollments WHERE key = ?1";
@@ -74,6 +86,14 @@ pub(crate) fn check_expectations(
             Expect::Policy(scope, name, version) => {
                 let sql = "SELECT version FROM access_policies WHERE hub = ?1 AND name = ?2";
                 (version_of(db, sql, [policy::scope(scope), name])?, *version)
+            }
+            Expect::Receipt(id, version) => {
+                let sql = "SELECT version FROM receipts WHERE id = ?1";
+                (version_of(db, sql, [id.as_str()])?, *version)
+            }
+            Expect::ReceiptItem(id, number, version) => {
+                let sql = "SELECT version FROM receipt_items WHERE receipt = ?1 AND number = ?2";
+                (version_of(db, sql, (id.as_str(), number.cast_signed()))?, *version)
             }
             Expect::Removal(hub, id, version) => {
                 let sql = "SELECT version FROM remote_removals WHERE hub = ?1 AND device_id = ?2";

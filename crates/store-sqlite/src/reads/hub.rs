@@ -7,7 +7,7 @@ use model::{
 use rusqlite::Result;
 
 use super::{
-    find, list,
+    bans, counter, crls, find, list,
     service::{at_most, find_settings},
 };
 use crate::{
@@ -38,9 +38,24 @@ pub(crate) fn connect_facts(db: Db<'_>, query: &ConnectQuery) -> Result<ConnectF
         ca_certificates = list(db, certificate::LIST_CA, [], certificate::read_ca)?;
         ca_certificates.retain(|certificate| certificate.verified);
     }
+    let parent = match query.device_id.parent() {
+        None => None,
+        Some(parent) => {
+            let key = [query.hub.as_str(), parent.as_str()];
+            find(db, device::FIND_IDENTITY, key, device::read_with_subscriptions)?
+        }
+    };
+    let origin = bans::origin(db, &query.hub, &query.device_id)?;
+    let grounds = origin.as_ref().and_then(|origin| origin.grounds.as_ref());
+    let crls = crls::of_grounds(db, &query.serials, grounds, &ca_certificates)?;
     Ok(ConnectFacts {
+        bans: bans::of_connection(db, query, origin.as_ref(), &ca_certificates)?,
+        bans_version: counter(db, "bans_version")?,
+        crls,
+        origin,
         hub_is_built_in: db.prepare_cached(IS_BUILT_IN)?.exists([query.hub.as_str()])?,
         identity,
+        parent: parent.map(|(identity, _)| identity),
         subscriptions: subscriptions.flatten(),
         policy: match &query.policy {
             Some(name) => find_hub_policy(db, &query.hub, name)?,

@@ -6,17 +6,18 @@ use std::{
 };
 
 use model::{
-    AttestationMechanism, CaCertificate, Device, DeviceId, EnrollmentGroup, GroupQuery, HubName,
-    RegisterFacts, RegisterQuery, TpmChallenge, Version,
+    AttestationMechanism, Ban, CaCertificate, Device, DeviceId, EnrolledCertificate,
+    EnrollmentGroup, GroupQuery, HubName, IndividualEnrollment, RegisterFacts, RegisterQuery,
+    TpmChallenge, Version, ban::registration_key,
 };
 use rusqlite::Result;
 
-use super::{counter, find, find_individual, find_record, list, service::hub_settings};
+use super::{bans, counter, crls, find, find_individual, find_record, list, service::hub_settings};
 use crate::{
     cache::{ChainGroups, GroupCache, Owners},
     codec::Db,
     readers::Reader,
-    rows::{certificate, challenge, device, enrollment},
+    rows::{certificate, challenge, device, enrollment, grounds},
 };
 
 /// How many issuers in a row are followed beyond the presented chain: more than the longest
@@ -27,6 +28,9 @@ const MAX_DEPTH: usize = 16;
 /// CA certificates, so that nobody hides a disabled group by naming many of our CAs.
 const MAX_FOLLOWED: usize = 4096;
 
+/// Hashes of the names of CAs.
+type Names = BTreeSet<[u8; 32]>;
+
 /// Reads the facts; the caller holds the snapshot.
 pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFacts> {
     let db = reader.db();
@@ -35,8 +39,8 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
     let groups_version = counter(db, "groups_version")?;
     let id = query.registration_id.key();
     let tpm_challenges = list(db, challenge::LIST, [id], challenge::read)?;
-    let found = match &query.groups {
-        GroupQuery::None => ChainGroups::default(),
+    let (found, names) = match &query.groups {
+        GroupQuery::None => (ChainGroups::default(), BTreeSet::new()),
         GroupQuery::BySymmetricKey => {
             let cache = &reader.cache.groups;
             let by_key = symmetric_key_groups(db, cache, groups_version)?;
@@ -46,9 +50,11 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
                 .copied()
                 .collect();
             if names.is_empty() {
-                ChainGroups { groups: by_key, certificates: Arc::default() }
+                let found = ChainGroups { groups: by_key, certificates: Arc::default() };
+                (found, BTreeSet::new())
             } else {
-                with_keys(chain_groups(db, cache, groups_version, &names)?, &by_key)
+                let (found, names) = chain_groups(db, cache, groups_version, &names)?;
+                (with_keys(found, &by_key), names)
             }
         }
         GroupQuery::ByCa { subjects } => {
@@ -65,7 +71,22 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
     .map(|id| id.as_str().to_ascii_lowercase())
     .collect();
     let (hubs, hubs_version) = hub_settings(reader)?;
+    let grounds = match &record {
+        Some(record) => grounds::find(db, &record.registration_id)?,
+        None => None,
+    };
+    let crls = crls::of_registration(
+        db,
+        &query.serials,
+        &tpm_challenges,
+        &found.groups,
+        &found.certificates,
+    )?;
     Ok(RegisterFacts {
+        bans: bans_on(db, query, individual.as_ref(), &tpm_challenges, &found, names)?,
+        bans_version: counter(db, "bans_version")?,
+        grounds,
+        crls,
         hubs,
         hubs_version,
         devices: devices_on_any_hub(db, &ids)?,
@@ -77,6 +98,47 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
         tpm_challenges,
         n_registrations: counter(db, "registrations")?,
     })
+}
+
+/// The bans on whoever asks, and on what could admit them.
+fn bans_on(
+    db: Db<'_>,
+    query: &RegisterQuery,
+    individual: Option<&IndividualEnrollment>,
+    challenges: &[TpmChallenge],
+    found: &ChainGroups,
+    mut names: Names,
+) -> Result<Vec<Ban>> {
+    if bans::are_none(db)? {
+        return Ok(Vec::new());
+    }
+    let mut on = bans::Found::new();
+    bans::add_by_keys(db, [registration_key(&query.registration_id)], &mut on)?;
+    bans::add_by_keys(db, &query.ban_keys, &mut on)?;
+    bans::add_by_keys(db, challenges.iter().flat_map(|challenge| &challenge.ban_keys), &mut on)?;
+    let terms = found.groups.iter().map(|group| &group.terms);
+    let enrolled = terms
+        .chain(individual.map(|individual| &individual.terms))
+        .flat_map(|terms| certificates_of(&terms.attestation))
+        .chain(found.certificates.iter().map(|stored| &stored.certificate));
+    for certificate in enrolled {
+        bans::add_by_certificate(db, certificate, &mut on)?;
+        names.extend([certificate.keys.subject, certificate.keys.issuer]);
+    }
+    bans::add_by_ca_names(db, names, &mut on)?;
+    Ok(on.into_values().collect())
+}
+
+/// The certificates that an enrollment holds itself.
+fn certificates_of(mechanism: &AttestationMechanism) -> impl Iterator<Item = &EnrolledCertificate> {
+    let slots = match mechanism {
+        AttestationMechanism::X509Client(slots)
+        | AttestationMechanism::X509Signing(slots)
+        | AttestationMechanism::TpmIssuer(slots) => Some(slots),
+        AttestationMechanism::Tpm(tpm) => tpm.endorsement.as_ref().map(|known| &known.roots),
+        AttestationMechanism::X509CaReferences(_) | AttestationMechanism::SymmetricKey(_) => None,
+    };
+    slots.into_iter().flat_map(|slots| slots.primary.iter().chain(&slots.secondary))
 }
 
 /// The groups of a chain and those with keys together, in the order of their IDs. No group is both.
@@ -105,22 +167,23 @@ fn chain_groups(
     cache: &GroupCache,
     version: Version,
     subjects: &[[u8; 32]],
-) -> Result<ChainGroups> {
-    let owners = owners_of_chain(db, subjects)?;
+) -> Result<(ChainGroups, Names)> {
+    let (owners, names) = owners_of_chain(db, subjects)?;
     if let Some(found) = cache.chain(version, &owners) {
-        return Ok(found);
+        return Ok((found, names));
     }
     let found = load_chain_groups(db, &owners)?;
     cache.keep_chain(version, owners, &found);
-    Ok(found)
+    Ok((found, names))
 }
 
-/// Follows names: those presented, then the issuers of whatever certificates have them.
-fn owners_of_chain(db: Db<'_>, subjects: &[[u8; 32]]) -> Result<Owners> {
+/// Follows names: those presented, then the issuers of whatever certificates have them. All names
+/// met are returned as well.
+fn owners_of_chain(db: Db<'_>, subjects: &[[u8; 32]]) -> Result<(Owners, Names)> {
     let mut statement =
         db.prepare_cached("SELECT owner_kind, owner_key, issuer FROM ca_keys WHERE subject = ?1")?;
     let mut owners = Owners::default();
-    let mut names: BTreeSet<[u8; 32]> = subjects.iter().copied().collect();
+    let mut names: Names = subjects.iter().copied().collect();
     let mut at: Vec<[u8; 32]> = names.iter().copied().collect();
     let mut n_followed = 0;
     for _ in 0..=MAX_DEPTH {
@@ -145,7 +208,7 @@ fn owners_of_chain(db: Db<'_>, subjects: &[[u8; 32]]) -> Result<Owners> {
         }
         at = issuers;
     }
-    Ok(owners)
+    Ok((owners, names))
 }
 
 fn load_chain_groups(db: Db<'_>, owners: &Owners) -> Result<ChainGroups> {

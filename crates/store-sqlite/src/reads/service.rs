@@ -3,14 +3,15 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
-    AuditFilter, AuditLine, EnrollmentRef, HubSettings, LinkedHub, PendingFacts, RegistrationId,
-    RemoteRemoval, ServiceFacts, ServiceSettings, Timestamp, Version,
+    AuditFilter, AuditLine, DeviceId, EnrollmentRef, HubName, HubSettings, LinkedHub, PendingFacts,
+    RegistrationId, RemoteRemoval, ServiceFacts, ServiceSettings, Timestamp, Version,
 };
 use rusqlite::{Result, ToSql};
 use store::AuditHead;
 
 use super::{
-    count, counter, find, find_individual, find_record, list, register::devices_on_any_hub,
+    bans, count, counter, crls, find, find_individual, find_record, list,
+    register::devices_on_any_hub,
 };
 use crate::{
     codec::{Columns, Db},
@@ -58,7 +59,15 @@ pub(crate) fn pending_facts(reader: &Reader, id: &RegistrationId) -> Result<Pend
         .map(|assignment| assignment.device_id.as_str().to_ascii_lowercase())
         .collect();
     let (hubs, hubs_version) = hub_settings(reader)?;
+    let (grounds, bans) = match &record {
+        Some(record) => bans::of_registration(db, &record.registration_id)?,
+        None => (None, Vec::new()),
+    };
+    let crls = crls::of_grounds(db, &[], grounds.as_ref(), &[])?;
     Ok(PendingFacts {
+        grounds,
+        bans,
+        crls,
         devices: devices_on_any_hub(db, &ids)?,
         record,
         individual: find_individual(db, id)?,
@@ -82,6 +91,15 @@ pub(crate) fn due_assignments(
 /// The removals that are due.
 pub(crate) fn due_removals(db: Db<'_>, now: Timestamp, limit: usize) -> Result<Vec<RemoteRemoval>> {
     list(db, hub::DUE_REMOVALS, (now.ticks(), at_most(limit)), hub::read_removal)
+}
+
+/// What a remote hub is to be told about a device.
+pub(crate) fn find_removal(
+    db: Db<'_>,
+    of: &HubName,
+    id: &DeviceId,
+) -> Result<Option<RemoteRemoval>> {
+    find(db, hub::FIND_REMOVAL, [of.as_str(), id.as_str()], hub::read_removal)
 }
 
 /// The earliest moment at which something is due; the caller holds the snapshot.

@@ -19,7 +19,7 @@ const KEY: &str = "challenge_key";
 macro_rules! challenge_columns {
     () => {
         "key, number, registration_id, endorsement_key, storage_root_key, enrolled_root, \
-         certificates, names, challenge_key, expires"
+         certificates, names, ban_keys, challenge_key, expires"
     };
 }
 
@@ -33,7 +33,7 @@ pub(crate) const LIST: &str = concat!(
 const INSERT: &str = concat!(
     "INSERT INTO tpm_challenges (",
     challenge_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
 );
 
 const LAST_NUMBER: &str =
@@ -70,6 +70,7 @@ pub(crate) fn put(db: Db<'_>, challenge: &TpmChallenge) -> Result<()> {
         let names = &challenge.endorsement_names;
         let names: Vec<Base64> = names.iter().map(|name| Base64(name.to_vec())).collect();
         binder.document(&names)?;
+        binder.document(&challenge.ban_keys)?;
         let place = [key, &number];
         binder.secret(Place::new(TABLE, &place), KEY, Some(challenge.key.reveal()))?;
         binder.time(challenge.expires)?;
@@ -104,6 +105,7 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<TpmChallenge> {
             };
             names.into_iter().map(hash).collect::<Result<_>>()?
         },
+        ban_keys: columns.document()?,
         key: columns
             .secret(Place::new(TABLE, &place), KEY, SymmetricKey::parse)?
             .ok_or_else(|| columns.unreadable("a challenge without its key"))?,

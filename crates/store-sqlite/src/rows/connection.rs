@@ -15,9 +15,9 @@ const DISCONNECT: &str = "UPDATE devices SET connected = 0, connection_state_upd
 pub(crate) const DISCONNECT_ALL: &str = "UPDATE devices SET connected = 0, connection_state_updated = ?1, \
      connection = 0 WHERE connected = 1";
 
-/// How many are connected, of each hub.
-pub(crate) const COUNT_CONNECTED: &str =
-    "SELECT hub, COUNT(*) FROM devices WHERE connected = 1 GROUP BY hub";
+/// How many are connected, of each hub that has any; modules are not counted.
+pub(crate) const COUNT_CONNECTED: &str = "SELECT hub, COUNT(*) FILTER (WHERE instr(device_id, '/') = 0) FROM devices \
+     WHERE connected = 1 GROUP BY hub";
 
 const TOUCH: &str = "UPDATE devices SET last_activity = ?3 WHERE hub = ?1 AND device_id = ?2";
 

@@ -64,8 +64,29 @@ pub(crate) const FIND: &str = select!("hub = ?1 AND device_id = ?2");
 pub(crate) const FIND_ON_ANY_HUB: &str =
     select!("device_id = ?1 COLLATE NOCASE ORDER BY hub, device_id");
 
-/// Reads `?3` devices of the hub `?1` after the device ID `?2`.
-pub(crate) const LIST: &str = select!("hub = ?1 AND device_id > ?2 ORDER BY device_id LIMIT ?3");
+/// Reads `?3` devices of the hub `?1` after the device ID `?2`; no modules, of which each device
+/// has few.
+pub(crate) const LIST: &str = select!(
+    "hub = ?1 AND device_id > ?2 AND instr(device_id, '/') = 0 ORDER BY device_id LIMIT ?3"
+);
+
+/// Reads `?4` modules, whose names are between `?2` and `?3`, of the hub `?1`.
+pub(crate) const LIST_MODULES: &str =
+    select!("hub = ?1 AND device_id > ?2 AND device_id < ?3 ORDER BY device_id LIMIT ?4");
+
+/// Counts modules, whose names are between `?2` and `?3`, of the hub `?1`.
+pub(crate) const COUNT_MODULES: &str =
+    "SELECT COUNT(*) FROM devices WHERE hub = ?1 AND device_id > ?2 AND device_id < ?3";
+
+/// Deletes modules, whose names are between `?2` and `?3`, of the hub `?1`.
+pub(crate) const DELETE_MODULES: &str =
+    "DELETE FROM devices WHERE hub = ?1 AND device_id > ?2 AND device_id < ?3";
+
+/// What the names of a device's modules are between: all that begin with its own name and a slash,
+/// because the byte after a slash is a `0`.
+pub(crate) fn modules_of(id: &DeviceId) -> (String, String) {
+    (format!("{}/", id.device()), format!("{}0", id.device()))
+}
 
 /// Reads the identity of the device `?2` of the hub `?1`, and what it subscribed to.
 pub(crate) const FIND_IDENTITY: &str = concat!(
@@ -227,16 +248,20 @@ fn bind_identity(
     binder.put(&authentication.primary_thumbprint)?;
     binder.put(&authentication.secondary_thumbprint)?;
     binder.put(identity.iot_edge)?;
-    binder.put(&identity.device_scope)?;
+    // Only devices have a scope and only modules are managed by somebody; they share a column.
+    binder.put(match identity.device_id.module() {
+        None => &identity.device_scope,
+        Some(_) => &identity.managed_by,
+    })?;
     binder.document(&identity.parent_scopes)?;
     binder.unsigned(version)
 }
 
 fn read_identity(columns: &mut Columns<'_, '_>, hub: &HubName) -> Result<DeviceIdentity> {
-    let device_id = columns.text(DeviceId::parse)?;
+    let device_id = columns.text(DeviceId::parse_stored)?;
     let row = [hub.as_str(), device_id.as_str()];
     let place = Place::new(TABLE, &row);
-    Ok(DeviceIdentity {
+    let mut identity = DeviceIdentity {
         connected: columns.take()?,
         connection_state_updated: columns.optional_time()?,
         last_activity: columns.optional_time()?,
@@ -255,9 +280,14 @@ fn read_identity(columns: &mut Columns<'_, '_>, hub: &HubName) -> Result<DeviceI
         iot_edge: columns.take()?,
         device_scope: columns.take()?,
         parent_scopes: columns.document()?,
+        managed_by: None,
         version: columns.unsigned()?,
         device_id,
-    })
+    };
+    if identity.device_id.module().is_some() {
+        identity.managed_by = identity.device_scope.take();
+    }
+    Ok(identity)
 }
 
 fn bind_twin(binder: &mut Binder<'_, '_>, twin: &Twin, version: Version) -> Result<()> {

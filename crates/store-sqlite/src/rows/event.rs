@@ -78,7 +78,7 @@ pub(crate) fn append(
 /// Reads the rest of a row of [`READ`] whose key and size were taken.
 pub(crate) fn read(columns: &mut Columns<'_, '_>, partition: u16, key: i64) -> Result<StoredEvent> {
     let enqueued = columns.time()?;
-    let device_id = columns.text(model::DeviceId::parse)?;
+    let device_id = columns.text(model::DeviceId::parse_stored)?;
     let generation_id = columns.take()?;
     let auth_method = columns.word()?;
     let source = columns.word()?;

@@ -1,8 +1,8 @@
 //! The rows of linked hubs and of removals from remote hubs.
 
 use model::{
-    DeviceId, Etag, HubAccess, HubName, LinkedHub, RemoteAccess, RemoteRemoval, SymmetricKey,
-    Version,
+    DeviceId, Etag, HubAccess, HubName, LinkedHub, ReceiptId, RemoteAccess, RemoteRemoval,
+    RemoteStepTask, RemoteTask, ReportTo, SymmetricKey, Version,
 };
 use rusqlite::Result;
 
@@ -21,6 +21,12 @@ macro_rules! hub_columns {
     };
 }
 
+macro_rules! removal_columns {
+    () => {
+        "hub, device_id, task, reason, receipt, item, n_failures, due, last_error, version"
+    };
+}
+
 /// Reads all linked hubs.
 pub(crate) const LIST: &str = concat!("SELECT ", hub_columns!(), " FROM linked_hubs ORDER BY name");
 
@@ -31,11 +37,24 @@ const PUT: &str = concat!(
 );
 
 /// Reads `?2` removals that are due at `?1`.
-pub(crate) const DUE_REMOVALS: &str = "SELECT hub, device_id, n_failures, due, last_error, version \
-     FROM remote_removals WHERE due <= ?1 ORDER BY due, hub, device_id LIMIT ?2";
+pub(crate) const DUE_REMOVALS: &str = concat!(
+    "SELECT ",
+    removal_columns!(),
+    " FROM remote_removals WHERE due <= ?1 ORDER BY due, hub, device_id LIMIT ?2"
+);
 
-const PUT_REMOVAL: &str = "INSERT OR REPLACE INTO remote_removals \
-     (hub, device_id, n_failures, due, last_error, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+/// Reads the removal of the device `?2` from the hub `?1`.
+pub(crate) const FIND_REMOVAL: &str = concat!(
+    "SELECT ",
+    removal_columns!(),
+    " FROM remote_removals WHERE hub = ?1 AND device_id = ?2"
+);
+
+const PUT_REMOVAL: &str = concat!(
+    "INSERT OR REPLACE INTO remote_removals (",
+    removal_columns!(),
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+);
 
 /// Where a linked hub is.
 #[derive(Clone, Copy)]
@@ -112,6 +131,15 @@ pub(crate) fn put_removal(db: Db<'_>, removal: &RemoteRemoval, version: Version)
     let mut binder = Binder::new(db, &mut statement);
     binder.put(removal.hub.as_str())?;
     binder.put(removal.device_id.as_str())?;
+    let (task, reason) = match &removal.task {
+        RemoteTask::Delete => (RemoteStepTask::Delete, None),
+        RemoteTask::Disable { reason } => (RemoteStepTask::Disable, Some(reason)),
+        RemoteTask::Enable { reason } => (RemoteStepTask::Enable, Some(reason)),
+    };
+    binder.word(task)?;
+    binder.put(reason)?;
+    binder.put(removal.report_to.as_ref().map(|to| to.receipt.as_str()))?;
+    binder.put(removal.report_to.as_ref().map(|to| to.item.cast_signed()))?;
     binder.put(removal.n_failures)?;
     binder.time(removal.due)?;
     binder.put(&removal.last_error)?;
@@ -125,6 +153,25 @@ pub(crate) fn read_removal(columns: &mut Columns<'_, '_>) -> Result<RemoteRemova
     Ok(RemoteRemoval {
         hub: columns.text(HubName::parse)?,
         device_id: columns.text(DeviceId::parse)?,
+        task: {
+            let task = columns.word()?;
+            let reason: Option<String> = columns.take()?;
+            match (task, reason) {
+                (RemoteStepTask::Delete, _) => RemoteTask::Delete,
+                (RemoteStepTask::Disable, Some(reason)) => RemoteTask::Disable { reason },
+                (RemoteStepTask::Enable, Some(reason)) => RemoteTask::Enable { reason },
+                (RemoteStepTask::Disable | RemoteStepTask::Enable, None) => {
+                    return Err(columns.unreadable("a task without its reason"));
+                }
+            }
+        },
+        report_to: {
+            let receipt = columns.optional_text(ReceiptId::parse)?;
+            let item: Option<i64> = columns.take()?;
+            receipt
+                .zip(item)
+                .map(|(receipt, item)| ReportTo { receipt, item: item.cast_unsigned() })
+        },
         n_failures: columns.take()?,
         due: columns.time()?,
         last_error: columns.take()?,

@@ -3,7 +3,7 @@
 use model::{CloudMessage, DeviceId, Feedback, FeedbackWish, HubName, MessageEnd, Version};
 use rusqlite::Result;
 
-use super::properties;
+use super::{device, properties};
 use crate::codec::{Binder, Columns, Db, words};
 
 /// How much feedback of a hub is kept.
@@ -66,6 +66,10 @@ const DELETE: &str = "DELETE FROM cloud_messages WHERE hub = ?1 AND device_id = 
 
 /// Deletes the messages of the device `?2` of the hub `?1`.
 pub(crate) const DELETE_ALL: &str = "DELETE FROM cloud_messages WHERE hub = ?1 AND device_id = ?2";
+
+/// Deletes the messages of modules, whose names are between `?2` and `?3`, of the hub `?1`.
+pub(crate) const DELETE_OF_MODULES: &str =
+    "DELETE FROM cloud_messages WHERE hub = ?1 AND device_id > ?2 AND device_id < ?3";
 
 const COUNT: &str = "UPDATE devices SET cloud_to_device_messages = cloud_to_device_messages + ?3 \
      WHERE hub = ?1 AND device_id = ?2";
@@ -133,6 +137,12 @@ pub(crate) fn delete(db: Db<'_>, hub: &HubName, id: &DeviceId, number: u64) -> R
     Ok(())
 }
 
+/// Deletes the messages of a device's modules that go with it.
+pub(crate) fn delete_of_modules(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<()> {
+    let (from, to) = device::modules_of(id);
+    db.prepare_cached(DELETE_OF_MODULES)?.execute((hub.as_str(), from, to)).map(drop)
+}
+
 /// Deletes the messages of a device that goes.
 pub(crate) fn delete_all(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<()> {
     db.prepare_cached(DELETE_ALL)?.execute([hub.as_str(), id.as_str()]).map(drop)
@@ -140,7 +150,7 @@ pub(crate) fn delete_all(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<()>
 
 /// Reads a row of messages.
 pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<CloudMessage> {
-    let device_id = columns.text(DeviceId::parse)?;
+    let device_id = columns.text(DeviceId::parse_stored)?;
     let number = columns.unsigned()?;
     let enqueued = columns.time()?;
     let expires = columns.time()?;
@@ -199,7 +209,7 @@ pub(crate) fn read_feedback(columns: &mut Columns<'_, '_>) -> Result<Feedback> {
         message_id: columns.take()?,
         end: columns.word()?,
         at: columns.time()?,
-        device_id: columns.text(DeviceId::parse)?,
+        device_id: columns.text(DeviceId::parse_stored)?,
         generation_id: columns.take()?,
     })
 }

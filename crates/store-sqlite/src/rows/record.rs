@@ -29,13 +29,25 @@ macro_rules! other_columns {
 }
 
 macro_rules! select {
-    ($rest:literal) => {
+    ($($rest:tt)*) => {
         concat!(
             "SELECT enrollment_kind, ",
             other_columns!(),
             " FROM registration_records AS record WHERE ",
-            $rest
+            $($rest)*
         )
+    };
+}
+
+/// Whether a record's enrollment no longer exists.
+macro_rules! is_orphaned {
+    () => {
+        "CASE enrollment_kind \
+         WHEN 'group' THEN NOT EXISTS \
+           (SELECT 1 FROM enrollment_groups WHERE key = record.enrollment_key) \
+         ELSE NOT EXISTS \
+           (SELECT 1 FROM individual_enrollments WHERE key = record.enrollment_key) \
+         END"
     };
 }
 
@@ -49,15 +61,31 @@ pub(crate) const LIST: &str = select!("key > ?1 ORDER BY key LIMIT ?2");
 pub(crate) const LIST_OF_GROUP: &str =
     select!("enrollment_kind = 'group' AND enrollment_key = ?3 AND key > ?1 ORDER BY key LIMIT ?2");
 
-/// Reads `?2` records without an enrollment, after the key `?1`.
-pub(crate) const LIST_ORPHANED: &str = select!(
-    "key > ?1 AND CASE enrollment_kind \
-     WHEN 'group' THEN NOT EXISTS \
-       (SELECT 1 FROM enrollment_groups WHERE key = record.enrollment_key) \
-     ELSE NOT EXISTS \
-       (SELECT 1 FROM individual_enrollments WHERE key = record.enrollment_key) \
-     END ORDER BY key LIMIT ?2"
+/// Reads `?2` records without an enrollment, written before `?3`, after the key `?1`.
+pub(crate) const LIST_ORPHANED: &str =
+    select!("key > ?1 AND last_updated < ?3 AND ", is_orphaned!(), " ORDER BY key LIMIT ?2");
+
+/// Reads `?2` records of the group with the key `?4` if it no longer exists, written before `?3`,
+/// after the key `?1`.
+pub(crate) const LIST_ORPHANED_OF_GROUP: &str = select!(
+    "enrollment_kind = 'group' AND enrollment_key = ?4 AND key > ?1 AND last_updated < ?3 \
+     AND NOT EXISTS (SELECT 1 FROM enrollment_groups WHERE key = ?4) ORDER BY key LIMIT ?2"
 );
+
+/// Counts the records of the group with the key `?1`.
+pub(crate) const COUNT_OF_GROUP: &str = "SELECT COUNT(*) FROM registration_records \
+     WHERE enrollment_kind = 'group' AND enrollment_key = ?1";
+
+/// Counts the records without an enrollment, written before `?1`.
+pub(crate) const COUNT_ORPHANED: &str = concat!(
+    "SELECT COUNT(*) FROM registration_records AS record WHERE last_updated < ?1 AND ",
+    is_orphaned!()
+);
+
+/// Counts the records of the group with the key `?2` if it no longer exists, written before `?1`.
+pub(crate) const COUNT_ORPHANED_OF_GROUP: &str = "SELECT COUNT(*) FROM registration_records \
+     WHERE enrollment_kind = 'group' AND enrollment_key = ?2 AND last_updated < ?1 \
+     AND NOT EXISTS (SELECT 1 FROM enrollment_groups WHERE key = ?2)";
 
 const INSERT: &str = concat!(
     "INSERT INTO registration_records (key, enrollment_kind, enrollment_key, ",
@@ -66,15 +94,14 @@ const INSERT: &str = concat!(
      ?19, ?20, ?21, ?22, ?23, ?24)"
 );
 
-/// Leaves the columns of the owner alone, and so their index.
-const UPDATE: &str = concat!(
-    "UPDATE registration_records SET (",
-    other_columns!(),
-    ") = (?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-     ?23, ?24) WHERE key = ?1"
-);
+/// Leaves the columns of the owner and of the assigned identity alone, and so their indexes.
+const UPDATE: &str = "UPDATE registration_records SET (enrollment_id, registration_id, created, \
+     last_updated, status, substatus, initial_hub, failure_code, failure_message, payload, etag, \
+     mechanism, operations, due, pending, pending_primary_key, pending_secondary_key, \
+     wrapped_hub_key, version) = (?4, ?5, ?6, ?7, ?8, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+     ?20, ?21, ?22, ?23, ?24) WHERE key = ?1";
 
-const UPDATE_WITH_OWNER: &str = concat!(
+const UPDATE_WITH_INDEXES: &str = concat!(
     "UPDATE registration_records SET (enrollment_kind, enrollment_key, ",
     other_columns!(),
     ") = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
@@ -84,6 +111,27 @@ const UPDATE_WITH_OWNER: &str = concat!(
 /// The registration IDs of `?2` records whose pending assignment is due at `?1`.
 pub(crate) const DUE: &str =
     "SELECT registration_id FROM registration_records WHERE due <= ?1 ORDER BY due, key LIMIT ?2";
+
+/// When and by which enrollment the identity `?2` of the hub `?1` was assigned to registrations.
+pub(crate) const ASSIGNED: &str = "SELECT last_updated, enrollment_kind, enrollment_id, \
+     registration_id FROM registration_records WHERE hub = ?1 AND device_id = ?2";
+
+/// By which enrollment the identity `?2` of the hub `?1` was assigned to a registration that was
+/// deleted since.
+pub(crate) const FORMER: &str = "SELECT former_kind, former_enrollment, former_registration \
+     FROM devices WHERE hub = ?1 AND device_id = ?2 AND former_kind IS NOT NULL";
+
+/// Keeps with the identity what the record that is about to go rests on.
+pub(crate) fn remember_as_former(db: Db<'_>, id: &RegistrationId) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE devices SET (former_kind, former_enrollment, former_registration) = \
+         (record.enrollment_kind, record.enrollment_id, record.registration_id) \
+         FROM registration_records AS record WHERE record.key = ?1 \
+         AND devices.hub = record.hub AND devices.device_id = record.device_id",
+    )?
+    .execute([id.key()])
+    .map(drop)
+}
 
 /// The enrollment a record rests on, as it is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,32 +162,59 @@ impl Owner {
             EnrollmentRef::Group(id) => Self { kind: OwnerKind::Group, key: id.key().to_owned() },
         }
     }
+}
 
-    /// The owner of a stored record; `None` when there is no such record.
+/// What of a record has indexes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Indexed {
+    /// The enrollment it rests on.
+    pub(crate) owner: Owner,
+    /// Hub and device ID of the identity that was assigned.
+    assigned: Option<(String, String)>,
+}
+
+impl Indexed {
+    /// That of a record about to be written.
+    pub(crate) fn of(record: &RegistrationRecord) -> Self {
+        let assigned = record.assignment.as_ref();
+        Self {
+            owner: Owner::of(record),
+            assigned: assigned.map(|assigned| {
+                (assigned.hub.as_str().to_owned(), assigned.device_id.as_str().to_owned())
+            }),
+        }
+    }
+
+    /// That of a stored record; `None` when there is no such record.
     pub(crate) fn find(db: Db<'_>, record: &RegistrationId) -> Result<Option<Self>> {
         let mut statement = db.prepare_cached(
-            "SELECT enrollment_kind, enrollment_key FROM registration_records WHERE key = ?1",
+            "SELECT enrollment_kind, enrollment_key, hub, device_id FROM registration_records \
+             WHERE key = ?1",
         )?;
         let mut rows = statement.query([record.key()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let mut columns = Columns::new(db, row);
-        Ok(Some(Self { kind: columns.word()?, key: columns.take()? }))
+        let owner = Owner { kind: columns.word()?, key: columns.take()? };
+        let (hub, device_id): (Option<String>, Option<String>) = (columns.take()?, columns.take()?);
+        Ok(Some(Self { owner, assigned: hub.zip(device_id) }))
     }
 }
 
-/// Inserts or replaces a record whose old owner the caller knows (`None`: there is no record).
+/// Inserts or replaces a record of which the caller knows what it was found by (`None`: there is no
+/// record).
 pub(crate) fn put(
     db: Db<'_>,
     record: &RegistrationRecord,
-    old: Option<&Owner>,
+    old: Option<&Indexed>,
     version: Version,
 ) -> Result<()> {
-    let owner = Owner::of(record);
+    let new = Indexed::of(record);
     let sql = match old {
         None => INSERT,
-        Some(old) if *old == owner => UPDATE,
-        Some(_) => UPDATE_WITH_OWNER,
+        Some(old) if *old == new => UPDATE,
+        Some(_) => UPDATE_WITH_INDEXES,
     };
+    let Indexed { owner, .. } = new;
     let mut statement = db.prepare_cached(sql)?;
     let mut binder = Binder::new(db, &mut statement);
     binder.put(record.registration_id.key())?;
@@ -175,11 +250,7 @@ pub(crate) fn put(
 
 /// Reads a row of records.
 pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<RegistrationRecord> {
-    let enrollment = match columns.word()? {
-        OwnerKind::Individual => EnrollmentRef::Individual(columns.text(RegistrationId::parse)?),
-        OwnerKind::Group => EnrollmentRef::Group(columns.text(EnrollmentGroupId::parse)?),
-    };
-    let registration_id = columns.text(RegistrationId::parse)?;
+    let (registration_id, enrollment) = read_owner(columns)?;
     Ok(RegistrationRecord {
         enrollment,
         created: columns.time()?,
@@ -208,6 +279,15 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<RegistrationRecord> 
         registration_id,
         version: columns.unsigned()?,
     })
+}
+
+/// Takes the columns `enrollment_kind`, `enrollment_id` and `registration_id`.
+pub(crate) fn read_owner(columns: &mut Columns<'_, '_>) -> Result<(RegistrationId, EnrollmentRef)> {
+    let enrollment = match columns.word()? {
+        OwnerKind::Individual => EnrollmentRef::Individual(columns.text(RegistrationId::parse)?),
+        OwnerKind::Group => EnrollmentRef::Group(columns.text(EnrollmentGroupId::parse)?),
+    };
+    Ok((columns.text(RegistrationId::parse)?, enrollment))
 }
 
 fn read_assignment(columns: &mut Columns<'_, '_>) -> Result<Option<Assignment>> {

@@ -10,11 +10,11 @@ use crate::codec::{Binder, Columns, Db, Word, words};
 
 /// Reads the settings, if anybody ever changed one.
 pub(crate) const FIND: &str = "SELECT allocation_policy, operator_api_on_loopback_only, ip_rules, \
-     etag, last_updated FROM service_settings WHERE id = 1";
+     disenroll_ends_sessions, etag, last_updated FROM service_settings WHERE id = 1";
 
 const PUT: &str = "INSERT OR REPLACE INTO service_settings \
-     (id, allocation_policy, operator_api_on_loopback_only, ip_rules, etag, last_updated) \
-     VALUES (1, ?1, ?2, ?3, ?4, ?5)";
+     (id, allocation_policy, operator_api_on_loopback_only, ip_rules, disenroll_ends_sessions, etag, \
+     last_updated) VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6)";
 
 words!(IpAction {
     IpAction::Accept => "accept",
@@ -35,6 +35,7 @@ pub(crate) fn put(db: Db<'_>, settings: &ServiceSettings) -> Result<()> {
     binder.put(settings.operator_api_on_loopback_only)?;
     let rules: Vec<IpRuleRow> = settings.ip_rules.iter().map(IpRuleRow::from).collect();
     binder.document(&rules)?;
+    binder.put(settings.disenroll_ends_sessions)?;
     binder.put(settings.etag.as_str())?;
     binder.time(settings.last_updated)?;
     binder.run()?;
@@ -52,6 +53,7 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<ServiceSettings> {
             let read = |rule: IpRuleRow| rule.into_model().ok_or_else(bad);
             rules.into_iter().map(read).collect::<Result<_>>()?
         },
+        disenroll_ends_sessions: columns.take()?,
         etag: columns.text(|text| Ok::<_, String>(Etag::from_stored(text)))?,
         last_updated: columns.time()?,
     })

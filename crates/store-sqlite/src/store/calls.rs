@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use model::{
-    AccessPolicy, AuditFilter, AuditLine, CaCertificate, ChangeSet, CloudMessage, ConnectFacts,
-    ConnectQuery, Device, DeviceCounts, DeviceId, EnrollmentGroup, EnrollmentGroupId,
-    EventPosition, Feedback, HubName, IndividualEnrollment, IndividualFacts, Page, PartitionState,
-    PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery, RegistrationId,
-    RegistrationRecord, RemoteRemoval, ServiceFacts, StoredEvent, Timestamp, Usage,
+    AccessPolicy, AttemptFilter, AuditFilter, AuditLine, Ban, CaCertificate, CertificateDer,
+    ChangeSet, CloudMessage, ConnectFacts, ConnectQuery, Crl, DeprovisionItem, Device,
+    DeviceCounts, DeviceId, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EventPosition,
+    Feedback, Grounds, HubName, IndividualEnrollment, IndividualFacts, ItemState, Origin, Page,
+    PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId, RecordFilter, RegisterFacts,
+    RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, Serials, ServiceFacts,
+    StoredAttempt, StoredEvent, Timestamp, Usage,
 };
 use store::{AuditHead, CommitError, Store, StoreFault};
 use tokio::sync::oneshot;
@@ -14,8 +16,8 @@ use tokio::sync::oneshot;
 use super::SqliteStore;
 use crate::{
     readers::{Closed, Reader, wait},
-    reads::{self, hub, service},
-    rows::{certificate, enrollment, policy},
+    reads::{self, attempts, bans, hub, receipt, service},
+    rows::{ban, certificate, enrollment, grounds, policy},
     writer::{Message, Pending},
 };
 
@@ -107,6 +109,12 @@ impl Store for SqliteStore {
         self.inner.readers.read("listed registration records", read).await
     }
 
+    async fn count_records(&self, filter: &RecordFilter) -> Result<u64, StoreFault> {
+        let filter = filter.clone();
+        let read = move |reader: &Reader| reads::count_records(reader.db(), &filter);
+        self.inner.readers.read("counted registration records", read).await
+    }
+
     async fn find_ca_certificate(&self, name: &str) -> Result<Option<CaCertificate>, StoreFault> {
         let name = name.to_owned();
         self.inner
@@ -143,6 +151,78 @@ impl Store for SqliteStore {
                 reads::list_devices(reader.db(), &hub, &after, limit)
             })
             .await
+    }
+
+    async fn list_modules(&self, hub: &HubName, id: &DeviceId) -> Result<Vec<Device>, StoreFault> {
+        let (hub, id) = (hub.clone(), id.clone());
+        self.inner
+            .readers
+            .read("listed modules", move |reader| reads::list_modules(reader.db(), &hub, &id))
+            .await
+    }
+
+    async fn find_ban(&self, key: &str) -> Result<Option<Ban>, StoreFault> {
+        let key = key.to_owned();
+        self.inner
+            .readers
+            .read("read a ban", move |reader| reads::find(reader.db(), ban::FIND, [key], ban::read))
+            .await
+    }
+
+    async fn list_bans(&self, after: Option<&str>, limit: usize) -> Result<Page<Ban>, StoreFault> {
+        let after = after.unwrap_or_default().to_owned();
+        self.inner
+            .readers
+            .read("listed bans", move |reader| bans::list_bans(reader.db(), &after, limit))
+            .await
+    }
+
+    async fn records_resting_on(
+        &self,
+        ban_key: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RegistrationRecord>, StoreFault> {
+        let (ban_key, after) = (ban_key.to_owned(), after.unwrap_or_default().to_owned());
+        let read = move |reader: &Reader| {
+            reader.snapshot(|reader| bans::records_resting_on(reader.db(), &ban_key, &after, limit))
+        };
+        self.inner.readers.read("listed what rests on a certificate", read).await
+    }
+
+    async fn find_grounds(&self, id: &RegistrationId) -> Result<Option<Grounds>, StoreFault> {
+        let id = id.clone();
+        let read = move |reader: &Reader| reader.snapshot(|reader| grounds::find(reader.db(), &id));
+        self.inner.readers.read("read what a registration rests on", read).await
+    }
+
+    async fn origin(&self, hub: &HubName, id: &DeviceId) -> Result<Option<Origin>, StoreFault> {
+        let (hub, id) = (hub.clone(), id.clone());
+        let read =
+            move |reader: &Reader| reader.snapshot(|reader| bans::origin(reader.db(), &hub, &id));
+        self.inner.readers.read("read where an identity came from", read).await
+    }
+
+    async fn known_certificate(
+        &self,
+        thumbprint: &str,
+    ) -> Result<Option<EnrolledCertificate>, StoreFault> {
+        let thumbprint = thumbprint.to_owned();
+        let read = move |reader: &Reader| {
+            reader.snapshot(|reader| bans::known_certificate(reader.db(), &thumbprint))
+        };
+        self.inner.readers.read("looked for an enrolled certificate", read).await
+    }
+
+    async fn shown_certificate(
+        &self,
+        thumbprint: &str,
+    ) -> Result<Option<CertificateDer>, StoreFault> {
+        let thumbprint = thumbprint.to_owned();
+        let read = move |reader: &Reader| {
+            reader.snapshot(|reader| bans::shown_certificate(reader.db(), &thumbprint))
+        };
+        self.inner.readers.read("looked for a certificate that was shown", read).await
     }
 
     async fn device_counts(&self, hub: &HubName) -> Result<DeviceCounts, StoreFault> {
@@ -231,6 +311,46 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn find_crl(&self, ca: &[u8; 32]) -> Result<Option<Crl>, StoreFault> {
+        let ca = *ca;
+        self.inner
+            .readers
+            .read("read a revocation list", move |reader| reads::crls::find_crl(reader.db(), &ca))
+            .await
+    }
+
+    async fn list_crls(&self) -> Result<Vec<Crl>, StoreFault> {
+        let read = |reader: &Reader| reads::crls::list_crls(reader.db());
+        self.inner.readers.read("listed revocation lists", read).await
+    }
+
+    async fn revoked_serials(&self, ca: &[u8; 32]) -> Result<Serials, StoreFault> {
+        let ca = *ca;
+        let read = move |reader: &Reader| reads::crls::revoked_serials(reader.db(), &ca);
+        self.inner.readers.read("read the serial numbers on a revocation list", read).await
+    }
+
+    async fn due_crls(&self, now: Timestamp, limit: usize) -> Result<Vec<[u8; 32]>, StoreFault> {
+        let read = move |reader: &Reader| reads::crls::due_crls(reader.db(), now, limit);
+        self.inner.readers.read("looked for due revocation lists", read).await
+    }
+
+    async fn known_ca(&self, ca: &[u8; 32]) -> Result<Option<EnrolledCertificate>, StoreFault> {
+        let ca = *ca;
+        let read = move |reader: &Reader| {
+            reader.snapshot(|reader| reads::crls::known_ca(reader.db(), &ca))
+        };
+        self.inner.readers.read("read a CA's certificate", read).await
+    }
+
+    async fn cas_called(&self, subject: &[u8; 32]) -> Result<Vec<EnrolledCertificate>, StoreFault> {
+        let subject = *subject;
+        let read = move |reader: &Reader| {
+            reader.snapshot(|reader| reads::crls::cas_called(reader.db(), &subject))
+        };
+        self.inner.readers.read("read the certificates of a CA's name", read).await
+    }
+
     async fn find_policy(
         &self,
         scope: &PolicyScope,
@@ -315,6 +435,82 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn find_removal(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<RemoteRemoval>, StoreFault> {
+        let (hub, id) = (hub.clone(), id.clone());
+        let read = move |reader: &Reader| service::find_removal(reader.db(), &hub, &id);
+        self.inner.readers.read("read what a remote hub is told", read).await
+    }
+
+    async fn find_receipt(&self, id: &ReceiptId) -> Result<Option<Receipt>, StoreFault> {
+        let id = id.clone();
+        let read = move |reader: &Reader| receipt::find_receipt(reader.db(), &id);
+        self.inner.readers.read("read a receipt", read).await
+    }
+
+    async fn list_receipts(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Receipt>, StoreFault> {
+        let after = after.map(str::to_owned);
+        let read =
+            move |reader: &Reader| receipt::list_receipts(reader.db(), after.as_deref(), limit);
+        self.inner.readers.read("listed receipts", read).await
+    }
+
+    async fn applying_receipts(&self, limit: usize) -> Result<Vec<ReceiptId>, StoreFault> {
+        let read = move |reader: &Reader| receipt::applying(reader.db(), limit);
+        self.inner.readers.read("listed deprovisionings to be done", read).await
+    }
+
+    async fn list_receipt_items(
+        &self,
+        id: &ReceiptId,
+        state: Option<ItemState>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeprovisionItem>, StoreFault> {
+        let id = id.clone();
+        let read =
+            move |reader: &Reader| receipt::list_items(reader.db(), &id, state, after, limit);
+        self.inner.readers.read("listed the devices of a receipt", read).await
+    }
+
+    async fn open_receipt_items(
+        &self,
+        id: &ReceiptId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeprovisionItem>, StoreFault> {
+        let id = id.clone();
+        let read = move |reader: &Reader| receipt::open_items(reader.db(), &id, after, limit);
+        self.inner.readers.read("listed the devices to be done of a receipt", read).await
+    }
+
+    async fn find_receipt_item(
+        &self,
+        id: &ReceiptId,
+        number: u64,
+    ) -> Result<Option<DeprovisionItem>, StoreFault> {
+        let id = id.clone();
+        let read = move |reader: &Reader| receipt::find_item(reader.db(), &id, number);
+        self.inner.readers.read("read a device of a receipt", read).await
+    }
+
+    async fn find_receipt_item_of(
+        &self,
+        id: &ReceiptId,
+        key: &str,
+    ) -> Result<Option<DeprovisionItem>, StoreFault> {
+        let (id, key) = (id.clone(), key.to_owned());
+        let read = move |reader: &Reader| receipt::find_by_key(reader.db(), &id, &key);
+        self.inner.readers.read("looked for a device of a receipt", read).await
+    }
+
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreFault> {
         let read = |reader: &Reader| reader.snapshot(|reader| service::next_due(reader.db()));
         self.inner.readers.read("looked for what is due next", read).await
@@ -339,6 +535,21 @@ impl Store for SqliteStore {
         self.inner
             .readers
             .read("read the end of the audit log", |reader| service::audit_head(&reader.connection))
+            .await
+    }
+
+    async fn list_attempts(
+        &self,
+        filter: &AttemptFilter,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<StoredAttempt>, StoreFault> {
+        let filter = filter.clone();
+        self.inner
+            .readers
+            .read("listed attempts", move |reader| {
+                attempts::list_attempts(reader.db(), &filter, before, limit)
+            })
             .await
     }
 

@@ -1,9 +1,10 @@
 //! What is looked for among many is found by an index, whatever else there is.
 
+use model::AttemptFilter;
 use rusqlite::Connection;
 
 use super::master_key;
-use crate::{migrations, rows};
+use crate::{migrations, reads, rows};
 
 /// Expects that SQLite finds the rows of a statement this way, and sorts nothing.
 fn check(sql: &str, way: &str) {
@@ -24,7 +25,27 @@ fn check(sql: &str, way: &str) {
 #[test]
 fn the_connected_among_a_million_devices_are_found_by_their_index() {
     check(rows::connection::DISCONNECT_ALL, "USING INDEX devices_connected");
-    check(rows::connection::COUNT_CONNECTED, "USING COVERING INDEX devices_connected");
+    check(rows::connection::COUNT_CONNECTED, "USING INDEX devices_connected");
+}
+
+#[test]
+fn the_modules_of_a_device_are_found_by_their_names() {
+    let by_name = "(hub=? AND device_id>? AND device_id<?)";
+    for sql in [rows::device::LIST_MODULES, rows::device::COUNT_MODULES] {
+        check(sql, by_name);
+    }
+    check(rows::device::DELETE_MODULES, by_name);
+    check(rows::message::DELETE_OF_MODULES, "(hub=? AND device_id>? AND device_id<?)");
+    check(rows::device::LIST, "(hub=? AND device_id>?)");
+}
+
+#[test]
+fn the_orphans_of_one_group_are_found_by_its_name() {
+    let by_group = "(enrollment_kind=? AND enrollment_key=?";
+    check(rows::record::LIST_ORPHANED_OF_GROUP, by_group);
+    check(rows::record::COUNT_ORPHANED_OF_GROUP, by_group);
+    check(rows::record::COUNT_OF_GROUP, by_group);
+    check(rows::record::LIST_ORPHANED, "(key>?)");
 }
 
 #[test]
@@ -45,7 +66,64 @@ fn messages_are_found_by_their_device_and_by_their_end() {
 }
 
 #[test]
+fn revocation_lists_are_found_by_their_ca_and_by_when_they_are_due() {
+    check(rows::crl::FIND, "(subject_and_key=?)");
+    check(rows::crl::BY_SUBJECT, "crls_by_subject (subject=?)");
+    check(rows::crl::DUE, "crls_by_due (due");
+    check(rows::crl::HAS, "SEARCH crl_entries USING PRIMARY KEY (crl=? AND serial=?)");
+    check(rows::crl::SERIALS, "SEARCH crl_entries USING PRIMARY KEY (crl=?)");
+}
+
+#[test]
 fn challenges_are_found_by_their_name_and_by_their_end() {
     check(rows::challenge::LIST, "SEARCH tpm_challenges USING PRIMARY KEY (key=?)");
     check(rows::challenge::TRIM, "tpm_challenges_by_expiry (expires<?)");
+}
+
+#[test]
+fn bans_are_found_by_key_and_by_ca() {
+    check(rows::ban::FIND, "(key=?)");
+    check(rows::ban::LIST, "(key>?)");
+    check(rows::ban::BY_CA, "bans_by_ca (ca_subject=?)");
+}
+
+#[test]
+fn what_rests_on_a_certificate_is_found_among_a_million() {
+    use rows::grounds::{
+        BY_CA, BY_SERIAL, BY_SHA1, BY_SHA256, CERTIFICATES, FIND, RESTING_ON, WITH_ENDORSEMENT_KEY,
+    };
+    check(FIND, "SEARCH grounds USING PRIMARY KEY (key=?)");
+    check(CERTIFICATES, "SEARCH link USING PRIMARY KEY (key=?)");
+    check(CERTIFICATES, "SEARCH known USING INTEGER PRIMARY KEY (rowid=?)");
+    check(RESTING_ON, "grounds_by_certificate (certificate=? AND shown=? AND key>?)");
+    check(WITH_ENDORSEMENT_KEY, "grounds_by_endorsement (endorsement_hash=? AND key>?)");
+    check(BY_SHA256, "(sha256=?)");
+    check(BY_SHA1, "known_certificates_by_sha1 (sha1=?)");
+    check(BY_CA, "known_certificates_by_ca (subject_and_key=?)");
+    check(BY_SERIAL, "known_certificates_by_serial (issuer=? AND serial=?)");
+    check(rows::grounds::LINKED, "SEARCH grounds_certificates USING PRIMARY KEY (key=?)");
+    check(rows::grounds::IS_LINKED, "grounds_by_certificate (certificate=?)");
+}
+
+#[test]
+fn where_an_identity_came_from_is_found_by_index() {
+    check(rows::record::ASSIGNED, "records_by_device (hub=? AND device_id=?)");
+    check(reads::bans::OWN_ANCHORS, "ca_keys_by_owner (owner_kind=? AND owner_key=?)");
+    let references = reads::bans::STORED_ANCHORS;
+    check(references, "ca_references_by_group (group_key=?)");
+    check(references, "ca_keys_by_owner (owner_kind=? AND owner_key=?)");
+    check(references, "SEARCH ca_certificates");
+}
+
+#[test]
+fn attempts_are_found_by_what_is_known_of_them_and_read_from_the_last() {
+    let find = |filter| rows::attempt::query(&filter).0;
+    check(find(AttemptFilter::All), "SEARCH attempts USING INTEGER PRIMARY KEY (rowid<?)");
+    check(find(AttemptFilter::Device(String::new())), "attempts_by_device (device=? AND rowid<?)");
+    check(find(AttemptFilter::Sha256([0; 32])), "attempts_by_sha256 (leaf_sha256=? AND rowid<?)");
+    check(find(AttemptFilter::Sha1([0; 20])), "attempts_by_sha1 (leaf_sha1=? AND rowid<?)");
+    let by_key = "attempts_by_endorsement_key (endorsement_key=? AND rowid<?)";
+    check(find(AttemptFilter::EndorsementKey([0; 32])), by_key);
+    check(rows::attempt::REPEAT, "attempts_by_tracking_id (tracking_id=?)");
+    check(rows::attempt::TRIM, "SEARCH attempts USING INTEGER PRIMARY KEY (rowid<?)");
 }

@@ -1,8 +1,8 @@
 //! Rows hold exactly what the model holds, and counters what the rows say.
 
 use model::{
-    AttestationMechanism, Change, ChangeSet, EnrollmentRef, PolicyScope, RecordFilter, Slots,
-    Timestamp,
+    AttestationMechanism, Change, ChangeSet, EnrollmentRef, Grounds, OrphanFilter, PolicyScope,
+    RecordFilter, Slots, Timestamp,
 };
 use proptest::{
     collection::vec,
@@ -12,8 +12,8 @@ use proptest::{
 use rusqlite::Connection;
 use store::suite::{
     scene::{
-        certificate, connect, device, device_id, disconnect, group, group_id, hub, individual,
-        keys, never_connected, record, registration_id,
+        ban_on, certificate, connect, device, device_id, disconnect, grounds, group, group_id, hub,
+        individual, keys, never_connected, record, registration_id,
     },
     values,
 };
@@ -198,7 +198,10 @@ proptest! {
         };
         let keys = "SELECT COUNT(*) FROM enrollment_groups WHERE attestation = 'symmetricKey'";
         let x509 = "SELECT COUNT(*) FROM enrollment_groups WHERE attestation LIKE 'x509%'";
-        let orphaned = reads::list_records(database.db(), &RecordFilter::Orphaned, "", 1000);
+        let filter = RecordFilter::Orphaned(OrphanFilter::default());
+        let orphaned = reads::list_records(database.db(), &filter, "", 1000);
+        let n_orphaned = reads::count_records(database.db(), &filter).expect("counted");
+        prop_assert_eq!(usage.orphaned_registrations, n_orphaned);
         prop_assert_eq!(usage, model::Usage {
             individual_enrollments: count("SELECT COUNT(*) FROM individual_enrollments"),
             x509_groups: count(x509),
@@ -212,6 +215,51 @@ proptest! {
         prop_assert_eq!(devices.disabled, count(&format!("{total} AND status = 'disabled'")));
         prop_assert_eq!(devices.connected, count(&format!("{total} AND connected")));
         prop_assert_eq!(devices.enabled, devices.total - devices.disabled);
+        let bans = count("SELECT value FROM counters WHERE name = 'bans'");
+        prop_assert_eq!(bans, count("SELECT COUNT(*) FROM bans"));
+        for nothing in [
+            "grounds WHERE key NOT IN (SELECT key FROM registration_records)",
+            "grounds_certificates WHERE key NOT IN (SELECT key FROM grounds)",
+            "grounds_certificates WHERE certificate NOT IN (SELECT id FROM known_certificates)",
+            "known_certificates WHERE id NOT IN (SELECT certificate FROM grounds_certificates)",
+        ] {
+            prop_assert_eq!(count(&format!("SELECT COUNT(*) FROM {nothing}")), 0, "{}", nothing);
+        }
+    }
+
+    #[test]
+    fn bans_read_back(mut value in values::bans()) {
+        let database = written(Change::PutBan(Box::new(value.clone())));
+        value.version = 9;
+        let key = [value.subject.key()];
+        let found = reads::find(database.db(), rows::ban::FIND, key, rows::ban::read);
+        let found = found.expect("read");
+        prop_assert_eq!(format!("{:?}", found), format!("{:?}", Some(&value)));
+        prop_assert_eq!(found, Some(value));
+    }
+
+    #[test]
+    fn grounds_that_are_replaced_read_back(
+        first in values::grounds(),
+        second in values::grounds(),
+        shares in any::<bool>(),
+    ) {
+        let database = Database::new();
+        let put = |name: &str, grounds: &Grounds| {
+            Change::PutGrounds(registration_id(name), Box::new(grounds.clone()))
+        };
+        let of_group = || EnrollmentRef::Group(group_id("line-4"));
+        let record = |name: &str| Change::PutRecord(Box::new(record(name, of_group())));
+        // A neighbour that rests on the same certificates keeps them.
+        let neighbour = if shares { &first } else { &second };
+        let changes = vec![
+            record("a"), record("b"), put("b", neighbour), put("a", &first), put("a", &second),
+        ];
+        database.write(changes, 9);
+        for (name, expected) in [("a", &second), ("b", neighbour)] {
+            let found = rows::grounds::find(database.db(), &registration_id(name)).expect("read");
+            prop_assert_eq!(found.as_ref(), Some(expected));
+        }
     }
 }
 
@@ -253,6 +301,12 @@ fn changes() -> impl Strategy<Value = Change> {
             Change::PutRecord(Box::new(record(name, owner, of_group)))
         }),
         name().prop_map(|name| Change::DeleteRecord(registration_id(name))),
+        (name(), 1..4_usize).prop_map(|(name, n)| {
+            let path = ["leaf", "line-ca", "works-ca"];
+            Change::PutGrounds(registration_id(name), Box::new(grounds(&path[..n])))
+        }),
+        name().prop_map(|name| Change::PutBan(Box::new(ban_on(name)))),
+        name().prop_map(|name| Change::DeleteBan(ban_on(name).subject.key())),
         (name(), any::<bool>()).prop_map(move |(name, disabled)| {
             Change::PutDevice(hub("hub-1.test"), Box::new(device(name, disabled)))
         }),

@@ -321,6 +321,18 @@ pub async fn everything_reads_back_as_it_was_written(harness: &impl Harness) {
         assert_same(&found, &written);
         assert_same(&keys_of(&found), &keys_of(&written));
     }
+    for mut written in samples(values::bans(), &mut runner) {
+        write(&store, [Change::PutBan(Box::new(written.clone()))]).await;
+        let found = store.find_ban(&written.subject.key()).await.expect("ban").expect("written");
+        written.version = found.version;
+        assert_same(&found, &written);
+    }
+    for (record, written) in samples((values::records(), values::grounds()), &mut runner) {
+        let id = record.registration_id.clone();
+        let put = Change::PutGrounds(id.clone(), Box::new(written.clone()));
+        write(&store, [Change::PutRecord(Box::new(record)), put]).await;
+        assert_same(&store.find_grounds(&id).await.expect("grounds"), &Some(written));
+    }
     for written in samples(values::audit_entries(), &mut runner) {
         write(&store, [Change::Audit(Box::new(written.clone()))]).await;
         let (number, _) = store.audit_head().await.expect("read");

@@ -275,10 +275,15 @@ pub async fn facts_of_a_connection_hold_what_decides_it(harness: &impl Harness) 
     let expected = ConnectFacts {
         hub_is_built_in: false,
         identity: None,
+        parent: None,
         subscriptions: None,
         policy: None,
         ca_certificates: vec![],
         settings: first_settings(),
+        origin: None,
+        bans: vec![],
+        bans_version: 0,
+        crls: vec![],
     };
     assert_eq!(nothing, expected);
     let on_hub = PolicyScope::Hub(hub("hub-1.test"));
@@ -313,6 +318,9 @@ pub async fn facts_of_a_connection_hold_what_decides_it(harness: &impl Harness) 
             device_id: device_id("press-17"),
             policy: Some(policy.to_owned()),
             with_ca_certificates: true,
+            ban_keys: Vec::new(),
+            ca_names: Vec::new(),
+            serials: Vec::new(),
         };
         store.connect_facts(&query).await.expect("facts")
     };
@@ -396,6 +404,9 @@ fn query(name: &str) -> ConnectQuery {
         device_id: device_id(name),
         policy: None,
         with_ca_certificates: false,
+        ban_keys: Vec::new(),
+        ca_names: Vec::new(),
+        serials: Vec::new(),
     }
 }
 

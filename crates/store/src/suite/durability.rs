@@ -105,6 +105,9 @@ pub async fn connections_logs_and_queues_are_there_after_reopening(harness: &imp
         device_id: id.clone(),
         policy: None,
         with_ca_certificates: false,
+        ban_keys: Vec::new(),
+        ca_names: Vec::new(),
+        serials: Vec::new(),
     };
     let mut before = None;
     for n in 0..4 {

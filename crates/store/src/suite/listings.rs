@@ -1,6 +1,8 @@
 //! Listings, page by page, and counts.
 
-use model::{Change, EnrollmentRef, RecordFilter, RegistrationRecord, Usage};
+use model::{
+    Change, EnrollmentRef, OrphanFilter, RecordFilter, RegistrationRecord, Timestamp, Usage,
+};
 
 use super::{
     Harness,
@@ -88,11 +90,11 @@ pub async fn records_of_a_deleted_group_stay_listed_and_count_as_orphaned(harnes
         ],
     )
     .await;
-    check(&store, RecordFilter::Orphaned, &[]).await;
+    check(&store, RecordFilter::Orphaned(OrphanFilter::default()), &[]).await;
     write(&store, [Change::DeleteGroup(group_id("line-4"))]).await;
     check(&store, RecordFilter::Group(group_id("LINE-4")), &["a", "b"]).await;
     check(&store, RecordFilter::Group(group_id("line-5")), &["c"]).await;
-    check(&store, RecordFilter::Orphaned, &["a", "b"]).await;
+    check(&store, RecordFilter::Orphaned(OrphanFilter::default()), &["a", "b"]).await;
     check(&store, RecordFilter::All, &["a", "b", "c"]).await;
     let usage = store.usage().await.expect("usage");
     assert_eq!((usage.registrations, usage.orphaned_registrations), (3, 2));
@@ -111,7 +113,7 @@ pub async fn a_group_made_anew_has_its_records_again(harness: &impl Harness) {
     assert_eq!(store.usage().await.expect("usage").orphaned_registrations, 1);
     write(&store, [line()]).await;
     assert_eq!(store.usage().await.expect("usage").orphaned_registrations, 0);
-    check(&store, RecordFilter::Orphaned, &[]).await;
+    check(&store, RecordFilter::Orphaned(OrphanFilter::default()), &[]).await;
     check(&store, RecordFilter::Group(group_id("line-4")), &["a"]).await;
 }
 
@@ -131,13 +133,55 @@ pub async fn records_are_orphaned_when_their_enrollment_is_gone(harness: &impl H
         ],
     )
     .await;
-    check(&store, RecordFilter::Orphaned, &["a", "b"]).await;
+    check(&store, RecordFilter::Orphaned(OrphanFilter::default()), &["a", "b"]).await;
     assert_eq!(store.usage().await.expect("usage").orphaned_registrations, 2);
     write(&store, [Change::DeleteIndividual(registration_id("c"))]).await;
-    check(&store, RecordFilter::Orphaned, &["a", "b", "c"]).await;
+    check(&store, RecordFilter::Orphaned(OrphanFilter::default()), &["a", "b", "c"]).await;
     assert_eq!(store.usage().await.expect("usage").orphaned_registrations, 3);
-    let page = store.list_records(&RecordFilter::Orphaned, Some("a"), 1).await.expect("page");
+    let page = store
+        .list_records(&RecordFilter::Orphaned(OrphanFilter::default()), Some("a"), 1)
+        .await
+        .expect("page");
     assert_eq!((page.items.len(), page.next.as_deref()), (1, Some("b")));
+}
+
+/// Orphans of one group, and old ones; once the group is back, none. They are counted as listed.
+pub async fn orphans_are_told_apart_by_group_and_age(harness: &impl Harness) {
+    let store = harness.open().await;
+    let at = |secs: i64, record: RegistrationRecord| {
+        let last_updated = Timestamp::from_unix_secs(secs);
+        Change::PutRecord(Box::new(RegistrationRecord { last_updated, ..record }))
+    };
+    write(
+        &store,
+        [
+            Change::PutGroup(Box::new(symmetric_key_group("there"))),
+            at(10, record_of_group("a", "line-4")),
+            at(20, record_of_group("b", "LINE-4")),
+            at(10, record_of_group("c", "line-5")),
+            at(10, record_of_group("d", "there")),
+            at(20, record_of_individual("line-4")),
+        ],
+    )
+    .await;
+    let orphans = |group: Option<&str>, before: Option<i64>| {
+        RecordFilter::Orphaned(OrphanFilter {
+            group: group.map(group_id),
+            updated_before: before.map(Timestamp::from_unix_secs),
+        })
+    };
+    check(&store, orphans(None, None), &["a", "b", "c", "line-4"]).await;
+    check(&store, orphans(None, Some(20)), &["a", "c"]).await;
+    check(&store, orphans(Some("Line-4"), None), &["a", "b"]).await;
+    check(&store, orphans(Some("line-4"), Some(20)), &["a"]).await;
+    check(&store, orphans(Some("there"), None), &[]).await;
+    check(&store, RecordFilter::Group(group_id("there")), &["d"]).await;
+    check(&store, RecordFilter::All, &["a", "b", "c", "d", "line-4"]).await;
+    write(&store, [Change::PutGroup(Box::new(symmetric_key_group("line-4")))]).await;
+    check(&store, orphans(Some("line-4"), None), &[]).await;
+    check(&store, orphans(None, None), &["c", "line-4"]).await;
+    let page = store.list_records(&orphans(None, Some(30)), Some("a"), 1).await.expect("page");
+    assert_eq!((page.items.len(), page.next.as_deref()), (1, Some("c")));
 }
 
 /// The enrollment that decided last owns the record.
@@ -231,6 +275,8 @@ async fn check(store: &impl Store, filter: RecordFilter, expected: &[&str]) {
     let found: Vec<&str> = page.items.iter().map(|item| item.registration_id.as_str()).collect();
     assert_eq!(found, expected, "{filter:?}");
     assert_eq!(page.next, None);
+    let counted = store.count_records(&filter).await.expect("counted");
+    assert_eq!(counted, expected.len() as u64, "{filter:?}");
 }
 
 /// A page of individual enrollments, groups, all records, or one group's records.

@@ -2,11 +2,12 @@
 
 use model::{
     AccessPolicy, Assignment, AttestationKind, AttestationMechanism, AuditEntry, AuthMethod,
-    AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateDer, CertificateInfo, Change,
-    CloudMessage, ConnectionNumber, Device, DeviceAuthentication, DeviceId, DeviceIdentity,
-    DeviceStatus, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag,
-    Event, EventSource, Feedback, FeedbackWish, GroupQuery, HubAccess, HubName,
-    IndividualEnrollment, Json, LinkedHub, MessageEnd, MessageProperties, Metadata,
+    AuthenticationKind, Ban, BanKind, BanSubject, CaCertificate, CaKeys, Caller, CertificateDer,
+    CertificateInfo, Change, CloudMessage, ConnectionNumber, Device, DeviceAuthentication,
+    DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate, EnrollmentGroup,
+    EnrollmentGroupId, EnrollmentRef, Etag, Event, EventSource, Feedback, FeedbackWish, Grounds,
+    GroupQuery, GroupSettings, HubAccess, HubName, IndividualEnrollment, Json, KnownProof,
+    LinkedHub, MessageEnd, MessageProperties, Metadata, ModuleId, PathCertificate,
     PendingAssignment, PolicyScope, RegisterQuery, RegistrationId, RegistrationRecord,
     RegistrationStatus, RemoteAccess, RemoteRemoval, Reprovision, Right, Rights, Sent, Slots,
     Substatus, SymmetricKey, SymmetricKeys, Terms, Timestamp, TpmChallenge, Twin, TwinSection,
@@ -110,7 +111,11 @@ pub fn referring_group(
 /// A group with an attestation mechanism.
 #[must_use]
 pub fn group(id: &str, attestation: AttestationMechanism) -> EnrollmentGroup {
-    EnrollmentGroup { group_id: group_id(id), terms: terms(attestation) }
+    EnrollmentGroup {
+        group_id: group_id(id),
+        terms: terms(attestation),
+        settings: GroupSettings::default(),
+    }
 }
 
 /// A group of TPMs.
@@ -132,6 +137,7 @@ pub fn challenge(id: &str, seed: u8, names: &[&str], expires: Timestamp) -> TpmC
             .map(|n| CertificateDer(n.as_bytes().into()))
             .collect(),
         endorsement_names: names.iter().map(|name| name_hash(name)).collect(),
+        ban_keys: Vec::new(),
         key: SymmetricKey::derived(&[seed; 32]),
         expires,
     }
@@ -243,10 +249,27 @@ pub fn device(id: &str) -> Device {
             iot_edge: false,
             device_scope: None,
             parent_scopes: Vec::new(),
+            managed_by: None,
             version: 0,
         },
         twin: twin(),
     }
+}
+
+/// A module ID from its text.
+#[must_use]
+pub fn module_id(device: &str, module: &str) -> DeviceId {
+    let module = ModuleId::parse(module).expect("a legal module ID");
+    DeviceId::of_module(&device_id(device), &module)
+}
+
+/// A module with a fresh twin.
+#[must_use]
+pub fn module(device: &str, module: &str) -> Device {
+    let of_device = self::device(device);
+    let identity =
+        DeviceIdentity { device_id: module_id(device, module), ..of_device.identity.clone() };
+    Device { identity, ..of_device }
 }
 
 /// An identity as a store keeps it that is told of no connection and no message: whatever a
@@ -411,6 +434,8 @@ pub fn removal(from: &str, device: &str, due: Timestamp) -> RemoteRemoval {
     RemoteRemoval {
         hub: hub(from),
         device_id: device_id(device),
+        task: model::RemoteTask::Delete,
+        report_to: None,
         n_failures: 2,
         due,
         last_error: Some("timed out".to_owned()),
@@ -432,10 +457,70 @@ pub fn audit_entry(action: &str, target: &str) -> AuditEntry {
     }
 }
 
+/// A ban that an operator lifts.
+#[must_use]
+pub fn ban(subject: BanSubject) -> Ban {
+    Ban {
+        subject,
+        kind: BanKind::Revoked,
+        reason: Some("lost".to_owned()),
+        by: Caller { policy: "owner".to_owned(), address: None },
+        created: Timestamp::from_unix_secs(1_000_011),
+        expires: None,
+        receipt: None,
+        version: 0,
+    }
+}
+
+/// A ban on a registration ID.
+#[must_use]
+pub fn ban_on(id: &str) -> Ban {
+    ban(BanSubject::Registration(registration_id(id)))
+}
+
+/// A ban on a CA.
+#[must_use]
+pub fn ban_on_ca(subject: &str, issuer: &str) -> Ban {
+    ban(BanSubject::Ca(Box::new(certificate(subject, issuer))))
+}
+
+/// A certificate in a path: of a CA the one of the same name that [`certificate`] makes.
+#[must_use]
+pub fn path_certificate(subject: &str, issuer: &str) -> PathCertificate {
+    let EnrolledCertificate { info, keys, .. } = certificate(subject, issuer);
+    let mut sha1 = [0; 20];
+    sha1.iter_mut().zip(subject.bytes()).for_each(|(to, from)| *to = from);
+    PathCertificate {
+        sha256: name_hash(&format!("{subject} of {issuer}")),
+        sha1,
+        subject_and_key: keys.subject_and_key,
+        subject: keys.subject,
+        issuer: keys.issuer,
+        serial: subject.bytes().map(|byte| format!("{byte:02X}")).collect(),
+        subject_name: info.subject_name,
+    }
+}
+
+/// What an admission rests on whose path has these subjects, leaf first, from the issuer `root`.
+#[must_use]
+pub fn grounds(path: &[&str]) -> Grounds {
+    let issuers = path.iter().skip(1).chain(&["root"]);
+    let shown = |subject: &&str| CertificateDer(subject.as_bytes().into());
+    Grounds {
+        proof: KnownProof::Certificates(path.iter().map(shown).collect()),
+        path: path.iter().zip(issuers).map(|(of, by)| path_certificate(of, by)).collect(),
+    }
+}
+
 /// A query for the facts of a registration.
 #[must_use]
 pub fn query(id: &str, groups: GroupQuery) -> RegisterQuery {
-    RegisterQuery { registration_id: registration_id(id), groups }
+    RegisterQuery {
+        registration_id: registration_id(id),
+        groups,
+        ban_keys: Vec::new(),
+        serials: Vec::new(),
+    }
 }
 
 /// A query by the names in a chain.

@@ -47,6 +47,7 @@ pub async fn settings_read_back_as_they_were_written(harness: &impl Harness) {
     let mut settings = first_settings();
     settings.allocation_policy = AllocationPolicy::GeoLatency;
     settings.operator_api_on_loopback_only = true;
+    settings.disenroll_ends_sessions = true;
     settings.ip_rules = vec![
         rule("Z \"quoted\"", IpAction::Accept, "10.1.0.0", 16, IpTarget::DeviceApi),
         rule("a", IpAction::Reject, "2001:db8::", 32, IpTarget::ServiceApi),

@@ -5,11 +5,11 @@ use model::{
     AuthenticationKind, CaCertificate, CaKeys, Caller, CertificateDer, CertificateInfo,
     CustomAllocation, Device, DeviceAuthentication, DeviceId, DeviceIdentity, DeviceStatus,
     Endorsement, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, Etag,
-    Failure, HubAccess, HubName, IndividualEnrollment, Json, LinkedHub, Metadata, OperationId,
-    OperationRef, PendingAssignment, PolicyScope, ProvisioningStatus, RegistrationId,
+    Failure, GroupSettings, HubAccess, HubName, IndividualEnrollment, Json, LinkedHub, Metadata,
+    OperationId, OperationRef, PendingAssignment, PolicyScope, ProvisioningStatus, RegistrationId,
     RegistrationRecord, RegistrationStatus, RemoteAccess, Reprovision, ReprovisionPolicy, Right,
-    Rights, Sent, Slots, Substatus, SymmetricKey, SymmetricKeys, Terms, Timestamp, TpmChallenge,
-    TpmIdentity, Twin, TwinSection,
+    Rights, Sent, Slots, StaleCrl, Substatus, SymmetricKey, SymmetricKeys, Terms, Timestamp,
+    TpmChallenge, TpmIdentity, Twin, TwinSection,
 };
 use proptest::{
     collection::vec,
@@ -19,9 +19,13 @@ use proptest::{
     sample::select,
 };
 
+mod bans;
 mod messages;
+mod receipts;
 
+pub use bans::{bans, grounds};
 pub use messages::{cloud_messages, events, feedback, subscriptions};
+pub use receipts::{deprovision_items, deprovisionings, receipt_id, receipt_ids};
 
 /// Registration IDs in any spelling.
 pub fn registration_ids() -> impl Strategy<Value = RegistrationId> {
@@ -104,7 +108,15 @@ pub fn individuals() -> impl Strategy<Value = IndividualEnrollment> {
 
 /// Groups.
 pub fn groups() -> impl Strategy<Value = EnrollmentGroup> {
-    (group_ids(), terms()).prop_map(|(group_id, terms)| EnrollmentGroup { group_id, terms })
+    (group_ids(), terms(), group_settings())
+        .prop_map(|(group_id, terms, settings)| EnrollmentGroup { group_id, terms, settings })
+}
+
+fn group_settings() -> impl Strategy<Value = GroupSettings> {
+    let stale_crl = option::of(select(vec![StaleCrl::Admit, StaleCrl::Refuse]));
+    (option::of(any::<bool>()), stale_crl).prop_map(|(disenroll_ends_sessions, stale_crl)| {
+        GroupSettings { disenroll_ends_sessions, stale_crl }
+    })
 }
 
 /// Certificates of the CA store.
@@ -201,6 +213,7 @@ pub fn identities() -> impl Strategy<Value = DeviceIdentity> {
                 iot_edge,
                 device_scope,
                 parent_scopes,
+                managed_by: None,
                 version: 0,
             }
         })
@@ -268,10 +281,8 @@ pub fn linked_hubs() -> impl Strategy<Value = LinkedHub> {
 
 /// Lines for the audit log.
 pub fn audit_entries() -> impl Strategy<Value = AuditEntry> {
-    let by = (texts(), option::of(any::<std::net::IpAddr>()))
-        .prop_map(|(policy, address)| Caller { policy, address });
     let change = (option::of(jsons()), option::of(jsons()), option::of(texts()));
-    (timestamps(), by, texts(), texts(), change).prop_map(
+    (timestamps(), callers(), texts(), texts(), change).prop_map(
         |(at, by, action, target, (before, after, etag))| AuditEntry {
             at,
             by,
@@ -284,13 +295,19 @@ pub fn audit_entries() -> impl Strategy<Value = AuditEntry> {
     )
 }
 
+fn callers() -> impl Strategy<Value = Caller> {
+    (texts(), option::of(any::<std::net::IpAddr>()))
+        .prop_map(|(policy, address)| Caller { policy, address })
+}
+
 /// Challenges to TPMs.
 pub fn tpm_challenges() -> impl Strategy<Value = TpmChallenge> {
     let bytes = || vec(any::<u8>(), 0..40);
-    let names = vec(any::<[u8; 32]>(), 0..4);
+    let names = (vec(any::<[u8; 32]>(), 0..4), vec(texts(), 0..4));
     let keys = (bytes(), bytes(), any::<bool>(), key_pairs());
     (registration_ids(), keys, chains(), names, timestamps()).prop_map(
-        |(registration_id, keys, endorsement_certificates, endorsement_names, expires)| {
+        |(registration_id, keys, endorsement_certificates, names, expires)| {
+            let (endorsement_names, ban_keys) = names;
             let (endorsement_key, storage_root_key, enrolled_root, keys) = keys;
             TpmChallenge {
                 registration_id,
@@ -299,6 +316,7 @@ pub fn tpm_challenges() -> impl Strategy<Value = TpmChallenge> {
                 enrolled_root,
                 endorsement_certificates,
                 endorsement_names,
+                ban_keys,
                 key: keys.primary,
                 expires,
             }

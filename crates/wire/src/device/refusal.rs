@@ -15,6 +15,9 @@ pub fn error_row(refusal: &DeviceRefusal) -> ErrorRow {
         DeviceRefusal::UnknownIdScope => row(404_000, "ID scope not found."),
         DeviceRefusal::NotEnrolled => row(401_002, UNAUTHORIZED),
         DeviceRefusal::TpmNotEnrolled => row(404_201, "Enrollment not found."),
+        // Whoever is banned need not know it, and nobody else may ask who is.
+        DeviceRefusal::Banned { is_tpm: false, .. } => error_row(&DeviceRefusal::NotEnrolled),
+        DeviceRefusal::Banned { is_tpm: true, .. } => error_row(&DeviceRefusal::TpmNotEnrolled),
         DeviceRefusal::NotAttested(failure) => attest_row(failure),
         DeviceRefusal::UnknownOperation => row(404_204, "Operation not found."),
         DeviceRefusal::NotRegistered => row(404_203, "Registration not found."),
@@ -50,7 +53,9 @@ fn attest_row(failure: &AttestFailure) -> ErrorRow {
         | AttestFailure::Expired(_)
         | AttestFailure::BadCertificate(_)
         | AttestFailure::TooLarge(_)
-        | AttestFailure::BadChain(_) => row(401_002, INVALID_CERTIFICATE),
+        | AttestFailure::BadChain(_)
+        | AttestFailure::Revoked(_)
+        | AttestFailure::StaleCrl(_) => row(401_002, INVALID_CERTIFICATE),
         // Says something about this service, nothing about an enrollment. Not 401: a client with
         // a TPM takes that for a challenge and finds none in it (D §1.10).
         AttestFailure::TpmNotChallenged => {

@@ -2,7 +2,11 @@
 
 use model::{BulkDevice, HubRefusal, ImportMode, Json};
 
-use super::{identity::read_identity, parse_body, twin::read_twin};
+use super::{
+    identity::{read_identity, read_module},
+    parse_body,
+    twin::read_twin,
+};
 use crate::{
     read::{Malformed, Members, type_name},
     write::Object,
@@ -29,6 +33,8 @@ const MODES: &[(&str, ImportMode)] = &[
 pub struct BulkFailure {
     /// Which device.
     pub device_id: String,
+    /// Which module of it, when it is about one.
+    pub module_id: Option<String>,
     /// `errorCode`, by name (H §2.7).
     pub code: String,
     /// `errorStatus`, for people.
@@ -44,7 +50,7 @@ pub struct BulkFailure {
 ///
 /// # Errors
 /// [`HubRefusal::Format`] for a body that is not JSON, [`HubRefusal::ArgumentInvalid`] naming the
-/// member, [`HubRefusal::NotImplemented`] for an element with a module.
+/// member.
 pub fn parse_bulk(body: &[u8]) -> Result<Vec<BulkDevice>, HubRefusal> {
     let body = parse_body(body)?;
     let Json::Array(elements) = &body else {
@@ -59,15 +65,13 @@ pub fn parse_bulk(body: &[u8]) -> Result<Vec<BulkDevice>, HubRefusal> {
 
 fn read_element(i: usize, element: &Json) -> Result<BulkDevice, HubRefusal> {
     let element = Members::of(element, format!("[{i}]"))?;
-    if element.text("moduleId")?.is_some() {
-        let path = element.path("moduleId");
-        return Err(HubRefusal::NotImplemented(format!(
-            "{path}: bulk calls on modules are not available in this version of Induct"
-        )));
-    }
+    let identity = match element.text("moduleId")? {
+        None => read_identity(&element, "id")?,
+        Some(_) => read_module(&element, "id")?,
+    };
     Ok(BulkDevice {
         mode: element.word("importMode", MODES)?.unwrap_or(ImportMode::CreateOrUpdate),
-        identity: read_identity(&element, "id")?,
+        identity,
         // `azure-iothub` of npm spells it `etag` (conformance/README.md).
         etag: element.text("eTag")?.or(element.text("etag")?).map(str::to_owned),
         twin_etag: element.text("twinETag")?.map(str::to_owned),
@@ -82,6 +86,7 @@ pub fn bulk_answer(failures: &[BulkFailure]) -> Json {
     let error = |failure: &BulkFailure| {
         Object::new()
             .with("deviceId", failure.device_id.as_str())
+            .with_some("moduleId", failure.module_id.as_deref())
             .with("errorCode", failure.code.as_str())
             .with("errorStatus", failure.status.as_str())
             .with("operation", mode_name(failure.mode))

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use model::{AuthMethod, EventSource, Json, MessageProperties, StoredEvent};
+use model::{AuthMethod, DeviceId, EventSource, Json, MessageProperties, StoredEvent};
 
 use crate::{time, write::Object};
 
@@ -24,7 +24,8 @@ pub fn event(stored: &StoredEvent) -> Json {
         .with("sequenceNumber", *offset)
         .with("offset", offset.to_string().as_str())
         .with("enqueuedTime", time::wire(event.enqueued).as_str())
-        .with("deviceId", event.device_id.as_str())
+        .with("deviceId", event.device_id.device())
+        .with_some("moduleId", event.device_id.module())
         .with("properties", properties(&event.properties))
         .with("applicationProperties", own)
         .with("annotations", annotations(stored));
@@ -69,8 +70,12 @@ fn annotations(stored: &StoredEvent) -> Json {
     let event = &stored.event;
     let p = &event.properties;
     Object::new()
-        .with("iothub-connection-device-id", event.device_id.as_str())
-        .with("iothub-connection-auth-method", auth_method(event.auth_method))
+        .with("iothub-connection-device-id", event.device_id.device())
+        .with_some("iothub-connection-module-id", event.device_id.module())
+        .with(
+            "iothub-connection-auth-method",
+            auth_method(event.auth_method, &event.device_id).as_str(),
+        )
         .with("iothub-connection-auth-generation-id", event.generation_id.as_str())
         .with("iothub-enqueuedtime", time::wire(event.enqueued).as_str())
         .with("iothub-message-source", source_name(event.source))
@@ -82,18 +87,16 @@ fn annotations(stored: &StoredEvent) -> Json {
 
 /// JSON text within JSON, as the vendor has it. For certificates it has one type for both kinds
 /// (H §5.5, where the list of types is marked as uncertain).
-const fn auth_method(method: AuthMethod) -> &'static str {
-    match method {
-        AuthMethod::DeviceKey => {
-            r#"{"scope":"device","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
-        }
-        AuthMethod::HubPolicy => {
-            r#"{"scope":"hub","type":"sas","issuer":"iothub","acceptingIpFilterRule":null}"#
-        }
-        AuthMethod::Thumbprint | AuthMethod::CertificateAuthority => {
-            r#"{"scope":"device","type":"x509Certificate","issuer":"iothub","acceptingIpFilterRule":null}"#
-        }
-    }
+fn auth_method(method: AuthMethod, sender: &DeviceId) -> String {
+    let own = sender.module().map_or("device", |_| "module");
+    let (scope, kind) = match method {
+        AuthMethod::DeviceKey => (own, "sas"),
+        AuthMethod::HubPolicy => ("hub", "sas"),
+        AuthMethod::Thumbprint | AuthMethod::CertificateAuthority => (own, "x509Certificate"),
+    };
+    format!(
+        r#"{{"scope":"{scope}","type":"{kind}","issuer":"iothub","acceptingIpFilterRule":null}}"#
+    )
 }
 
 const fn source_name(source: EventSource) -> &'static str {

@@ -1,8 +1,9 @@
-//! Device identities (H §2.4).
+//! Device identities (H §2.4), and those of modules (H §2.8).
 
 use model::{
     AuthenticationDraft, AuthenticationKind, BadKey, DeviceAuthentication, DeviceId,
-    DeviceIdentity, DeviceStatus, HubRefusal, IdentityDraft, Json, SymmetricKey, Timestamp,
+    DeviceIdentity, DeviceStatus, HubRefusal, IdentityDraft, Json, ModuleId, SymmetricKey,
+    Timestamp,
 };
 
 use super::parse_body;
@@ -42,12 +43,38 @@ pub fn parse_identity(body: &[u8]) -> Result<IdentityDraft, HubRefusal> {
     Ok(read_identity(&Members::of(&body, "")?, "deviceId")?)
 }
 
+/// Parses the body of a `PUT` of a module's identity, as [`parse_identity`].
+///
+/// # Errors
+/// [`HubRefusal::Format`] for a body that is not JSON, [`HubRefusal::ArgumentInvalid`] naming the
+/// member.
+pub fn parse_module_identity(body: &[u8]) -> Result<IdentityDraft, HubRefusal> {
+    let body = parse_body(body)?;
+    Ok(read_module(&Members::of(&body, "")?, "deviceId")?)
+}
+
+/// Reads the identity part of an object that names a module, and its device as `id_name`.
+pub(super) fn read_module(body: &Members<'_>, id_name: &str) -> Result<IdentityDraft, Malformed> {
+    let device = read_device_id(body, id_name)?;
+    let module = ModuleId::parse(body.required_string("moduleId")?)
+        .map_err(|bad| body.wrong("moduleId", bad.to_string()))?;
+    Ok(IdentityDraft {
+        device_id: DeviceId::of_module(&device, &module),
+        status: None,
+        status_reason: None,
+        // The service we are compatible with takes `none` for `sas` here (H §2.4).
+        authentication: read_authentication(body, Some(AuthenticationKind::Sas))?,
+        iot_edge: None,
+        device_scope: None,
+        parent_scopes: Vec::new(),
+        managed_by: body.text("managedBy")?.map(str::to_owned),
+    })
+}
+
 /// Reads the identity part of an object whose device ID is called `id_name`.
 pub(crate) fn read_identity(body: &Members<'_>, id_name: &str) -> Result<IdentityDraft, Malformed> {
-    let device_id = DeviceId::parse(body.required_string(id_name)?)
-        .map_err(|bad| body.wrong(id_name, bad.to_string()))?;
-    let authentication =
-        body.object("authentication")?.map(|members| read_authentication(&members)).transpose()?;
+    let device_id = read_device_id(body, id_name)?;
+    let authentication = read_authentication(body, None)?;
     let iot_edge = match body.object("capabilities")? {
         Some(capabilities) => capabilities.bool("iotEdge")?,
         None => None,
@@ -60,11 +87,22 @@ pub(crate) fn read_identity(body: &Members<'_>, id_name: &str) -> Result<Identit
         iot_edge,
         device_scope: body.text("deviceScope")?.map(str::to_owned),
         parent_scopes: body.strings("parentScopes")?.unwrap_or_default(),
+        managed_by: None,
     })
 }
 
-fn read_authentication(members: &Members<'_>) -> Result<AuthenticationDraft, Malformed> {
+fn read_device_id(body: &Members<'_>, name: &str) -> Result<DeviceId, Malformed> {
+    DeviceId::parse(body.required_string(name)?).map_err(|bad| body.wrong(name, bad.to_string()))
+}
+
+/// Reads `authentication`, if it is there. `none` is refused unless it means something.
+fn read_authentication(
+    body: &Members<'_>,
+    none_means: Option<AuthenticationKind>,
+) -> Result<Option<AuthenticationDraft>, Malformed> {
+    let Some(members) = body.object("authentication")? else { return Ok(None) };
     let kind = match members.word("type", KINDS)? {
+        Some(None) if none_means.is_some() => none_means,
         // In the words of the service we are compatible with (H §2.4).
         Some(None) => return Err(members.wrong("type", "DeviceAuthenticationTypeIsMissing")),
         Some(kind) => kind,
@@ -77,13 +115,13 @@ fn read_authentication(members: &Members<'_>) -> Result<AuthenticationDraft, Mal
         Some(members) => Ok(members.text(name)?.map(str::to_owned)),
         None => Ok(None),
     };
-    Ok(AuthenticationDraft {
+    Ok(Some(AuthenticationDraft {
         kind,
         primary_key: key("primaryKey")?,
         secondary_key: key("secondaryKey")?,
         primary_thumbprint: thumbprint("primaryThumbprint")?,
         secondary_thumbprint: thumbprint("secondaryThumbprint")?,
-    })
+    }))
 }
 
 fn read_key(keys: &Members<'_>, name: &str) -> Result<Option<SymmetricKey>, Malformed> {
@@ -94,7 +132,7 @@ fn read_key(keys: &Members<'_>, name: &str) -> Result<Option<SymmetricKey>, Malf
     })
 }
 
-/// An identity, keys included (H §2.4, §2.5).
+/// An identity, keys included (H §2.4, §2.5); a module's has another shape (H §2.8).
 #[must_use]
 pub fn identity(identity: &DeviceIdentity, answer: Answer) -> Json {
     let moment = |moment: Option<Timestamp>| match (moment, answer) {
@@ -102,6 +140,20 @@ pub fn identity(identity: &DeviceIdentity, answer: Answer) -> Json {
         (None, Answer::Created) => time::NEVER_WITHOUT_ZONE.to_owned(),
         (None, Answer::Read) => time::NEVER.to_owned(),
     };
+    if let Some(module) = identity.device_id.module() {
+        return Object::new()
+            .with("moduleId", module)
+            .with_nullable("managedBy", identity.managed_by.as_deref())
+            .with("deviceId", identity.device_id.device())
+            .with("generationId", identity.generation_id.as_str())
+            .with("etag", identity.etag().as_str())
+            .with("connectionState", connection_state(identity.connected))
+            .with("connectionStateUpdatedTime", moment(identity.connection_state_updated).as_str())
+            .with("lastActivityTime", moment(identity.last_activity).as_str())
+            .with("cloudToDeviceMessageCount", u64::from(identity.cloud_to_device_messages))
+            .with("authentication", authentication(&identity.authentication))
+            .build();
+    }
     let object = Object::new()
         .with("deviceId", identity.device_id.as_str())
         .with("generationId", identity.generation_id.as_str())

@@ -47,6 +47,8 @@ pub fn error_row(refusal: &HubRefusal) -> HubErrorRow {
         HubRefusal::DeviceNotFound(_) => 404_001,
         HubRefusal::ModuleNotFound(_) => 404_010,
         HubRefusal::DeviceExists(_) => 409_001,
+        HubRefusal::ModuleExists { .. } => 409_301,
+        HubRefusal::TooManyModules { .. } => 413_003,
         HubRefusal::IdentityEtag { .. }
         | HubRefusal::EtagMissing
         | HubRefusal::TwinEtag(_)

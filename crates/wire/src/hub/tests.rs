@@ -4,6 +4,8 @@ use model::{
     SymmetricKeys, Timestamp, Twin, TwinSection,
 };
 
+mod modules;
+
 use super::*;
 use crate::{RequestFault, time};
 
@@ -42,6 +44,7 @@ fn device() -> Device {
             iot_edge: false,
             device_scope: None,
             parent_scopes: vec![],
+            managed_by: None,
             version: 1,
         },
         twin: Twin {
@@ -287,11 +290,8 @@ fn a_bad_bulk_call_names_the_element() {
         ),
     );
     check(
-        r#"[{"id":"a","moduleId":"m"}]"#,
-        HubRefusal::NotImplemented(
-            "[0].moduleId: bulk calls on modules are not available in this version of Induct"
-                .to_owned(),
-        ),
+        r#"[{"id":"a","moduleId":"$m"}]"#,
+        invalid("[0].moduleId: character '$' is not allowed in an ID"),
     );
 }
 
@@ -300,6 +300,7 @@ fn a_bulk_answer_has_the_shape_that_was_recorded() {
     assert_eq!(bulk_answer(&[]).to_string(), r#"{"isSuccessful":true,"errors":[],"warnings":[]}"#);
     let failure = BulkFailure {
         device_id: "dev1".to_owned(),
+        module_id: None,
         code: "DeviceAlreadyExists".to_owned(),
         status: "A device with ID 'dev1' is already registered.".to_owned(),
         mode: ImportMode::Create,
@@ -401,6 +402,18 @@ fn table() -> Vec<(HubRefusal, u32, &'static str, &'static str)> {
             "device 'd' is there more than once",
         ),
         (
+            HubRefusal::ModuleExists { device: text("d"), module: text("m") },
+            409_301,
+            "ModuleAlreadyExistsOnDevice",
+            "Device d already contains Module m.",
+        ),
+        (
+            HubRefusal::TooManyModules { device: text("d"), limit: 50 },
+            413_003,
+            "TooManyModulesOnDevice",
+            "device 'd' has 50 modules, no more are taken",
+        ),
+        (
             HubRefusal::AddressRefused(text("10.0.0.1")),
             401_002,
             "IotHubUnauthorizedAccess",
@@ -490,6 +503,7 @@ proptest::proptest! {
     #[test]
     fn parsing_a_body_never_panics(body: Vec<u8>) {
         let _ = parse_identity(&body);
+        let _ = parse_module_identity(&body);
         let _ = parse_twin(&body);
         let _ = parse_bulk(&body);
         let _ = query::parse_request(&body);

@@ -43,7 +43,7 @@ fn read_section(members: &Members<'_>, name: &str) -> Result<Option<Json>, Malfo
     }
 }
 
-/// A device's twin with its mirror of the identity.
+/// A device's twin, or a module's, with its mirror of the identity.
 #[must_use]
 pub fn twin(device: &Device) -> Json {
     let Device { identity, twin } = device;
@@ -51,8 +51,12 @@ pub fn twin(device: &Device) -> Json {
         .with("desired", section(&twin.desired))
         .with("reported", section(&twin.reported));
     let tags = Some(&twin.tags).filter(|tags| !tags.is_empty_object()).cloned();
+    let module = identity.device_id.module();
+    let capabilities =
+        module.is_none().then(|| Object::new().with("iotEdge", identity.iot_edge).build());
     let object = Object::new()
-        .with("deviceId", identity.device_id.as_str())
+        .with("deviceId", identity.device_id.device())
+        .with_some("moduleId", module)
         .with("etag", twin.etag().as_str())
         .with("deviceEtag", identity.etag().as_str())
         .with("status", status_name(identity.status))
@@ -66,7 +70,7 @@ pub fn twin(device: &Device) -> Json {
         .with("version", twin.version_number)
         .with_some("tags", tags)
         .with("properties", properties)
-        .with("capabilities", Object::new().with("iotEdge", identity.iot_edge));
+        .with_some("capabilities", capabilities);
     scopes(object, identity).build()
 }
 

@@ -1,6 +1,8 @@
 //! The shapes of the management API's documents, for its OpenAPI document. The tests compare them
 //! with what is really parsed and rendered.
 
+mod deprovisionings;
+
 use model::Json;
 
 use crate::write::Object;
@@ -16,14 +18,20 @@ pub enum Shape {
     Flag,
     /// A whole number from 0.
     Count,
+    /// A number from 0, with a fraction.
+    Measure,
     /// One of these words.
     Word(&'static [&'static str]),
     /// One of the named [`DOCUMENTS`].
     Document(&'static str),
     /// A list.
     List(&'static Shape),
+    /// A revocation list as a file, DER or PEM.
+    CrlFile,
     /// Several shapes are accepted.
     Either(&'static [Shape]),
+    /// This, or `null`.
+    OrNull(&'static Shape),
     /// Any object.
     Anything,
     /// Any value at all.
@@ -70,16 +78,40 @@ const PROBED: Shape = Word(&["builtIn", "healthy", "unauthorized", "unreachable"
 const USED: Shape = Shape::Document("Usage");
 const SLOT: Shape = Shape::Document("CertificateSlot");
 const SLOTS: Shape = Shape::Document("CertificateSlots");
+const OR_NULL_FLAG: Shape = Shape::OrNull(&Flag);
+const OR_NULL_STALE_CRL: Shape = Shape::OrNull(&Word(&["admit", "refuse"]));
 const ACK: Shape = Word(&["none", "positive", "negative", "full"]);
 
 /// Every document of the management API.
-pub const DOCUMENTS: &[Document] = &[
+pub const DOCUMENTS: &[Document] =
+    &joined::<{ GENERAL.len() + deprovisionings::DOCUMENTS.len() }>(&[
+        GENERAL,
+        deprovisionings::DOCUMENTS,
+    ]);
+
+/// The documents of all parts. Each part is a file of its own where there is much of it.
+const fn joined<const N: usize>(parts: &[&[Document]]) -> [Document; N] {
+    let mut all = [GENERAL[0]; N];
+    let (mut part, mut n) = (0, 0);
+    while part < parts.len() {
+        let mut i = 0;
+        while i < parts[part].len() {
+            all[n] = parts[part][i];
+            (n, i) = (n + 1, i + 1);
+        }
+        part += 1;
+    }
+    all
+}
+
+const GENERAL: &[Document] = &[
     Document {
         name: "Service",
         about: "The service's settings.",
         members: &[
             always("allocationPolicy", POLICIES),
             always("operatorApiOnLoopbackOnly", Flag),
+            always("disenrollEndsSessions", Flag),
             always("idScope", Text),
             always("hosts", List(&Text)),
             always("etag", Text),
@@ -89,7 +121,11 @@ pub const DOCUMENTS: &[Document] = &[
     Document {
         name: "ServiceChange",
         about: "What changes of the service's settings; what is absent stays.",
-        members: &[maybe("allocationPolicy", POLICIES), maybe("operatorApiOnLoopbackOnly", Flag)],
+        members: &[
+            maybe("allocationPolicy", POLICIES),
+            maybe("operatorApiOnLoopbackOnly", Flag),
+            maybe("disenrollEndsSessions", Flag),
+        ],
     },
     Document {
         name: "IpRule",
@@ -215,6 +251,90 @@ pub const DOCUMENTS: &[Document] = &[
         members: &[always("type", Word(&["tpm"])), always("tpm", Shape::Document("TpmIssuers"))],
     },
     Document {
+        name: "BanDraft",
+        about: "Whom to keep out: exactly one of registrationId; certificate, PEM or base64 of DER, \
+                where a CA's bans the CA; thumbprint, SHA-1 or SHA-256 in hex; serialNumber in hex, \
+                with the issuer's certificate or thumbprint; endorsementKey, base64 of TPM2B_PUBLIC.",
+        members: &[
+            maybe("registrationId", Text),
+            maybe("certificate", Text),
+            maybe("thumbprint", Text),
+            maybe("serialNumber", Text),
+            maybe("issuer", Text),
+            maybe("endorsementKey", Text),
+            maybe("reason", Text),
+            maybe("expires", Moment),
+        ],
+    },
+    Document {
+        name: "Ban",
+        about: "Who is kept out whatever an enrollment says. A retired registration ID is admitted \
+                by an individual enrollment made since; a suspended one when it is reinstated; a \
+                revoked one when the ban is lifted.",
+        members: &[
+            always("name", Text),
+            always(
+                "about",
+                Word(&["registration", "certificate", "ca", "serial", "endorsementKey"]),
+            ),
+            maybe("registrationId", Text),
+            maybe("thumbprint", Text),
+            maybe("subject", Text),
+            maybe("serialNumber", Text),
+            maybe("issuer", Text),
+            maybe("endorsementKeySha256", Text),
+            always("kind", Word(&["suspended", "retired", "revoked"])),
+            maybe("reason", Text),
+            always("by", Text),
+            always("created", Moment),
+            maybe("expires", Moment),
+            maybe("receipt", Text),
+        ],
+    },
+    Document {
+        name: "CrlSourceDraft",
+        about: "Where newer revocation lists come from, and how often they are fetched; every six \
+                hours, unless it is said.",
+        members: &[always("url", Text), maybe("everySecs", Count)],
+    },
+    Document {
+        name: "CrlSource",
+        about: "Where newer revocation lists come from. What failed is tried again ever later, and \
+                leaves the list that counts.",
+        members: &[
+            always("url", Text),
+            always("everySecs", Count),
+            always("nextFetch", Moment),
+            maybe("lastSuccess", Moment),
+            maybe("lastError", Text),
+            always("failures", Count),
+        ],
+    },
+    Document {
+        name: "Crl",
+        about: "The revocation list of a CA, without the serial numbers on it. It is out of date \
+                when its nextUpdate is over, or while none ever came. newlyRevoked and \
+                noLongerRevoked are there when a list was taken in.",
+        members: &[
+            always("id", Text),
+            always("ca", Text),
+            always("caSha256Thumbprint", Text),
+            always("isStale", Flag),
+            maybe("number", Text),
+            maybe("thisUpdate", Moment),
+            maybe("nextUpdate", Moment),
+            maybe("revoked", Count),
+            maybe("takenIn", Moment),
+            maybe("sha256", Text),
+            maybe("newlyRevoked", Count),
+            maybe("noLongerRevoked", Count),
+            maybe("source", Shape::Document("CrlSource")),
+            always("etag", Text),
+            always("created", Moment),
+            always("updated", Moment),
+        ],
+    },
+    Document {
         name: "TpmEnrollmentGroup",
         about: "An extension of Induct: a group of TPMs by the issuers of their endorsement keys' \
                 certificates. Its other members are those of an enrollment group. A device's \
@@ -235,6 +355,69 @@ pub const DOCUMENTS: &[Document] = &[
             maybe("iotHubs", List(&Text)),
             maybe("customAllocationDefinition", Anything),
         ],
+    },
+    Document {
+        name: "GroupSettings",
+        about: "An extension of Induct: what is set on an enrollment group of whichever attestation \
+                beside what the vendor's API shows. null leaves it to the service: \
+                disenrollEndsSessions to the setting of that name, staleCrl to admit. The etag is \
+                the group's.",
+        members: &[
+            always("enrollmentGroupId", Text),
+            always("disenrollEndsSessions", OR_NULL_FLAG),
+            always("staleCrl", OR_NULL_STALE_CRL),
+            always("etag", Text),
+        ],
+    },
+    Document {
+        name: "GroupSettingsDraft",
+        about: "What is to be set on an enrollment group; what is absent becomes null.",
+        members: &[
+            maybe("disenrollEndsSessions", OR_NULL_FLAG),
+            maybe("staleCrl", OR_NULL_STALE_CRL),
+        ],
+    },
+    Document {
+        name: "GroupRemoved",
+        about: "A group that is gone with so many of its registration records; when isDone is \
+                false there are more, which DELETE /induct/v1/orphans?group=ID deletes. Of a dry \
+                run, how many would go in all.",
+        members: &[
+            always("enrollmentGroupId", Text),
+            always("records", Count),
+            always("isDryRun", Flag),
+            always("isDone", Flag),
+        ],
+    },
+    Document {
+        name: "Orphan",
+        about: "A registration record whose enrollment no longer exists: the group it rested on, \
+                if it was one, and the members of every registration record.",
+        members: &[
+            maybe("enrollmentGroupId", Text),
+            always("registrationId", Text),
+            always("createdDateTimeUtc", Moment),
+            maybe("assignedHub", Text),
+            maybe("deviceId", Text),
+            always("status", Word(&["assigning", "assigned", "failed", "disabled"])),
+            maybe("substatus", Text),
+            maybe("errorCode", Count),
+            maybe("errorMessage", Text),
+            always("lastUpdatedDateTimeUtc", Moment),
+            always("etag", Text),
+            maybe("payload", Value),
+        ],
+    },
+    Document {
+        name: "OrphanCount",
+        about: "How many registration records have no enrollment.",
+        members: &[always("records", Count)],
+    },
+    Document {
+        name: "OrphansRemoved",
+        about: "How many orphans this call deleted; when isDone is false, go on with the header \
+                x-ms-continuation. Of a dry run, how many would go in all.",
+        members: &[always("records", Count), always("isDryRun", Flag), always("isDone", Flag)],
     },
     Document {
         name: "Endorsement",
@@ -310,6 +493,8 @@ pub const DOCUMENTS: &[Document] = &[
             always("symmetricKeyGroups", USED),
             always("caCertificates", USED),
             always("linkedHubs", USED),
+            always("revocationLists", USED),
+            always("staleRevocationLists", USED),
         ],
     },
     Document {
@@ -360,6 +545,7 @@ pub const DOCUMENTS: &[Document] = &[
             always("offset", Text),
             always("enqueuedTime", Moment),
             always("deviceId", Text),
+            maybe("moduleId", Text),
             always("properties", Anything),
             always("applicationProperties", Anything),
             always("annotations", Anything),
@@ -449,7 +635,9 @@ impl Shape {
             Self::Text => of_type("string").build(),
             Self::Moment => of_type("string").with("format", "date-time").build(),
             Self::Flag => of_type("boolean").build(),
+            Self::CrlFile => of_type("string").with("format", "binary").build(),
             Self::Count => of_type("integer").with("minimum", 0_u64).build(),
+            Self::Measure => of_type("number").with("minimum", 0_u64).build(),
             Self::Word(words) => {
                 let words = words.iter().map(|word| Json::from(*word)).collect();
                 of_type("string").with("enum", Json::Array(words)).build()
@@ -462,6 +650,10 @@ impl Shape {
             Self::Either(shapes) => {
                 let shapes = shapes.iter().map(Self::json_schema).collect();
                 Object::new().with("oneOf", Json::Array(shapes)).build()
+            }
+            Self::OrNull(shape) => {
+                let null = of_type("null").build();
+                Object::new().with("oneOf", Json::Array(vec![shape.json_schema(), null])).build()
             }
             Self::Anything => of_type("object").build(),
             Self::Value => Json::empty_object(),

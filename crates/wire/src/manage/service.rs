@@ -12,6 +12,8 @@ pub struct ServiceBody {
     pub allocation_policy: Option<AllocationPolicy>,
     /// `operatorApiOnLoopbackOnly`
     pub operator_api_on_loopback_only: Option<bool>,
+    /// `disenrollEndsSessions`
+    pub disenroll_ends_sessions: Option<bool>,
 }
 
 /// Parses the body of a `PATCH` of the service. What a `GET` shows besides is accepted and
@@ -20,12 +22,20 @@ pub struct ServiceBody {
 /// # Errors
 /// [`OperatorRefusal::BadRequest`] naming the member's path and what was expected.
 pub fn parse_service(body: &[u8]) -> Result<ServiceBody, OperatorRefusal> {
-    const KNOWN: &[&str] =
-        &["allocationPolicy", "operatorApiOnLoopbackOnly", "idScope", "hosts", "etag", "updated"];
+    const KNOWN: &[&str] = &[
+        "allocationPolicy",
+        "operatorApiOnLoopbackOnly",
+        "disenrollEndsSessions",
+        "idScope",
+        "hosts",
+        "etag",
+        "updated",
+    ];
     read_object(body, KNOWN, |body| {
         Ok(ServiceBody {
             allocation_policy: body.word("allocationPolicy", ALLOCATION_POLICIES)?,
             operator_api_on_loopback_only: body.bool("operatorApiOnLoopbackOnly")?,
+            disenroll_ends_sessions: body.bool("disenrollEndsSessions")?,
         })
     })
 }
@@ -37,6 +47,7 @@ pub fn service(settings: &ServiceSettings, id_scope: &str, hosts: &[String]) -> 
     Object::new()
         .with_some("allocationPolicy", policy.map(|(word, _)| *word))
         .with("operatorApiOnLoopbackOnly", settings.operator_api_on_loopback_only)
+        .with("disenrollEndsSessions", settings.disenroll_ends_sessions)
         .with("idScope", id_scope)
         .with("hosts", texts(hosts.iter().map(String::as_str)))
         .with("etag", settings.etag.as_str())

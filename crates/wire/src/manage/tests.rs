@@ -2,8 +2,9 @@ use model::{
     AccessPolicy, AllocationPolicy, AuditEntry, AuditLine, AuthMethod, CaCertificate, CaKeys,
     Caller, CertificateInfo, CloudMessage, DeviceId, EnrolledCertificate, EnrollmentGroupId, Etag,
     Event, EventSource, FeedbackWish, HubAccess, HubName, HubRefusal, IpAction, IpTarget, Json,
-    LinkedHub, MessageProperties, OperatorRefusal, PolicyScope, Quotas, RemoteAccess, Right,
-    Rights, ServiceSettings, StoredEvent, SymmetricKey, SymmetricKeys, Timestamp, Usage,
+    LinkedHub, MessageProperties, OperatorRefusal, PolicyScope, Quotas, RegistrationStatus,
+    RemoteAccess, Right, Rights, ServiceSettings, StoredEvent, SymmetricKey, SymmetricKeys,
+    Timestamp, Usage,
 };
 
 use super::{
@@ -11,6 +12,9 @@ use super::{
     *,
 };
 
+mod crls;
+mod deprovisionings;
+mod orphans;
 mod tpm;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -85,6 +89,7 @@ fn settings() -> ServiceSettings {
     ServiceSettings {
         allocation_policy: AllocationPolicy::GeoLatency,
         operator_api_on_loopback_only: true,
+        disenroll_ends_sessions: false,
         ip_rules: parse_ip_rules(RULES.as_bytes()).expect("rules"),
         etag: etag(),
         last_updated: NOW,
@@ -176,6 +181,7 @@ fn check_shape(shape: &Shape, value: &Json) {
         | (Shape::Flag, Json::Bool(_))
         | (Shape::Count, Json::Number(_))
         | (Shape::Anything, Json::Object(_)) => {}
+        (Shape::Measure, Json::Number(digits)) => drop(digits.parse::<f64>().expect("a number")),
         (Shape::Moment, Json::String(text)) => drop(time::parse(text).expect("a moment")),
         (Shape::Word(words), Json::String(text)) => assert!(words.contains(&text.as_str())),
         (Shape::Value, _) => {}
@@ -183,6 +189,8 @@ fn check_shape(shape: &Shape, value: &Json) {
         (Shape::List(shape), Json::Array(items)) => {
             items.iter().for_each(|item| check_shape(shape, item));
         }
+        (Shape::OrNull(_), Json::Null) => {}
+        (Shape::OrNull(shape), value) => check_shape(shape, value),
         (Shape::Either(_), _) => panic!("no answer has several shapes"),
         (shape, value) => panic!("{value} is no {shape:?}"),
     }
@@ -200,7 +208,7 @@ fn every_answer() -> Vec<(&'static str, Json)> {
     };
     let name = hub(HubAccess::BuiltIn).name;
     let missed = HubUnlinked { n_devices: 1, n_individuals: 2, n_groups: 3, looked_at_all: true };
-    let counted = Counted { ca_certificates: 1, linked_hubs: 2 };
+    let counted = Counted { ca_certificates: 1, linked_hubs: 2, crls: 3, stale_crls: 4 };
     let broken = Some((2, "it was changed".to_owned()));
     let mut answers = vec![
         ("Service", service(&settings(), "0ne00ABCDEF", &["dps.example.test".to_owned()])),
@@ -221,12 +229,29 @@ fn every_answer() -> Vec<(&'static str, Json)> {
         ("EventPage", crate::hub::event_page(&[an_event("[1]"), an_event("[")], "AQ")),
         ("MessageSent", crate::hub::message_sent(&a_message())),
         ("TpmEnrollmentGroup", tpm_group(&tpm::a_group())),
+        ("GroupSettings", group_settings(&tpm::a_group())),
+        ("GroupSettings", group_settings(&orphans::a_group_with_settings())),
+        ("GroupRemoved", group_deleted(&group[0], 250, false, true)),
+        ("Orphan", orphan(&orphans::a_record(RegistrationStatus::Assigned))),
+        ("Orphan", orphan(&orphans::a_record(RegistrationStatus::Failed))),
+        ("Crl", crl(&crls::a_list(), NOW)),
+        ("Crl", crl(&crls::a_followed_url(), NOW)),
+        ("Crl", crl_taken(&crls::a_list(), RevokedCounts { n_added: 1, n_removed: 2 }, NOW)),
+        ("OrphanCount", orphan_count(7)),
+        ("OrphansRemoved", orphans_deleted(7, true, false)),
         ("Endorsement", endorsement(&tpm::an_enrollment(None))),
         ("Endorsement", endorsement(&tpm::an_enrollment(Some(tpm::demanded())))),
         ("HubError", hub_error(crate::hub::envelope_a)),
         ("HubError", hub_error(crate::hub::envelope_nested)),
         ("Error", crate::error_body(&crate::ErrorRow::new(404_205, "no"), "id", NOW)),
     ];
+    answers.extend([
+        ("Deprovisioning", deprovisioning(&deprovisionings::a_plan())),
+        ("Deprovisioning", deprovisioning(&deprovisionings::a_receipt())),
+        ("DeprovisionedDevice", deprovisioned_device(&deprovisionings::a_waiting_device())),
+    ]);
+    let done = deprovisionings::devices_that_are_done();
+    answers.extend(done.iter().map(|item| ("DeprovisionedDevice", deprovisioned_device(item))));
     if let Json::Array(rules) = ip_rules(&settings().ip_rules) {
         answers.extend(rules.into_iter().map(|rule| ("IpRule", rule)));
     }
@@ -264,7 +289,7 @@ fn answers_are_the_recorded_ones() {
     let check = |answer: Json, expected: &str| assert_eq!(answer.to_string(), expected);
     check(
         service(&settings(), "0ne00ABCDEF", &["dps.example.test".to_owned()]),
-        r#"{"allocationPolicy":"geoLatency","operatorApiOnLoopbackOnly":true,"idScope":"0ne00ABCDEF","hosts":["dps.example.test"],"etag":"IjAwMDAi","updated":"2026-01-01T00:00:00.5219817Z"}"#,
+        r#"{"allocationPolicy":"geoLatency","operatorApiOnLoopbackOnly":true,"disenrollEndsSessions":false,"idScope":"0ne00ABCDEF","hosts":["dps.example.test"],"etag":"IjAwMDAi","updated":"2026-01-01T00:00:00.5219817Z"}"#,
     );
     check(ip_rules(&settings().ip_rules), RULES);
     check(
@@ -391,6 +416,10 @@ fn each_refusal_has_a_code_of_its_own_and_the_status_is_its_class() {
         (OperatorRefusal::HubNotLinked(text()), 404_205),
         (OperatorRefusal::CaCertificateNotFound(text()), 404_206),
         (OperatorRefusal::PolicyNotFound(text()), 404_207),
+        (OperatorRefusal::BanNotFound(text()), 404_208),
+        (OperatorRefusal::ReceiptNotFound(text()), 404_209),
+        (OperatorRefusal::AttemptNotFound(text()), 404_210),
+        (OperatorRefusal::CrlNotFound(text()), 404_211),
         (OperatorRefusal::HubLinked(text()), 409_205),
         (OperatorRefusal::HubDeclared(text()), 409_206),
         (OperatorRefusal::CaCertificateExists(text()), 409_207),
@@ -417,8 +446,9 @@ fn requests_read_every_member_of_their_schema() {
         let name = HubName::parse("hub-1.example.test").expect("hub");
         parse_linked_hub(&name, body).err()
     };
-    let parsers: [(&str, &str, Parse); 6] = [
+    let parsers: [(&str, &str, Parse); 7] = [
         ("ServiceChange", "{}", |body| parse_service(body).err()),
+        ("GroupSettingsDraft", "{}", |body| parse_group_settings(body).err()),
         ("LinkedHubDraft", "{}", hub),
         ("CertificateDraft", r#"{"certificate":"MAIwAA=="}"#, |body| parse_certificate(body).err()),
         ("CertificateProof", r#"{"certificate":"MAIwAA=="}"#, |body| parse_proof(body).err()),
@@ -463,6 +493,7 @@ proptest::proptest! {
     fn no_body_makes_a_parser_panic(body: Vec<u8>, text: String) {
         let name = HubName::parse("hub-1.example.test").expect("hub");
         let _ = parse_service(&body);
+        let _ = parse_group_settings(&body);
         let _ = parse_ip_rules(&body);
         let _ = parse_linked_hub(&name, &body);
         let _ = parse_certificate(&body);

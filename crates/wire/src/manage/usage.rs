@@ -1,6 +1,6 @@
 //! How full the service is (D §6).
 
-use model::{Json, Quotas, Usage};
+use model::{Json, Quotas, Usage, crl::MAX_CRLS};
 
 use crate::write::Object;
 
@@ -11,6 +11,10 @@ pub struct Counted {
     pub ca_certificates: u64,
     /// Linked hubs.
     pub linked_hubs: u64,
+    /// Revocation lists.
+    pub crls: u64,
+    /// Those of them that are out of date.
+    pub stale_crls: u64,
 }
 
 /// How much there is beside how much there may be.
@@ -29,5 +33,7 @@ pub fn usage(usage: &Usage, counted: Counted, quotas: &Quotas) -> Json {
         .with("symmetricKeyGroups", row(usage.symmetric_key_groups, quotas.symmetric_key_groups))
         .with("caCertificates", row(counted.ca_certificates, quotas.ca_certificates))
         .with("linkedHubs", row(counted.linked_hubs, quotas.linked_hubs))
+        .with("revocationLists", row(counted.crls, MAX_CRLS as u64))
+        .with("staleRevocationLists", Object::new().with("current", counted.stale_crls))
         .build()
 }

@@ -117,6 +117,7 @@ fn the_worked_exchange_is_answered_member_by_member() {
     );
     assert_eq!(sent.draft.provisioning_status, Sent::Absent);
     let stored = EnrollmentGroup {
+        settings: model::GroupSettings::default(),
         group_id: sent.group_id,
         terms: Terms {
             iot_edge: sent.draft.iot_edge,
@@ -219,6 +220,7 @@ fn the_registration_state_shows_on_get_only_and_is_unassigned_without_a_record()
     let group = EnrollmentGroup {
         group_id: EnrollmentGroupId::parse("g").expect("id"),
         terms: enrollment.terms.clone(),
+        settings: model::GroupSettings::default(),
     };
     assert_eq!(super::group(&group, Show::Get(None)).get("registrationState"), None);
 }

@@ -91,3 +91,23 @@ proptest::proptest! {
         let _ = certificate(&BASE64.encode(bytes));
     }
 }
+
+#[test]
+fn a_revocation_list_is_read_from_der_and_from_pem() {
+    let check = |file: &[u8], expected: Result<&[u8], BadCrlText>| {
+        assert_eq!(revocation_list(file), expected.map(<[u8]>::to_vec));
+    };
+    let block = |body: &str| format!("-----BEGIN X509 CRL-----\n{body}\n-----END X509 CRL-----\n");
+    check(&[0x30, 1, 2], Ok(&[0x30, 1, 2]));
+    check(block("MAEC").as_bytes(), Ok(&[0x30, 1, 2]));
+    check(format!("a list:\r\n{}", block("MA\r\nEC")).as_bytes(), Ok(&[0x30, 1, 2]));
+    check(b"", Err(BadCrlText::Empty));
+    check(b"MAEC", Err(BadCrlText::Neither));
+    check(&[0xFF, 0xFE], Err(BadCrlText::Neither));
+    check(PEM.as_bytes(), Err(BadCrlText::Neither));
+    check(b"-----BEGIN X509 CRL-----\nMAEC", Err(BadCrlText::Neither));
+    check(block("!").as_bytes(), Err(BadCrlText::NotBase64));
+    check([block("MAEC"), block("MAEC")].concat().as_bytes(), Err(BadCrlText::Several));
+    let long = vec![0x30; MAX_CRL_TEXT_BYTES + 1];
+    check(&long, Err(BadCrlText::TooLong(long.len())));
+}

@@ -11,6 +11,7 @@ fn group() -> EnrollmentGroup {
     let keys = SymmetricKeys { primary: key.clone(), secondary: key };
     EnrollmentGroup {
         group_id: EnrollmentGroupId::parse("contoso-group").expect("legal"),
+        settings: model::GroupSettings::default(),
         terms: Terms {
             attestation: AttestationMechanism::SymmetricKey(keys),
             iot_edge: Some(false),

@@ -1,7 +1,7 @@
-use model::{DeviceStatus, IdentityDraft, TwinDraft};
+use model::{DeviceIdentity, DeviceStatus, IdentityDraft, TwinDraft};
 
 use super::*;
-use crate::hub::scene::{CREATED, LATER, dev1_with, draft, fresh, keys, sas, sections, stamps};
+use crate::hub::scene::{CREATED, LATER, dev1_with, draft, fresh, id, keys, sas, sections, stamps};
 
 const MODES: [ImportMode; 9] = [
     ImportMode::Create,
@@ -168,4 +168,23 @@ fn a_batch_holds_at_most_100_devices_each_once() {
         check_batch(&named(&["a", "b", "a", "b"])),
         Err(HubRefusal::DeviceDefinedMultipleTimes("a".to_owned()))
     );
+}
+
+#[test]
+fn a_module_is_refused_by_names_of_its_own() {
+    let of_module = |mode| BulkDevice { identity: draft("dev1/m"), ..element(mode) };
+    let code = |existing: Option<&Device>, mode| {
+        told(&decide(existing, &of_module(mode), LATER, &fresh()))
+    };
+    let module = Device {
+        identity: DeviceIdentity { device_id: id("dev1/m"), ..existing().identity },
+        ..existing()
+    };
+    assert_eq!(code(Some(&module), ImportMode::Create), "ModuleAlreadyExistsOnDevice");
+    assert_eq!(code(None, ImportMode::Delete), "ModuleNotFound");
+    assert_eq!(code(None, ImportMode::Create), r#"put {"new":1}"#);
+    assert_eq!(code(Some(&module), ImportMode::UpdateTwin), r#"twin {"old":1,"new":1}"#);
+    // A device and its module are two things.
+    let batch = [element(ImportMode::Create), of_module(ImportMode::Create)];
+    assert_eq!(check_batch(&batch), Ok(()));
 }

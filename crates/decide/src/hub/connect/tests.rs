@@ -2,6 +2,7 @@
 
 mod certificates;
 mod holding;
+mod modules;
 mod tokens;
 
 use model::{
@@ -56,10 +57,15 @@ impl Works {
         ConnectFacts {
             hub_is_built_in: true,
             identity: Some(self.identity(kind)),
+            parent: None,
             subscriptions: Some(Subscriptions::default()),
             policy: Some(policy(&[Right::DeviceConnect])),
             ca_certificates: vec![stored("works", self.ca.der())],
             settings: settings(),
+            origin: None,
+            bans: Vec::new(),
+            bans_version: 0,
+            crls: Vec::new(),
         }
     }
 }
@@ -97,6 +103,7 @@ fn settings() -> ServiceSettings {
     ServiceSettings {
         allocation_policy: model::AllocationPolicy::Hashed,
         operator_api_on_loopback_only: true,
+        disenroll_ends_sessions: false,
         ip_rules: vec![IpRule {
             name: "elsewhere".to_owned(),
             action: IpAction::Reject,
@@ -402,6 +409,9 @@ fn what_is_read_is_what_the_evidence_makes_matter() {
             device_id: device_id.clone(),
             policy,
             with_ca_certificates,
+            ban_keys: shown.ban_keys(),
+            ca_names: shown.ca_names(),
+            serials: shown.serials(),
         };
         assert_eq!(request.query(), expected);
     };

@@ -222,3 +222,73 @@ fn texts_beyond_their_limits_are_refused() {
     check(parents(17, 1), false);
     check(parents(1, 257), false);
 }
+
+#[test]
+fn preconditions_of_modules_decide_by_the_same_matrix_with_names_of_their_own() {
+    let module = put(None, &draft("dev1/m"), &Precondition::None, CREATED, &fresh()).expect("new");
+    let missing = Outcome::Refused(HubRefusal::ModuleNotFound("dev1/m".to_owned()));
+    let exists = Outcome::Refused(HubRefusal::ModuleExists {
+        device: "dev1".to_owned(),
+        module: "m".to_owned(),
+    });
+    let again = put(Some(&module), &draft("dev1/m"), &Precondition::None, LATER, &fresh());
+    assert_eq!(outcome(again), exists);
+    let replaced = put(Some(&module), &draft("dev1/m"), &Precondition::Any, LATER, &fresh());
+    assert_eq!(outcome(replaced), Outcome::Done);
+    let nowhere = put(None, &draft("dev1/m"), &Precondition::Any, LATER, &fresh());
+    assert_eq!(outcome(nowhere), missing);
+    assert_eq!(outcome(delete(None, &id("dev1/m"), &Precondition::Any)), missing);
+    let unconditional = outcome(delete(Some(&module), &id("dev1/m"), &Precondition::None));
+    assert_eq!(unconditional, Outcome::Refused(HubRefusal::EtagMissing));
+}
+
+#[test]
+fn a_module_has_a_manager_and_neither_status_nor_capabilities_nor_scopes() {
+    let whole = |device_id: &str| IdentityDraft {
+        status: Some(DeviceStatus::Disabled),
+        status_reason: Some("lost".to_owned()),
+        iot_edge: Some(true),
+        device_scope: Some("scope".to_owned()),
+        parent_scopes: vec!["parent".to_owned()],
+        managed_by: Some("somebody".to_owned()),
+        ..draft(device_id)
+    };
+    let check = |identity: &DeviceIdentity| {
+        assert_eq!((identity.status, identity.status_updated), (DeviceStatus::Enabled, None));
+        assert_eq!((&identity.status_reason, &identity.device_scope), (&None, &None));
+        assert!(!identity.iot_edge && identity.parent_scopes.is_empty());
+        assert_eq!(identity.managed_by.as_deref(), Some("somebody"));
+        assert_eq!(identity.authentication, sas(3));
+    };
+    let new = put(None, &whole("dev1/m"), &Precondition::None, CREATED, &fresh()).expect("new");
+    check(&new.identity);
+    let again = put(Some(&new), &whole("dev1/m"), &Precondition::Any, LATER, &fresh());
+    let again = again.expect("replaced");
+    check(&again.identity);
+    assert_eq!(again.identity.etag_counter, new.identity.etag_counter + 1);
+    assert_eq!(again.identity.generation_id, new.identity.generation_id);
+    let unmanaged = put(Some(&new), &draft("dev1/m"), &Precondition::Any, LATER, &fresh());
+    assert_eq!(unmanaged.expect("replaced").identity.managed_by, None);
+    // And nobody manages a device.
+    let device = put(None, &whole("dev1"), &Precondition::None, CREATED, &fresh()).expect("new");
+    assert_eq!(device.identity.managed_by, None);
+    let long = IdentityDraft { managed_by: Some("m".repeat(257)), ..draft("dev1/m") };
+    let refused = put(None, &long, &Precondition::None, CREATED, &fresh());
+    assert!(matches!(refused, Err(HubRefusal::ArgumentInvalid(_))), "{refused:?}");
+}
+
+#[test]
+fn a_module_needs_its_device_and_room() {
+    let missing = Err(HubRefusal::DeviceNotFound("dev1".to_owned()));
+    assert_eq!(check_parent(&id("dev1/m"), None), missing);
+    assert_eq!(check_parent(&id("dev1/m"), Some(&dev1())), Ok(()));
+    assert_eq!(check_parent(&id("dev1"), None), Ok(()));
+    let full = Err(HubRefusal::TooManyModules { device: "dev1".to_owned(), limit: 50 });
+    assert_eq!(check_room(&id("dev1/m"), 49), Ok(()));
+    assert_eq!(check_room(&id("dev1/m"), 50), full);
+    let hub = HubName::parse("hub.example.test").expect("a host name");
+    let demanded = Expect::ModuleRoom(hub.clone(), id("dev1"), 50);
+    assert_eq!(room(&hub, None, &id("dev1/m")), Some(demanded));
+    assert_eq!(room(&hub, Some(&dev1()), &id("dev1/m")), None);
+    assert_eq!(room(&hub, None, &id("dev1")), None);
+}

@@ -91,6 +91,7 @@ fn views(keys: &SymmetricKeys, word: &str, kind: AuthenticationKind) -> Vec<Json
     views.push(group(&EnrollmentGroup {
         group_id: EnrollmentGroupId::parse("line-4").expect("an ID"),
         terms: terms_with(by_keys(), None),
+        settings: GroupSettings::default(),
     }));
     for access in [
         HubAccess::BuiltIn,

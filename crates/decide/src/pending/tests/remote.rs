@@ -219,7 +219,7 @@ impl Worker<'_> {
                 let _ = self.world.commit(changes);
                 return;
             }
-            RemovalStep::Delete(hub, changes, _) => {
+            RemovalStep::Tell(hub, changes, _) => {
                 if self.world.commit(changes).is_err() {
                     return;
                 }
@@ -227,6 +227,7 @@ impl Worker<'_> {
             }
         };
         let at = (removal.hub.clone(), removal.device_id.clone());
+        let removal = &self.world.removals[&at].clone();
         let fault = faults.next().flatten();
         if !matches!(fault, Some(Fault::Before(_))) {
             self.remotes.log.push(format!("DELETE device {}", hub.name));
@@ -240,7 +241,7 @@ impl Worker<'_> {
                 removal_failed(removal, &failure, now, &testkit::fresh(self.seed))
             }
         };
-        self.world.commit(changes).expect("it expects nothing");
+        self.world.commit(changes).expect("the claim is ours");
     }
 
     /// Lets time pass and works, with nothing going wrong, until nothing is left to do.

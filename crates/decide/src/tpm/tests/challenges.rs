@@ -119,18 +119,17 @@ fn no_other_keys_end_the_challenge_of_a_tpm_whose_storage_root_key_is_enrolled()
 }
 
 #[test]
-fn certificates_are_remembered_where_the_answer_depends_on_them_only() {
+fn certificates_lead_to_groups_where_the_answer_depends_on_them_only() {
     let (vendor, tpm) = (Vendor::new(), tpm());
     let shown = vendor.chain(&tpm);
-    let check = |set_up: &dyn Fn(&mut World, &str), kept: bool| {
+    let check = |set_up: &dyn Fn(&mut World, &str), they_decide: bool| {
         let (mut world, id) = (World::default(), tpm.registration_id());
         set_up(&mut world, &id);
         world.challenge(&id, tpm_keys(&tpm, shown.clone())).expect("challenged");
         let waiting = world.tpm_challenges.values().flatten();
         let [challenge] = waiting.collect::<Vec<_>>()[..] else { panic!("one") };
-        let expected = if kept { shown.clone() } else { Vec::new() };
-        assert_eq!(challenge.endorsement_certificates, expected);
-        assert_eq!(challenge.endorsement_names.is_empty(), !kept);
+        assert_eq!(challenge.endorsement_certificates, shown);
+        assert_eq!(challenge.endorsement_names.is_empty(), !they_decide);
     };
     check(&|world, id| world.enroll(id, draft(by_tpm(&tpm))), false);
     check(&|world, id| world.enroll(id, vendor.demands(&tpm, shown.clone())), false);
@@ -142,4 +141,27 @@ fn certificates_are_remembered_where_the_answer_depends_on_them_only() {
         world.enroll(id, disabled(draft(keys(&name::key(1), &name::key(2)))));
     };
     check(&shut_out, true);
+}
+
+#[test]
+fn certificates_that_decide_nothing_are_remembered_once_and_only_if_they_are_the_tpms() {
+    let (vendor, tpm) = (Vendor::new(), tpm());
+    let mut world = World::default();
+    world.enroll("tpm-1", draft(by_tpm(&tpm)));
+    let remembered = |world: &World| {
+        let waiting = world.tpm_challenges.values().flatten();
+        waiting.map(|one| one.endorsement_certificates.clone()).collect::<Vec<_>>()
+    };
+    let junk = Credential::self_signed(Profile::leaf("junk"));
+    let junk = vec![CertificateDer(junk.der().to_vec())];
+    world.challenge("tpm-1", tpm_keys(&tpm, junk.clone())).expect("challenged");
+    assert_eq!(remembered(&world), [Vec::new()]);
+    let mut world = World::default();
+    world.enroll("tpm-1", draft(by_tpm(&tpm)));
+    let first = vendor.chain(&tpm);
+    let second = Vendor::new().chain(&tpm);
+    for shown in [first.clone(), second, junk, Vec::new()] {
+        world.challenge("tpm-1", tpm_keys(&tpm, shown)).expect("challenged");
+        assert_eq!(remembered(&world), [first.clone()]);
+    }
 }

@@ -16,10 +16,18 @@ pub(crate) enum Sheet {
     Groups,
     /// Registration records.
     Records,
+    /// Registration records without an enrollment.
+    Orphans,
     /// Device identities.
     Identities,
+    /// Module identities.
+    Modules,
     /// Twins, as lists of devices show them.
     Twins,
+    /// Bans.
+    Bans,
+    /// Revocation lists.
+    Crls,
     /// Shared access policies.
     Policies,
     /// Linked hubs.
@@ -93,12 +101,27 @@ impl Sheet {
                 ("DeviceId", |r| at(r, "deviceId")),
                 ("Updated", |r| at(r, "lastUpdatedDateTimeUtc")),
             ],
+            Self::Orphans => &[
+                ("RegistrationId", |r| at(r, "registrationId")),
+                ("EnrollmentGroupId", |r| at(r, "enrollmentGroupId")),
+                ("Status", |r| at(r, "status")),
+                ("AssignedHub", |r| at(r, "assignedHub")),
+                ("DeviceId", |r| at(r, "deviceId")),
+                ("Updated", |r| at(r, "lastUpdatedDateTimeUtc")),
+            ],
             Self::Identities => &[
                 ("DeviceId", |d| at(d, "deviceId")),
                 ("Status", |d| at(d, "status")),
                 ("StatusReason", |d| at(d, "statusReason")),
                 ("Authentication", |d| at(d, "authentication.type")),
                 ("ConnectionState", |d| at(d, "connectionState")),
+            ],
+            Self::Modules => &[
+                ("DeviceId", |m| at(m, "deviceId")),
+                ("ModuleId", |m| at(m, "moduleId")),
+                ("Authentication", |m| at(m, "authentication.type")),
+                ("ConnectionState", |m| at(m, "connectionState")),
+                ("ManagedBy", |m| at(m, "managedBy")),
             ],
             Self::Twins => &[
                 ("DeviceId", |t| at(t, "deviceId")),
@@ -107,6 +130,30 @@ impl Sheet {
                 ("ConnectionState", |t| at(t, "connectionState")),
                 ("Version", |t| at(t, "version")),
                 ("Tags", |t| at(t, "tags")),
+            ],
+            Self::Crls => &[
+                ("CA", |c| at(c, "ca")),
+                ("State", |c| {
+                    let is_stale = c.get("isStale") == Some(&Json::Bool(true));
+                    Some(Json::from(if is_stale { "STALE" } else { "current" }))
+                }),
+                ("Revoked", |c| at(c, "revoked")),
+                ("NewlyRevoked", |c| at(c, "newlyRevoked")),
+                ("Number", |c| at(c, "number")),
+                ("ThisUpdate", |c| at(c, "thisUpdate")),
+                ("NextUpdate", |c| at(c, "nextUpdate")),
+                ("Url", |c| at(c, "source.url")),
+                ("LastError", |c| at(c, "source.lastError")),
+                ("Id", |c| at(c, "id")),
+            ],
+            Self::Bans => &[
+                ("Name", |b| at(b, "name")),
+                ("Kind", |b| at(b, "kind")),
+                ("Subject", |b| at(b, "subject")),
+                ("Reason", |b| at(b, "reason")),
+                ("By", |b| at(b, "by")),
+                ("Created", |b| at(b, "created")),
+                ("Expires", |b| at(b, "expires")),
             ],
             Self::Policies => &[
                 ("KeyName", |p| at(p, "keyName")),

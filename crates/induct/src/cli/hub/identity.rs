@@ -7,6 +7,7 @@ use model::Json;
 
 use super::{
     DeviceName, HubEtag,
+    credentials::{self, Credentials},
     keys::{self, RenewKey},
     twin::ListDevices,
 };
@@ -15,7 +16,6 @@ use crate::cli::{
     api::{Api, path},
     complaint::Complaint,
     document::{members, set_at},
-    enrollment::fields::one_of,
     input::switch,
 };
 
@@ -86,21 +86,8 @@ pub(super) struct ShowConnectionString {
 /// Options of `create` and `update`.
 #[derive(Debug, Args)]
 struct Fields {
-    /// How the device proves itself: shared_private_key, x509_thumbprint or x509_ca.
-    #[arg(long = "auth-method", visible_alias = "am", value_name = "METHOD")]
-    auth_method: Option<String>,
-    /// The primary key, base64.
-    #[arg(long = "primary-key", visible_alias = "pk", value_name = "KEY")]
-    primary_key: Option<String>,
-    /// The secondary key, base64.
-    #[arg(long = "secondary-key", visible_alias = "sk", value_name = "KEY")]
-    secondary_key: Option<String>,
-    /// The thumbprint of the device's certificate, SHA-1 or SHA-256 in hex.
-    #[arg(long = "primary-thumbprint", visible_alias = "ptp", value_name = "HEX")]
-    primary_thumbprint: Option<String>,
-    /// The thumbprint of the device's next certificate.
-    #[arg(long = "secondary-thumbprint", visible_alias = "stp", value_name = "HEX")]
-    secondary_thumbprint: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
     /// Whether it is an IoT Edge device; alone it means true.
     #[arg(long = "edge-enabled", visible_alias = "ee", value_name = "BOOL", value_parser = switch,
           num_args = 0..=1, default_missing_value = "true")]
@@ -185,19 +172,19 @@ impl Create {
     async fn ask(self, api: &Api) -> Result<Json, Complaint> {
         let id = &self.device.device_id;
         let mut fields = self.fields;
-        let method = fields.method()?.unwrap_or("shared_private_key");
+        let method = fields.credentials.method()?.unwrap_or("shared_private_key");
         let makes_certificate = method == "x509_thumbprint"
-            && fields.primary_thumbprint.is_none()
+            && fields.credentials.primary_thumbprint.is_none()
             && (self.valid_days.is_some() || self.output_dir.is_some());
         if makes_certificate {
             let folder = self.output_dir.unwrap_or_else(|| PathBuf::from("."));
             let thumbprint = keys::make_certificate(id, self.valid_days.unwrap_or(365), &folder)?;
-            fields.primary_thumbprint = Some(thumbprint);
+            fields.credentials.primary_thumbprint = Some(thumbprint);
         }
         let mut identity = members([
             ("deviceId", Json::from(id.as_str())),
             ("status", Json::from(fields.status.as_deref().unwrap_or("enabled"))),
-            ("authentication", fields.authentication(method)?),
+            ("authentication", fields.credentials.authentication(method)?),
         ]);
         if let Some(reason) = &fields.status_reason {
             identity.set("statusReason", Json::from(reason.as_str()));
@@ -226,69 +213,14 @@ impl Update {
 
 impl ShowConnectionString {
     async fn ask(self, api: &Api) -> Result<Json, Complaint> {
-        let identity = api.get(&path([DEVICES, &self.device.device_id])).await?;
-        let (host, id) = (&api.login().host, &self.device.device_id);
-        let authentication = identity.get("authentication");
-        let is_sas =
-            authentication.and_then(|a| a.get("type")).and_then(Json::as_str) == Some("sas");
-        let proof = if is_sas {
-            let member = if self.key_type == "primary" { "primaryKey" } else { "secondaryKey" };
-            let key = keys::symmetric_keys(&identity).and_then(|keys| keys.get(member));
-            format!("SharedAccessKey={}", key.and_then(Json::as_str).unwrap_or_default())
-        } else {
-            "x509=true".to_owned()
-        };
-        let text = format!("HostName={host};DeviceId={id};{proof}");
-        Ok(members([("connectionString", Json::String(text))]))
+        let id = &self.device.device_id;
+        let identity = api.get(&path([DEVICES, id])).await?;
+        let of = format!("HostName={};DeviceId={id}", api.login().host);
+        Ok(credentials::connection_string(&of, &identity, &self.key_type))
     }
 }
 
 impl Fields {
-    fn method(&self) -> Result<Option<&'static str>, Complaint> {
-        let methods = ["shared_private_key", "x509_thumbprint", "x509_ca"];
-        match self.auth_method.as_deref() {
-            None => Ok(None),
-            Some(given) => one_of(&methods, given).map(Some).ok_or_else(|| {
-                Complaint::misuse("Invalid authentication method.")
-                    .with_remedy(format!("`{given}` is not one of {}.", methods.join(", ")))
-            }),
-        }
-    }
-
-    fn authentication(&self, method: &str) -> Result<Json, Complaint> {
-        let text = |text: &Option<String>| text.as_deref().map_or(Json::Null, Json::from);
-        match method {
-            "x509_ca" => Ok(members([("type", Json::from("certificateAuthority"))])),
-            "x509_thumbprint" => {
-                if self.primary_thumbprint.is_none() {
-                    return Err(Complaint::new("primary thumbprint required with selfSigned auth")
-                        .with_remedy("Pass --ptp, or --od to have a certificate made."));
-                }
-                let thumbprints = members([
-                    ("primaryThumbprint", text(&self.primary_thumbprint)),
-                    ("secondaryThumbprint", text(&self.secondary_thumbprint)),
-                ]);
-                let kind = Json::from("selfSigned");
-                Ok(members([("x509Thumbprint", thumbprints), ("type", kind)]))
-            }
-            _ => {
-                let keys = match (&self.primary_key, &self.secondary_key) {
-                    (None, None) => Json::empty_object(),
-                    (Some(_), Some(_)) => members([
-                        ("primaryKey", text(&self.primary_key)),
-                        ("secondaryKey", text(&self.secondary_key)),
-                    ]),
-                    _ => {
-                        return Err(Complaint::new(
-                            "primary + secondary keys required with sas auth",
-                        ));
-                    }
-                };
-                Ok(members([("symmetricKey", keys), ("type", Json::from("sas"))]))
-            }
-        }
-    }
-
     fn write_changes(&self, identity: &mut Json) -> Result<(), Complaint> {
         if let Some(status) = &self.status {
             identity.set("status", Json::from(status.to_ascii_lowercase().as_str()));
@@ -302,8 +234,9 @@ impl Fields {
         if let Some(scope) = &self.device_scope {
             identity.set("deviceScope", Json::from(scope.as_str()));
         }
-        if let Some(method) = self.method()? {
-            identity.set("authentication", self.authentication(method)?);
+        let credentials = &self.credentials;
+        if let Some(method) = credentials.method()? {
+            identity.set("authentication", credentials.authentication(method)?);
             return Ok(());
         }
         let mut authentication = match identity.get("authentication") {
@@ -319,10 +252,10 @@ impl Fields {
             content.set(name, Json::from(value.as_str()));
             authentication.set(section, content);
         };
-        set("symmetricKey", "primaryKey", &self.primary_key);
-        set("symmetricKey", "secondaryKey", &self.secondary_key);
-        set("x509Thumbprint", "primaryThumbprint", &self.primary_thumbprint);
-        set("x509Thumbprint", "secondaryThumbprint", &self.secondary_thumbprint);
+        set("symmetricKey", "primaryKey", &credentials.primary_key);
+        set("symmetricKey", "secondaryKey", &credentials.secondary_key);
+        set("x509Thumbprint", "primaryThumbprint", &credentials.primary_thumbprint);
+        set("x509Thumbprint", "secondaryThumbprint", &credentials.secondary_thumbprint);
         identity.set("authentication", authentication);
         Ok(())
     }

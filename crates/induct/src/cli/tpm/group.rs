@@ -17,7 +17,7 @@ use crate::cli::{
     },
     enrollment_group::GroupId,
     input::CertificatePaths,
-    registration::GroupRegistration,
+    registration::{GroupRegistration, WithRecords},
 };
 
 /// Manage groups of TPMs: an extension of Induct.
@@ -29,7 +29,8 @@ use crate::cli::{
 
 A TPM of the group registers under the ID that `induct tpm show` prints, and shows its certificate
 over HTTPS, in tpm.endorsementCertificates; the vendor's own clients do not. The vendor's API shows
-neither these groups nor their certificates; their registration records it does.")]
+neither these groups nor their certificates; their registration records it does. What is set on
+them beside, `induct enrollment-group settings` shows and sets.")]
 pub(super) struct Group {
     #[command(subcommand)]
     command: GroupCommand,
@@ -58,9 +59,12 @@ enum GroupCommand {
     #[command(after_help = "Example:
   induct tpm group show --gid works-tpms")]
     Show(Show),
-    /// Delete a group. Its registration records stay, and count.
-    #[command(after_help = "Example:
-  induct tpm group delete --gid works-tpms")]
+    /// Delete a group. Its registration records stay, and count, unless they are to go too.
+    #[command(after_help = "Examples:
+  induct tpm group delete --gid works-tpms
+  induct tpm group delete --gid works-tpms --with-records
+
+The devices' identities stay on their hubs either way.")]
     Delete(Delete),
     /// Registration records of a group's devices.
     #[command(subcommand)]
@@ -119,6 +123,8 @@ struct Delete {
     #[command(flatten)]
     id: GroupId,
     #[command(flatten)]
+    with: WithRecords,
+    #[command(flatten)]
     etag: Etag,
 }
 
@@ -136,9 +142,12 @@ impl Group {
             GroupCommand::Update(change) => change.ask(api).await?,
             GroupCommand::List(list) => api.list_with(&own_path([GROUPS]), &[], list.top).await?,
             GroupCommand::Show(show) => api.get(&path(&show.id)).await?,
-            GroupCommand::Delete(delete) => {
-                api.delete(&path(&delete.id), Some(&delete.etag.etag)).await?;
-                return Ok(None);
+            GroupCommand::Delete(Delete { id, with, etag }) => {
+                if with.is_plain() {
+                    api.delete(&path(&id), Some(&etag.etag)).await?;
+                    return Ok(None);
+                }
+                return with.delete(api, &path(&id), &id.group_id, &etag.etag).await.map(Some);
             }
             GroupCommand::Registration(registration) => return registration.ask(api).await,
         };

@@ -1,5 +1,7 @@
 //! What devices do at their hubs: MQTT, AMQP, events, messages.
 
+use app::refusals::StormSettings;
+
 use super::{MIB, secs};
 use crate::config::{Amqp, Events, Messages, Mqtt, reader::Section};
 
@@ -80,4 +82,13 @@ pub(super) fn messages(section: &mut Section<'_>) -> Messages {
         );
     }
     Messages { max_waiting, default_ttl_secs, max_ttl_secs, max_deliveries }
+}
+
+pub(super) fn attempts(section: &mut Section<'_>) -> StormSettings {
+    let default = StormSettings::default();
+    let keep = section.count("keep", 100_000, 1..=10_000_000);
+    let max_remembered =
+        section.count("max_remembered_refusals", default.max_remembered, 0..=10_000_000);
+    let keep_attempts = u64::try_from(keep).unwrap_or(default.keep_attempts);
+    StormSettings { max_remembered, keep_attempts, ..default }
 }

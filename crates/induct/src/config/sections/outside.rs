@@ -5,7 +5,7 @@ use store_sqlite::MasterKey;
 use super::secs;
 use crate::{
     config::{
-        MasterKeySource, Problem, RemoteHubs, Webhook,
+        Crls, MasterKeySource, Problem, RemoteHubs, Webhook,
         reader::{Reader, Section},
     },
     ports::Environment,
@@ -53,6 +53,14 @@ pub(super) fn webhook(section: &mut Section<'_>) -> Webhook {
     Webhook {
         allow_http_on_loopback: section.flag("allow_http_on_loopback", false),
         timeout: secs(section, "timeout_secs", 5, 1, 10),
+        ca_file: section.path("ca_file"),
+    }
+}
+
+pub(super) fn crls(section: &mut Section<'_>) -> Crls {
+    Crls {
+        allow_http: section.flag("allow_http", false),
+        timeout: secs(section, "timeout_secs", 60, 1, 240),
         ca_file: section.path("ca_file"),
     }
 }

@@ -74,6 +74,33 @@ fn a_device_proves_itself_by_key_thumbprint_or_ca() {
 }
 
 #[test]
+fn a_module_goes_round() {
+    let scene = scene();
+    let of = "-d press-17 -m camera";
+    scene.json("hub device-identity create -d press-17");
+    let options = format!("{of} --pk {KEY} --sk {KEY} --managed-by somebody");
+    let created = scene.json(&format!("hub module-identity create {options}"));
+    assert_eq!((&created["moduleId"], &created["managedBy"]), (&json!("camera"), &json!("somebody")));
+    assert_eq!(created["authentication"]["symmetricKey"]["primaryKey"], KEY);
+    let shown = scene.json(&format!("hub module-identity show {of}"));
+    assert_eq!((&shown["deviceId"], &shown["hub"]), (&json!("press-17"), &json!("hub-1.localhost")));
+    scene.json("hub module-identity create -d press-17 -m axle --am x509_ca");
+    let table = scene.run("hub module-identity list -d press-17 -o table").stdout;
+    let names: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert!(names.ends_with(&["axle", "camera"]), "{table}");
+    let text = |line: &str| scene.json(line)["connectionString"].clone();
+    assert_eq!(
+        text(&format!("hub module-identity connection-string show {of}")),
+        format!("HostName=hub-1.localhost;DeviceId=press-17;ModuleId=camera;SharedAccessKey={KEY}")
+    );
+    let exists = format!("hub module-identity create {of}");
+    scene.refused(&exists, 1, "Device press-17 already contains Module camera.");
+    scene.silent(&format!("hub module-identity delete {of}"));
+    let gone = format!("hub module-identity show {of}");
+    scene.refused(&gone, 3, "ModuleNotFound: press-17/camera");
+}
+
+#[test]
 fn keys_are_renewed_and_swapped() {
     let scene = scene();
     let created = scene.json("hub device-identity create -d d");

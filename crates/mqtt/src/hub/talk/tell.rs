@@ -63,10 +63,12 @@ where
         }
     }
 
-    /// Looks into the queue, if there may be messages and the device takes more.
+    /// Looks into the queue, if there may be messages and the device takes more. A module has none:
+    /// what it subscribed to are its inputs, and nobody sends to those (H §4.2.5).
     pub(super) fn pull_messages(&mut self) {
         let settings = &self.context.settings;
-        if self.pull.is_none()
+        if self.session.device_id().module().is_none()
+            && self.pull.is_none()
             && self.may_have_messages
             && self.session.subscriptions().messages.is_some()
             && self.unacked.n_messages() < settings.max_in_flight_messages.max(1)

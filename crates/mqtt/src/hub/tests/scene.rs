@@ -23,7 +23,8 @@ use decide::{
 };
 use model::{
     AllocationPolicy, Caller, CertificateDer, CloudMessage, Device, DeviceId, Event, FeedbackWish,
-    HubName, MessageProperties, PolicyScope, Precondition, SymmetricKey, SymmetricKeys, Timestamp,
+    HubName, MessageProperties, ModuleId, PolicyScope, Precondition, SymmetricKey, SymmetricKeys,
+    Timestamp,
 };
 use store::Store;
 use store_sqlite::{MasterKey, SqliteSettings, SqliteStore};
@@ -45,6 +46,8 @@ pub(super) const DEVICE: &str = "dev1";
 pub(super) const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// Its secondary key.
 pub(super) const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
+/// The secondary key of every module.
+const MODULE_SECONDARY: &str = "Dw4NDAsKCQgHBgUEAwIBAA8ODQwLCgkIBwYFBAMCAQA=";
 /// The moment at which every test begins.
 pub(super) const NOW: Timestamp = testkit::NOW;
 /// How many bytes a connection holds in each direction.
@@ -147,6 +150,11 @@ pub(super) fn id(text: &str) -> DeviceId {
     DeviceId::parse(text).expect("legal")
 }
 
+/// The name of a module of [`DEVICE`].
+fn module(text: &str) -> DeviceId {
+    DeviceId::of_module(&id(DEVICE), &ModuleId::parse(text).expect("legal"))
+}
+
 /// A device with both keys.
 pub(super) fn identity(id: &str, status: &str, keys: (&str, &str)) -> String {
     let (primary, secondary) = keys;
@@ -182,6 +190,25 @@ impl Scene {
         self.app.put_identity(&self.hub, &draft, &precondition, &owner()).await.expect("put")
     }
 
+    /// Makes a module of [`DEVICE`] with this primary key.
+    pub(super) async fn put_module(&self, id: &str, key: &str, precondition: Precondition) {
+        self.put_module_as(id, &identity(DEVICE, "enabled", (key, MODULE_SECONDARY)), precondition).await;
+    }
+
+    /// The same with the credentials of this document.
+    pub(super) async fn put_module_as(&self, id: &str, document: &str, precondition: Precondition) {
+        let mut draft = wire::hub::parse_identity(document.as_bytes()).expect("an identity");
+        draft.device_id = module(id);
+        let put = self.app.put_identity(&self.hub, &draft, &precondition, &owner()).await;
+        put.expect("put");
+    }
+
+    pub(super) async fn delete_module(&self, id: &str) {
+        let any = Precondition::Any;
+        let deleted = self.app.delete_device(&self.hub, &module(id), &any, &owner()).await;
+        deleted.expect("deleted");
+    }
+
     /// Writes the device's identity anew.
     pub(super) async fn rewrite(&self, status: &str, keys: (&str, &str)) {
         self.put(&identity(DEVICE, status, keys), Precondition::Any).await;
@@ -199,10 +226,19 @@ impl Scene {
 
     /// Merges a patch into the device's desired properties.
     pub(super) async fn desire(&self, patch: &str) {
+        self.desire_of(&id(DEVICE), patch).await;
+    }
+
+    /// The same of a module of [`DEVICE`].
+    pub(super) async fn desire_of_module(&self, id: &str, patch: &str) {
+        self.desire_of(&module(id), patch).await;
+    }
+
+    async fn desire_of(&self, id: &DeviceId, patch: &str) {
         let document = format!(r#"{{"properties":{{"desired":{patch}}}}}"#);
         let draft = wire::hub::parse_twin(document.as_bytes()).expect("a twin");
         let none = Precondition::None;
-        let patched = self.app.patch_twin(&self.hub, &id(DEVICE), &draft, &none, &owner()).await;
+        let patched = self.app.patch_twin(&self.hub, id, &draft, &none, &owner()).await;
         patched.expect("patched");
     }
 
@@ -231,13 +267,27 @@ impl Scene {
 
     /// Calls a method on the device.
     pub(super) async fn call(&self, name: &str, payload: &str) -> app::hub::MethodReply {
+        self.call_on(&id(DEVICE), name, payload).await
+    }
+
+    /// Calls a method on a module of [`DEVICE`].
+    pub(super) async fn call_module(
+        &self,
+        id: &str,
+        name: &str,
+        payload: &str,
+    ) -> app::hub::MethodReply {
+        self.call_on(&module(id), name, payload).await
+    }
+
+    async fn call_on(&self, id: &DeviceId, name: &str, payload: &str) -> app::hub::MethodReply {
         let call = MethodCall {
             name: name.to_owned(),
             payload: payload.to_owned(),
             response_timeout_secs: 30,
             connect_timeout_secs: 0,
         };
-        self.app.call_method(&self.hub, &id(DEVICE), &call).await.expect("the device is there")
+        self.app.call_method(&self.hub, id, &call).await.expect("it is there")
     }
 
     /// All events, in the order taken.

@@ -38,6 +38,7 @@ pub(super) fn a_group() -> EnrollmentGroup {
     EnrollmentGroup {
         group_id: EnrollmentGroupId::parse("works-tpms").expect("id"),
         terms: terms(AttestationMechanism::TpmIssuer(slots())),
+        settings: model::GroupSettings::default(),
     }
 }
 

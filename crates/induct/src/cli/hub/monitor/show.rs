@@ -22,7 +22,7 @@ impl<'a> Shown<'a> {
     pub(super) fn document(&self, shows: impl Fn(Kind) -> bool) -> Json {
         let mut shown = members([
             ("origin", Json::from(self.text("deviceId"))),
-            ("module", Json::from("")),
+            ("module", Json::from(self.text("moduleId"))),
             ("interface", Json::from(self.annotation("iothub-interface-id"))),
             ("component", Json::from(self.annotation("dt-subject"))),
             ("payload", self.payload.clone()),
@@ -56,7 +56,9 @@ impl<'a> Shown<'a> {
             Json::String(text) => text.replace(char::is_control, " "),
             other => other.to_string(),
         };
-        format!("{}  {}  {payload}", self.text("enqueuedTime"), self.text("deviceId"))
+        let (device, module) = (self.text("deviceId"), self.text("moduleId"));
+        let below = if module.is_empty() { "" } else { "/" };
+        format!("{}  {device}{below}{module}  {payload}", self.text("enqueuedTime"))
     }
 
     fn text(&self, name: &str) -> &str {
@@ -167,5 +169,15 @@ mod tests {
         let event = json::parse(r#"{"deviceId":"d","enqueuedTime":"t","bodyBase64":"YQpiG1sy"}"#);
         let event = event.expect("legal");
         assert_eq!(Shown::new(&event, None).line(), "t  d  a b [2");
+    }
+
+    #[test]
+    fn an_event_of_a_module_names_it() {
+        let text = r#"{"deviceId":"d","moduleId":"m","enqueuedTime":"t","bodyBase64":"YQ=="}"#;
+        let event = json::parse(text).expect("legal");
+        let shown = Shown::new(&event, None);
+        assert_eq!(shown.line(), "t  d/m  a");
+        let document = shown.document(|_| false).to_string();
+        assert!(document.starts_with(r#"{"event":{"origin":"d","module":"m","#), "{document}");
     }
 }

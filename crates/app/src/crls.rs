@@ -1,0 +1,435 @@
+//! Revocation lists: an operator imports and follows them; newer ones are fetched by themselves.
+//!
+//! A list is read with the key of its CA before anything is written, and takes effect in one change
+//! set. Between fetching and writing nothing is remembered: what a crash cuts off is fetched again.
+
+pub use decide::manage::crls::{DEFAULT_EVERY_SECS, Fetched, NotTaken, Read, SourceDraft};
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use decide::manage::{
+    audit_view,
+    crls::{self, Taken},
+};
+use model::{
+    Caller, Change, ChangeSet, Crl, CrlSource, EnrolledCertificate, Expect, OperatorRefusal,
+    Precondition, Serials, Timestamp, crl::parse_crl_id,
+};
+use store::StoreFault;
+use tracing::{info, warn};
+
+use crate::{
+    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    audit::{self, Deed, put_action},
+    ports::{CrlAnswer, CrlFetcher, NoCrlFetcher},
+};
+
+/// How many lists are fetched in one pass.
+const MAX_AT_ONCE: usize = 16;
+
+/// How often the alarm of a list that is out of date sounds: once a day.
+const ALARM_EVERY_SECS: i64 = 24 * 3600;
+
+/// What revocation lists need beside the store.
+pub(crate) struct Crls {
+    fetcher: Box<dyn CrlFetcher>,
+    /// When the alarm of a list last sounded, by its CA.
+    alarms: Mutex<BTreeMap<[u8; 32], Timestamp>>,
+}
+
+impl Default for Crls {
+    fn default() -> Self {
+        Self { fetcher: Box::new(NoCrlFetcher), alarms: Mutex::default() }
+    }
+}
+
+impl std::fmt::Debug for Crls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Crls")
+    }
+}
+
+/// What an import came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The list as it is now.
+    pub crl: Crl,
+    /// How many serial numbers it revokes that were not revoked before.
+    pub n_added: u64,
+    /// How many it does not revoke any more.
+    pub n_removed: u64,
+}
+
+impl App {
+    /// The same, with revocation lists it can fetch.
+    #[must_use]
+    pub fn with_crl_fetcher(self, fetcher: impl CrlFetcher) -> Self {
+        let crls = Crls { fetcher: Box::new(fetcher), ..Crls::default() };
+        Self { crls: Arc::new(crls), ..self }
+    }
+
+    /// All revocation lists, by the names of their CAs.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn list_crls(&self) -> Result<Vec<Crl>, No<OperatorRefusal>> {
+        let mut crls = self.store.list_crls().await?;
+        crls.sort_by(|a, b| a.ca.info.subject_name.cmp(&b.ca.info.subject_name));
+        Ok(crls)
+    }
+
+    /// The revocation list of a CA: by its ID ([`Crl::id`]), or by the name of a CA certificate of
+    /// the service's store.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::CrlNotFound`], or a fault.
+    pub async fn get_crl(&self, ca: &str) -> Result<Crl, No<OperatorRefusal>> {
+        let missing = || No::Refused(OperatorRefusal::CrlNotFound(cut(ca)));
+        let key = self.crl_key(ca).await?.ok_or_else(missing)?;
+        self.store.find_crl(&key).await?.ok_or_else(missing)
+    }
+
+    /// Takes a revocation list in, DER. Whose it is, it says itself.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn import_crl(
+        &self,
+        der: Vec<u8>,
+        by: &Caller,
+    ) -> Result<Imported, No<OperatorRefusal>> {
+        let issuer = crls::issuer(&der).map_err(|no| No::Refused(no.into()))?;
+        let namesakes = self.store.cas_called(&issuer).await?;
+        let read = self.crls.fetcher.read(der, namesakes, self.clock.now()).await;
+        let read = read.map_err(|no| No::Refused(no.into()))?;
+        let ca = read.ca.keys.subject_and_key;
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.find_crl(&ca).await?;
+            let n_crls = self.store.list_crls().await?.len() as u64;
+            let (now, fresh) = (self.clock.now(), self.fresh());
+            let taken = crls::import(existing.as_ref(), read.clone(), n_crls, now, &fresh);
+            let Some(taken) = taken.map_err(No::Refused)? else {
+                // What is there is what was sent.
+                let crl = existing.ok_or(No::Refused(OperatorRefusal::Conflict))?;
+                return Ok(Imported { crl, n_added: 0, n_removed: 0 });
+            };
+            let deed = Deed {
+                action: "crl.import",
+                target: target(&taken.crl),
+                before: existing.as_ref().map(audit_view::crl),
+                after: Some(audit_view::crl(&taken.crl)),
+                etag: Some(taken.crl.etag.as_str().to_owned()),
+            };
+            let (changes, imported) = self.changes(existing.as_ref(), taken).await?;
+            let changes = changes.with(audit::line(by, now, deed));
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
+                return Ok(imported);
+            }
+        }
+        Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// Follows a URL for the list of a CA, which is named by the ID of its list, by the name of a
+    /// CA certificate of the service's store, or by its certificate.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn follow_crl(
+        &self,
+        ca: &str,
+        draft: &SourceDraft,
+        precondition: &Precondition,
+        by: &Caller,
+    ) -> Result<Crl, No<OperatorRefusal>> {
+        if let Err(why) = self.crls.fetcher.may_ask(&draft.url) {
+            return Err(No::Refused(OperatorRefusal::BadRequest(format!("url: {why}"))));
+        }
+        let ca = self.find_ca(ca).await?;
+        let key = ca.keys.subject_and_key;
+        self.write_crl(&key, by, |existing, n_crls, now| {
+            let (draft, fresh) = (draft.clone(), self.fresh());
+            let crl = crls::follow(existing, &ca, draft, precondition, n_crls, now, &fresh)?;
+            let is_new = existing.is_none_or(|stored| stored.source.is_none());
+            Ok((put_action(!is_new, "crl.follow", "crl.follow-another"), Some(crl)))
+        })
+        .await?
+        .ok_or(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// Follows the URL of a list no more. The list stays; nothing stays when none ever came.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn unfollow_crl(
+        &self,
+        ca: &str,
+        precondition: &Precondition,
+        by: &Caller,
+    ) -> Result<(), No<OperatorRefusal>> {
+        let key = self.get_crl(ca).await?.ca.keys.subject_and_key;
+        self.write_crl(&key, by, |existing, _, now| {
+            let kept = crls::unfollow(existing, ca, precondition, now, &self.fresh())?;
+            Ok(("crl.unfollow", kept))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Deletes a list: whom it revoked is admitted again, and nobody is refused for want of it.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal`], or a fault.
+    pub async fn delete_crl(
+        &self,
+        ca: &str,
+        precondition: &Precondition,
+        by: &Caller,
+    ) -> Result<(), No<OperatorRefusal>> {
+        let key = self.get_crl(ca).await?.ca.keys.subject_and_key;
+        self.write_crl(&key, by, |existing, _, _| {
+            crls::delete(existing, ca, precondition)?;
+            Ok(("crl.delete", None))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Asks the URL of a list now, whether it is due or not. What came of it is in the source.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::CrlNotFound`] for a list that is not followed, or a fault.
+    pub async fn fetch_crl(&self, ca: &str) -> Result<Imported, No<OperatorRefusal>> {
+        let key = self.get_crl(ca).await?.ca.keys.subject_and_key;
+        let fetched = self.fetch(&key).await?;
+        fetched.ok_or_else(|| No::Refused(OperatorRefusal::CrlNotFound(cut(ca))))
+    }
+
+    /// Fetches the lists that are due, one after the other. Call it again soon: what is due is
+    /// found by an index.
+    ///
+    /// What goes wrong with one list is remembered with it, and tried again later.
+    ///
+    /// # Errors
+    /// The store's, when it cannot even say what is due.
+    pub async fn fetch_due_crls(&self) -> Result<usize, StoreFault> {
+        let due = self.store.due_crls(self.clock.now(), MAX_AT_ONCE).await?;
+        for ca in &due {
+            if let Err(fault) = self.fetch(ca).await {
+                warn!(error = %fault, "could not record what came of fetching a revocation list");
+            }
+        }
+        Ok(due.len())
+    }
+
+    /// Sounds the alarm for lists that are out of date, once a day each; says for how many it
+    /// sounded.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sound_crl_alarms(&self) -> Result<usize, StoreFault> {
+        let now = self.clock.now();
+        let stale: Vec<Crl> =
+            self.store.list_crls().await?.into_iter().filter(|crl| crl.is_stale(now)).collect();
+        let mut alarms = self.crls.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is up to date again begins anew when it is not.
+        alarms.retain(|ca, _| stale.iter().any(|crl| crl.ca.keys.subject_and_key == *ca));
+        let mut n_sounded = 0;
+        for crl in &stale {
+            let last = alarms.get(&crl.ca.keys.subject_and_key);
+            if last.is_some_and(|last| now < last.plus_secs(ALARM_EVERY_SECS)) {
+                continue;
+            }
+            alarms.insert(crl.ca.keys.subject_and_key, now);
+            n_sounded += 1;
+            let ca = &crl.ca.info.subject_name;
+            let error = crl.source.as_ref().and_then(|source| source.last_error.as_deref());
+            let why = error.map(|error| format!(" ({error})")).unwrap_or_default();
+            let remedy = match crl.source {
+                Some(_) => "see `induct crl show`",
+                None => "import a newer one with `induct crl import`, or let one be fetched with \
+                         `induct crl follow`",
+            };
+            warn!(
+                crl.id = crl.id(),
+                crl.ca = %ca,
+                "the revocation list of `{ca}` is out of date{why}: groups that refuse devices \
+                 then do so; {remedy}"
+            );
+        }
+        Ok(n_sounded)
+    }
+
+    /// How many lists there are, and how many of them are out of date.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn count_crls(&self) -> Result<(u64, u64), StoreFault> {
+        let (now, crls) = (self.clock.now(), self.store.list_crls().await?);
+        let n_stale = crls.iter().filter(|crl| crl.is_stale(now)).count();
+        Ok((crls.len() as u64, n_stale as u64))
+    }
+
+    /// Asks the URL of a list and writes what came of it; nothing when it is not followed.
+    async fn fetch(&self, ca: &[u8; 32]) -> Result<Option<Imported>, No<OperatorRefusal>> {
+        let Some(crl) = self.store.find_crl(ca).await? else { return Ok(None) };
+        let Some(source) = crl.source.clone() else { return Ok(None) };
+        let outcome = match self.crls.fetcher.fetch(&source.url, tag_of(&crl, &source)).await {
+            CrlAnswer::NotModified => Fetched::NotModified,
+            CrlAnswer::Failed(why) => Fetched::Failed(why),
+            CrlAnswer::List { der, entity_tag } => {
+                let read = self.crls.fetcher.read(der, vec![crl.ca.clone()], self.clock.now());
+                Fetched::List(read.await, entity_tag)
+            }
+        };
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(existing) = self.store.find_crl(ca).await? else { return Ok(None) };
+            if existing.source.as_ref().map(|source| &source.url) != Some(&source.url) {
+                // Somebody follows another URL now, which is due at once.
+                return Ok(None);
+            }
+            let (now, fresh) = (self.clock.now(), self.fresh());
+            let Some(taken) = crls::fetched(&existing, outcome.clone(), now, &fresh) else {
+                return Ok(None);
+            };
+            let is_new = taken.revoked.is_some();
+            let deed = is_new.then(|| Deed {
+                action: "crl.fetch",
+                target: target(&taken.crl),
+                before: Some(audit_view::crl(&existing)),
+                after: Some(audit_view::crl(&taken.crl)),
+                etag: Some(taken.crl.etag.as_str().to_owned()),
+            });
+            let (mut changes, imported) = self.changes(Some(&existing), taken).await?;
+            if let Some(deed) = deed {
+                changes = changes.with(audit::line(&audit::by_itself(), now, deed));
+            }
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
+                tell(&imported, is_new);
+                return Ok(Some(imported));
+            }
+        }
+        Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// What is to be written for a list that was taken in.
+    async fn changes(
+        &self,
+        existing: Option<&Crl>,
+        taken: Taken,
+    ) -> Result<(ChangeSet, Imported), StoreFault> {
+        let Taken { crl, revoked } = taken;
+        let ca = crl.ca.keys.subject_and_key;
+        let version = existing.map_or(0, |stored| stored.version);
+        let mut changes = ChangeSet::new()
+            .expecting(Expect::Crl(ca, version))
+            .with(Change::PutCrl(Box::new(crl.clone())));
+        let (mut n_added, mut n_removed) = (0, 0);
+        if let Some(revoked) = revoked {
+            let before = match existing {
+                Some(_) => self.store.revoked_serials(&ca).await?,
+                None => Serials::default(),
+            };
+            let change = crls::change(&crl.ca, &before, &revoked);
+            (n_added, n_removed) = (change.added.len() as u64, change.removed.len() as u64);
+            changes = changes.with(Change::ChangeRevoked(change));
+        }
+        Ok((changes, Imported { crl, n_added, n_removed }))
+    }
+
+    /// Writes a list, or deletes it when nothing is to be left.
+    async fn write_crl(
+        &self,
+        ca: &[u8; 32],
+        by: &Caller,
+        decide: impl Fn(
+            Option<&Crl>,
+            u64,
+            Timestamp,
+        ) -> Result<(&'static str, Option<Crl>), OperatorRefusal>,
+    ) -> Result<Option<Crl>, No<OperatorRefusal>> {
+        for _ in 0..MAX_ATTEMPTS {
+            let existing = self.store.find_crl(ca).await?;
+            let n_crls = self.store.list_crls().await?.len() as u64;
+            let now = self.clock.now();
+            let (action, written) =
+                decide(existing.as_ref(), n_crls, now).map_err(No::Refused)?;
+            let Some(named) = written.as_ref().or(existing.as_ref()) else {
+                return Ok(None);
+            };
+            let deed = Deed {
+                action,
+                target: target(named),
+                before: existing.as_ref().map(audit_view::crl),
+                after: written.as_ref().map(audit_view::crl),
+                etag: written.as_ref().map(|crl| crl.etag.as_str().to_owned()),
+            };
+            let version = existing.as_ref().map_or(0, |stored| stored.version);
+            let changes = ChangeSet::new()
+                .expecting(Expect::Crl(*ca, version))
+                .with(match &written {
+                    Some(crl) => Change::PutCrl(Box::new(crl.clone())),
+                    None => Change::DeleteCrl(*ca),
+                })
+                .with(audit::line(by, now, deed));
+            if let Attempt::Done = attempted(self.commit(changes).await)? {
+                return Ok(written);
+            }
+        }
+        Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// The key of the CA that a text names; nothing when it names none.
+    async fn crl_key(&self, ca: &str) -> Result<Option<[u8; 32]>, StoreFault> {
+        if let Some(key) = parse_crl_id(ca) {
+            return Ok(Some(key));
+        }
+        let stored = self.store.find_ca_certificate(ca).await?;
+        Ok(stored.map(|stored| stored.certificate.keys.subject_and_key))
+    }
+
+    /// A CA by the ID of its list or by the name of its certificate in the service's store.
+    async fn find_ca(&self, ca: &str) -> Result<EnrolledCertificate, No<OperatorRefusal>> {
+        let found = match parse_crl_id(ca) {
+            None => self.store.find_ca_certificate(ca).await?.map(|stored| stored.certificate),
+            Some(key) => match self.store.find_crl(&key).await? {
+                Some(crl) => Some(crl.ca),
+                None => self.store.known_ca(&key).await?,
+            },
+        };
+        found.ok_or_else(|| No::Refused(OperatorRefusal::CaCertificateNotFound(cut(ca))))
+    }
+}
+
+/// The entity tag to ask with: without a list there is nothing that could be unchanged.
+fn tag_of<'a>(crl: &Crl, source: &'a CrlSource) -> Option<&'a str> {
+    source.entity_tag.as_deref().filter(|_| crl.list.is_some())
+}
+
+/// What is told of a list that was fetched.
+fn tell(Imported { crl, n_added, n_removed }: &Imported, is_new: bool) {
+    let ca = &crl.ca.info.subject_name;
+    let error = crl.source.as_ref().and_then(|source| source.last_error.as_deref());
+    if let Some(error) = error {
+        warn!(
+            crl.id = crl.id(), crl.ca = %ca, error,
+            "could not fetch the revocation list of `{ca}`: {error}"
+        );
+    } else if is_new {
+        info!(
+            crl.id = crl.id(), crl.ca = %ca,
+            "a newer revocation list of `{ca}`: {n_added} newly revoked, {n_removed} no more"
+        );
+    }
+}
+
+fn target(crl: &Crl) -> String {
+    format!("crls/{}", crl.id())
+}
+
+/// As much of a text as a message repeats.
+fn cut(text: &str) -> String {
+    text.chars().take(128).collect()
+}

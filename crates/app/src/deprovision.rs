@@ -1,0 +1,191 @@
+//! Deprovisioning as one act: a plan, its application, the receipt.
+//!
+//! A plan says, device by device, what would be done. Applying it first closes what is meant as a
+//! whole (a group, a CA), then goes from device to device: all that is ours of one device is one
+//! commit, together with the item of the receipt that says so, and with what remote hubs are to be
+//! told ([`crate::remote`] tells them). So a crash anywhere leaves whole devices behind, and
+//! [`App::work_off_deprovisionings`] goes on with the items that are still open. What is done to a
+//! device is `decide::deprovision`'s.
+
+mod begin;
+mod collect;
+mod device;
+mod facts;
+mod plan;
+mod work;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use model::{DeprovisionItem, ItemState, OperatorRefusal, Page, Receipt, ReceiptId};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+pub use self::plan::Planning;
+use crate::{
+    App, No,
+    ports::{Bell, NoBell, RuntimeStopwatch, Stopwatch},
+};
+
+/// How devices are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeprovisionSettings {
+    /// How many devices are begun in a second; 0 means as many as can be.
+    pub devices_per_second: u32,
+    /// How many devices are worked on at a time.
+    pub max_at_once: usize,
+    /// How long ended sessions are waited for.
+    pub close_wait: Duration,
+}
+
+impl Default for DeprovisionSettings {
+    fn default() -> Self {
+        let close_wait = Duration::from_secs(10);
+        Self { devices_per_second: 500, max_at_once: 16, close_wait }
+    }
+}
+
+/// What deprovisionings of this process share.
+pub(crate) struct Deprovisionings {
+    settings: DeprovisionSettings,
+    bell: Arc<dyn Bell>,
+    stopwatch: Arc<dyn Stopwatch>,
+    /// Those that somebody works on in this process: one at a time each.
+    taken: Mutex<HashMap<ReceiptId, Arc<AsyncMutex<()>>>>,
+    /// When the next device may be begun, by the stopwatch.
+    next_device: Mutex<Duration>,
+}
+
+impl Default for Deprovisionings {
+    fn default() -> Self {
+        Self {
+            settings: DeprovisionSettings::default(),
+            bell: Arc::new(NoBell),
+            stopwatch: Arc::new(RuntimeStopwatch::default()),
+            taken: Mutex::default(),
+            next_device: Mutex::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Deprovisionings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deprovisionings").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The right to work on a deprovisioning in this process.
+struct Taken<'a> {
+    all: &'a Deprovisionings,
+    id: ReceiptId,
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.all.lock();
+        self.guard = None;
+        // Nobody else holds it or waits for it: those who do have a share in it.
+        if taken.get(&self.id).is_some_and(|mutex| Arc::strong_count(mutex) == 1) {
+            taken.remove(&self.id);
+        }
+    }
+}
+
+impl Deprovisionings {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ReceiptId, Arc<AsyncMutex<()>>>> {
+        // Nothing panics while it is held.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mutex(&self, id: &ReceiptId) -> Arc<AsyncMutex<()>> {
+        Arc::clone(self.lock().entry(id.clone()).or_default())
+    }
+
+    /// Waits for the right to work on it.
+    async fn take(&self, id: &ReceiptId) -> Taken<'_> {
+        let guard = Some(self.mutex(id).lock_owned().await);
+        Taken { all: self, id: id.clone(), guard }
+    }
+
+    /// The right to work on it, unless somebody has it.
+    fn try_take(&self, id: &ReceiptId) -> Option<Taken<'_>> {
+        let guard = Some(self.mutex(id).try_lock_owned().ok()?);
+        Some(Taken { all: self, id: id.clone(), guard })
+    }
+
+    /// Waits until another device may be begun.
+    async fn pace(&self) {
+        let per_second = self.settings.devices_per_second;
+        if per_second == 0 {
+            return;
+        }
+        let now = self.stopwatch.elapsed();
+        let turn = {
+            let mut next = self.next_device.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = (*next).max(now);
+            *next = turn + Duration::from_secs(1) / per_second;
+            turn
+        };
+        if turn > now {
+            self.stopwatch.pause(turn - now).await;
+        }
+    }
+}
+
+impl App {
+    /// The same, with these settings for deprovisioning and a bell that wakes whoever calls
+    /// [`Self::work_off_deprovisionings`].
+    #[must_use]
+    pub fn with_deprovisioning(
+        self,
+        settings: DeprovisionSettings,
+        bell: Arc<dyn Bell>,
+        stopwatch: Arc<dyn Stopwatch>,
+    ) -> Self {
+        let all = Deprovisionings { settings, bell, stopwatch, ..Deprovisionings::default() };
+        Self { deprovisionings: Arc::new(all), ..self }
+    }
+
+    /// A plan or receipt, with how far it is.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::ReceiptNotFound`], or a fault.
+    pub async fn deprovisioning(&self, id: &ReceiptId) -> Result<Receipt, No<OperatorRefusal>> {
+        let found = self.store.find_receipt(id).await?;
+        found.ok_or_else(|| No::Refused(OperatorRefusal::ReceiptNotFound(id.to_string())))
+    }
+
+    /// Plans and receipts, the latest first, those after the key `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// A fault of the store.
+    pub async fn list_deprovisionings(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<Receipt>, No<OperatorRefusal>> {
+        Ok(self.store.list_receipts(after, limit).await?)
+    }
+
+    /// Devices of a plan or receipt that stand so, after the number `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::ReceiptNotFound`], or a fault.
+    pub async fn list_deprovision_items(
+        &self,
+        id: &ReceiptId,
+        state: Option<ItemState>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<DeprovisionItem>, No<OperatorRefusal>> {
+        let items = self.store.list_receipt_items(id, state, after, limit).await?;
+        if items.is_empty() {
+            self.deprovisioning(id).await?;
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,406 @@
+//! Plans: which devices are meant, and what would be done to each of them now.
+
+use std::collections::BTreeMap;
+
+use decide::deprovision::{self, Act, Hypothesis};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use model::{
+    AttestationMechanism, Caller, Change, ChangeSet, DeprovisionItem, DeprovisionState,
+    Deprovisioning, DeviceSubject, EndedSessions, EnrolledCertificate, EnrollmentGroup,
+    EnrollmentGroupId, EnrollmentRef, Expect, HubName, Intent, ItemState, OperatorRefusal,
+    PlanTotals, PlannedDevice, Receipt, ReceiptId, RecordFilter, SelectedBy, SelectedCertificate,
+    Selection, StillAdmitted,
+    deprovision::{MAX_PLAN_DEVICES, PLAN_LIFE_SECS},
+};
+use store::{CommitError, StoreFault};
+
+use super::{collect::Candidates, facts::Read};
+use crate::{App, Attempt, No, attempted};
+
+/// A plan that is begun: nobody can apply it before its devices are collected.
+#[derive(Debug)]
+pub struct Planning {
+    head: Deprovisioning,
+    selection: Selection,
+}
+
+impl Planning {
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> &ReceiptId {
+        &self.head.id
+    }
+}
+
+impl App {
+    /// Plans a deprovisioning: [`Self::begin_plan`] and [`Self::make_plan`]. Nothing happens to any
+    /// device.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub async fn plan_deprovision(
+        &self,
+        selection: &Selection,
+        intent: Intent,
+        reason: Option<String>,
+        by: &Caller,
+    ) -> Result<Receipt, No<OperatorRefusal>> {
+        let planning = self.begin_plan(selection, intent, reason, by).await?;
+        self.make_plan(planning).await
+    }
+
+    /// Begins a plan: checks what is asked for and gives it a name.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::BadRequest`], or that group, hub or receipt are not there; or a fault.
+    pub async fn begin_plan(
+        &self,
+        selection: &Selection,
+        intent: Intent,
+        reason: Option<String>,
+        by: &Caller,
+    ) -> Result<Planning, No<OperatorRefusal>> {
+        let reason = reason.filter(|reason| !reason.trim().is_empty());
+        deprovision::check(selection, reason.as_deref()).map_err(No::Refused)?;
+        let mut selection = selection.clone();
+        selection.certificate = match selection.certificate {
+            Some(certificate) => Some(self.resolved(certificate).await?),
+            None => None,
+        };
+        self.check_hub(selection.hub.as_ref()).await?;
+        let suspended = self.undone(&selection, intent).await?;
+        let group = self.selected_group(selection.group.as_ref()).await?;
+        let cas = match &group {
+            Some(group) => self.cas_of(group).await?,
+            None => Vec::new(),
+        };
+        let selected_by = deprovision::selected_by(&selection);
+        let shared = deprovision::plan_shared(
+            &selected_by,
+            intent,
+            group.as_ref(),
+            &cas,
+            selection.certificate.as_ref(),
+            suspended.as_ref(),
+        );
+        let now = self.clock.now();
+        let head = Deprovisioning {
+            id: ReceiptId::from_random(self.fresh().operation),
+            intent,
+            selected_by,
+            reason,
+            by: by.clone(),
+            created: now,
+            expires: now.plus_secs(PLAN_LIFE_SECS),
+            state: DeprovisionState::Planning,
+            shared,
+            sessions: EndedSessions::default(),
+            totals: PlanTotals::default(),
+            applied: None,
+            finished: None,
+            version: 0,
+        };
+        self.trim_receipts().await?;
+        let changes = ChangeSet::new()
+            .expecting(Expect::Receipt(head.id.clone(), 0))
+            .with(Change::PutReceipt(Box::new(head.clone())));
+        // The name is random: nobody else has it.
+        if let Attempt::Again = attempted(self.commit(changes).await)? {
+            return Err(No::Refused(OperatorRefusal::Conflict));
+        }
+        let head = self.deprovisioning(&head.id).await?.head;
+        Ok(Planning { head, selection })
+    }
+
+    /// Collects the devices of a plan. Takes a while for many: a minute or so for a hundred
+    /// thousand.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::QuotaExceeded`] beyond [`MAX_PLAN_DEVICES`]; or a fault. The plan cannot
+    /// be applied then.
+    pub async fn make_plan(&self, planning: Planning) -> Result<Receipt, No<OperatorRefusal>> {
+        let Planning { head, selection } = planning;
+        let hubs = self.store.service_facts().await?.hubs;
+        let mut candidates = Candidates::of(&selection, &hubs);
+        let mut totals = Totals::default();
+        let mut number = 0;
+        loop {
+            let may_repeat = candidates.may_repeat();
+            let Some(batch) = self.next_candidates(&mut candidates).await? else { break };
+            let (head, selection) = (&head, &selection);
+            let planned: Vec<Option<DeprovisionItem>> = stream::iter(batch)
+                .map(|subject| self.plan_device(head, selection, subject, may_repeat))
+                .buffered(self.deprovisionings.settings.max_at_once.max(1))
+                .try_collect()
+                .await?;
+            let mut changes =
+                ChangeSet::new().expecting(Expect::Receipt(head.id.clone(), head.version));
+            for mut item in planned.into_iter().flatten() {
+                number += 1;
+                if number > MAX_PLAN_DEVICES {
+                    self.drop_plan(head).await?;
+                    let (what, limit) = ("devices in one plan", MAX_PLAN_DEVICES);
+                    return Err(No::Refused(OperatorRefusal::QuotaExceeded { what, limit }));
+                }
+                item.number = number;
+                totals.count(&item.plan);
+                changes.changes.push(Change::PutReceiptItem(Box::new(item)));
+            }
+            if !changes.changes.is_empty() {
+                self.write_plan(changes).await?;
+            }
+        }
+        let state = DeprovisionState::Planned;
+        let planned = Deprovisioning { state, totals: totals.done(), ..head.clone() };
+        let changes = ChangeSet::new()
+            .expecting(Expect::Receipt(head.id.clone(), head.version))
+            .with(Change::PutReceipt(Box::new(planned)));
+        self.write_plan(changes).await?;
+        self.deprovisioning(&head.id).await
+    }
+
+    /// A conflict means that the plan is no longer kept: it took too long, or too many others were
+    /// made.
+    async fn write_plan(&self, changes: ChangeSet) -> Result<(), No<OperatorRefusal>> {
+        match attempted(self.commit(changes).await)? {
+            Attempt::Done => Ok(()),
+            Attempt::Again => Err(No::Refused(OperatorRefusal::Conflict)),
+        }
+    }
+
+    /// Lets a plan that is too large be forgotten.
+    async fn drop_plan(&self, head: &Deprovisioning) -> Result<(), No<OperatorRefusal>> {
+        let over = Deprovisioning { expires: head.created, ..head.clone() };
+        let changes = ChangeSet::new()
+            .expecting(Expect::Receipt(head.id.clone(), head.version))
+            .with(Change::PutReceipt(Box::new(over)));
+        self.write_plan(changes).await?;
+        Ok(self.trim_receipts().await?)
+    }
+
+    /// What is planned for a device, unless it is not meant or is there already.
+    async fn plan_device(
+        &self,
+        head: &Deprovisioning,
+        selection: &Selection,
+        subject: DeviceSubject,
+        may_be_there: bool,
+    ) -> Result<Option<DeprovisionItem>, StoreFault> {
+        if may_be_there {
+            let there = self.store.find_receipt_item_of(&head.id, &subject.key()).await?;
+            if there.is_some() {
+                return Ok(None);
+            }
+        }
+        let read = self.read_device(&subject, head.intent, selection.receipt.as_ref()).await?;
+        if !self.is_meant(selection, &read).await? {
+            return Ok(None);
+        }
+        let facts = read.facts();
+        let (now, fresh) = (self.clock.now(), self.fresh());
+        let act = Act {
+            intent: head.intent,
+            reason: head.reason.as_deref(),
+            by: &head.by,
+            receipt: &head.id,
+        };
+        let deed = deprovision::device(&facts, &act, 0, now, &fresh);
+        let n_sessions =
+            u32::try_from(self.live.concerned(&deed.changes).len()).unwrap_or(u32::MAX);
+        let prospects = read.register.as_ref().map_or_else(
+            deprovision::without_prospects,
+            |facts| {
+                let hypothesis = Hypothesis { deed: &deed, shared: &head.shared };
+                let settings = &self.settings.register.attest;
+                deprovision::prospects(facts, hypothesis, settings, now)
+            },
+        );
+        let plan = deprovision::planned(&facts, &deed, n_sessions, prospects);
+        Ok(Some(DeprovisionItem {
+            receipt: head.id.clone(),
+            number: 0,
+            subject,
+            is_late: false,
+            plan,
+            state: ItemState::Pending,
+            at: None,
+            parts: Vec::new(),
+            sessions: EndedSessions::default(),
+            remote: Vec::new(),
+            trouble: None,
+            version: 0,
+        }))
+    }
+
+    /// Whether a device meets the whole selection, listed IDs apart: they were looked up.
+    async fn is_meant(&self, selection: &Selection, read: &Read) -> Result<bool, StoreFault> {
+        let facts = read.facts();
+        if !deprovision::is_selected(selection, facts.record, facts.grounds, facts.devices) {
+            return Ok(false);
+        }
+        if let Some(receipt) = &selection.receipt
+            && selection.registration_ids.is_some()
+        {
+            let item = self.store.find_receipt_item_of(receipt, &facts.subject.key()).await?;
+            if item.is_none_or(|item| item.state != ItemState::Done) {
+                return Ok(false);
+            }
+        }
+        if !selection.records.as_ref().is_some_and(|records| records.orphaned) {
+            return Ok(true);
+        }
+        Ok(match facts.record.map(|record| &record.enrollment) {
+            None => false,
+            Some(EnrollmentRef::Individual(_)) => facts.individual.is_none(),
+            Some(EnrollmentRef::Group(group)) => self.store.find_group(group).await?.is_none(),
+        })
+    }
+
+    /// A thumbprint of an enrolled CA means the CA.
+    async fn resolved(
+        &self,
+        certificate: SelectedCertificate,
+    ) -> Result<SelectedCertificate, StoreFault> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let thumbprint = match &certificate {
+            SelectedCertificate::Sha256(bytes) => hex(bytes),
+            SelectedCertificate::Sha1(bytes) => hex(bytes),
+            SelectedCertificate::Ca(_) => return Ok(certificate),
+        };
+        let known = self.store.known_certificate(&thumbprint).await?;
+        Ok(known.map_or(certificate, |known| SelectedCertificate::Ca(Box::new(known))))
+    }
+
+    async fn check_hub(&self, hub: Option<&HubName>) -> Result<(), No<OperatorRefusal>> {
+        let Some(hub) = hub else { return Ok(()) };
+        let hubs = self.store.service_facts().await?.hubs;
+        match hubs.iter().any(|linked| linked.name == *hub) {
+            true => Ok(()),
+            false => Err(No::Refused(OperatorRefusal::HubNotLinked(hub.to_string()))),
+        }
+    }
+
+    /// The suspension that is to be undone, when the operator names its receipt.
+    async fn undone(
+        &self,
+        selection: &Selection,
+        intent: Intent,
+    ) -> Result<Option<Deprovisioning>, No<OperatorRefusal>> {
+        let Some(id) = &selection.receipt else { return Ok(None) };
+        let head = self.deprovisioning(id).await?.head;
+        if intent == Intent::Reinstate && head.intent != Intent::Suspend {
+            let text = format!("the receipt {id} is no suspension; only these can be undone");
+            return Err(No::Refused(OperatorRefusal::BadRequest(text)));
+        }
+        Ok(Some(head))
+    }
+
+    /// The group selected. One that is gone can be meant as long as there are records of it.
+    async fn selected_group(
+        &self,
+        id: Option<&EnrollmentGroupId>,
+    ) -> Result<Option<EnrollmentGroup>, No<OperatorRefusal>> {
+        let Some(id) = id else { return Ok(None) };
+        let found = self.store.find_group(id).await?;
+        if found.is_none() {
+            let filter = RecordFilter::Group(id.clone());
+            if self.store.list_records(&filter, None, 1).await?.items.is_empty() {
+                return Err(No::Refused(OperatorRefusal::GroupNotFound));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The CA certificates of a group, references resolved.
+    async fn cas_of(&self, group: &EnrollmentGroup) -> Result<Vec<EnrolledCertificate>, StoreFault> {
+        match &group.terms.attestation {
+            AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
+                Ok(slots.iter().cloned().collect())
+            }
+            AttestationMechanism::X509CaReferences(slots) => {
+                let mut found = Vec::new();
+                for name in slots.iter() {
+                    let ca = self.store.find_ca_certificate(name).await?;
+                    found.extend(ca.map(|ca| ca.certificate));
+                }
+                Ok(found)
+            }
+            AttestationMechanism::SymmetricKey(_)
+            | AttestationMechanism::X509Client(_)
+            | AttestationMechanism::Tpm(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Forgets plans and receipts that are no longer kept, a few thousand devices at a time.
+    pub(super) async fn trim_receipts(&self) -> Result<(), StoreFault> {
+        let now = self.clock.now();
+        let changes = ChangeSet::new().with(Change::TrimReceipts { now, at_most: TRIM_AT_ONCE });
+        match self.commit(changes).await {
+            Ok(()) | Err(CommitError::Conflict) => Ok(()),
+            Err(CommitError::Fault(fault)) => Err(fault),
+        }
+    }
+}
+
+/// How many devices of old receipts are forgotten at a time.
+const TRIM_AT_ONCE: u64 = 5_000;
+
+/// How many groups the totals name.
+const MAX_NAMED_GROUPS: usize = 100;
+
+/// What a plan comes to, while it is made.
+#[derive(Debug, Default)]
+struct Totals {
+    sum: PlanTotals,
+    identities: BTreeMap<HubName, u64>,
+    held_off: BTreeMap<EnrollmentGroupId, u64>,
+}
+
+impl Totals {
+    fn count(&mut self, plan: &PlannedDevice) {
+        if plan.is_unchanged {
+            self.sum.n_unchanged += 1;
+            return;
+        }
+        self.sum.n_devices += 1;
+        self.sum.n_enrollments += u64::from(plan.has_individual);
+        self.sum.n_records += u64::from(plan.record.is_some());
+        self.sum.n_sessions += u64::from(plan.n_sessions);
+        self.sum.n_bans += plan.bans.len() as u64;
+        for identity in &plan.identities {
+            *self.identities.entry(identity.hub.clone()).or_default() += 1;
+        }
+        if let StillAdmitted::By(_) = &plan.admitted {
+            self.sum.n_still_admitted += 1;
+        }
+        match &plan.admitted_without_bans {
+            StillAdmitted::By(EnrollmentRef::Group(group)) => {
+                *self.held_off.entry(group.clone()).or_default() += 1;
+            }
+            StillAdmitted::Unknown => self.sum.n_unknown += 1,
+            StillAdmitted::By(EnrollmentRef::Individual(_)) | StillAdmitted::No => {}
+        }
+    }
+
+    fn done(self) -> PlanTotals {
+        let mut held_off: Vec<_> = self.held_off.into_iter().collect();
+        held_off.sort_by(|(_, a), (_, b)| b.cmp(a));
+        held_off.truncate(MAX_NAMED_GROUPS);
+        PlanTotals { identities: self.identities.into_iter().collect(), held_off, ..self.sum }
+    }
+}
+
+/// Whether a selection is still meant as a whole.
+pub(super) fn is_closed(selected_by: &SelectedBy, intent: Intent) -> bool {
+    use model::Whole;
+    match (selected_by.whole(), intent) {
+        (Some(Whole::Group(_)), Intent::Suspend | Intent::Retire | Intent::Revoke)
+        | (Some(Whole::Certificate(_)), Intent::Revoke) => true,
+        (Some(Whole::Group(_)), Intent::Reinstate)
+        | (
+            Some(Whole::Certificate(_)),
+            Intent::Suspend | Intent::Retire | Intent::Reinstate,
+        )
+        | (Some(Whole::Receipt(_)) | None, _) => false,
+    }
+}

@@ -1,0 +1,74 @@
+//! What the index holds.
+
+use std::net::Ipv4Addr;
+
+use decide::hub::{
+    cause::Footing,
+    connect::{Admission, Credential},
+};
+use model::{IdentityMark, ModuleId, Subscriptions, Timestamp};
+
+use super::*;
+
+fn hub() -> HubName {
+    HubName::parse("hub-1.test").expect("a host name")
+}
+
+fn device(n: usize) -> DeviceId {
+    DeviceId::parse(&format!("press-{n}")).expect("an ID")
+}
+
+fn module(of: &DeviceId, name: &str) -> DeviceId {
+    DeviceId::of_module(of, &ModuleId::parse(name).expect("an ID"))
+}
+
+fn seated(live: &Live, id: &DeviceId) -> Arc<Seat> {
+    let mark = IdentityMark { generation_id: "1".into(), etag_counter: 1 };
+    let admission = Admission {
+        parent: id.parent().map(|_| mark.clone()),
+        mark,
+        credential: Credential::Thumbprint { sha1: [1; 20], sha256: [1; 32] },
+        footing: Footing::default(),
+        expires: Timestamp::from_unix_secs(1),
+    };
+    let who = (hub(), id.clone());
+    let (address, arrival) = (Ipv4Addr::LOCALHOST.into(), live.next_arrival());
+    let (seat, _) = Seat::new(who, address, 1, arrival, admission, Subscriptions::default());
+    let seat = Arc::new(seat);
+    live.sit(&seat).expect("a place");
+    seat.settle();
+    seat
+}
+
+#[test]
+fn the_modules_of_a_device_are_found_as_long_as_they_sit() {
+    let live = Live::default();
+    let mut seats = Vec::new();
+    // As many as fill every shard.
+    for n in 0..200 {
+        seats.push(seated(&live, &device(n)));
+        for name in ["camera", "wheel"] {
+            seats.push(seated(&live, &module(&device(n), name)));
+        }
+    }
+    let names = |n: usize| {
+        let mut names: Vec<String> =
+            live.modules_of(&hub(), &device(n)).iter().map(|s| s.device_id.to_string()).collect();
+        names.sort_unstable();
+        names
+    };
+    for n in 0..200 {
+        assert_eq!(names(n), [format!("press-{n}/camera"), format!("press-{n}/wheel")]);
+    }
+    // Taken over: the one that sits is found, once, and the other one's leaving is nothing to it.
+    let again = seated(&live, &module(&device(7), "camera"));
+    assert_eq!(names(7).len(), 2);
+    assert!(live.modules_of(&hub(), &device(7)).iter().any(|found| Arc::ptr_eq(found, &again)));
+    for seat in &seats {
+        live.stand_up(seat);
+    }
+    assert_eq!(names(7), ["press-7/camera"]);
+    live.stand_up(&again);
+    let is_empty = |shard: &Shard| lock(shard).seats.is_empty() && lock(shard).modules.is_empty();
+    assert!(live.shards.iter().all(is_empty));
+}

@@ -1,0 +1,254 @@
+//! Setting and lifting bans.
+
+use attest::certificate::{self, MAX_CERTIFICATE_BYTES};
+use aws_lc_rs::digest;
+use model::{
+    Ban, BanKind, BanSubject, Caller, EnrolledCertificate, OperatorRefusal, ReceiptId, Timestamp,
+    ban::{IssuerDraft, MAX_REASON_CHARS, SubjectDraft, Thumbprint, hex_digits},
+};
+
+/// The most bytes of an endorsement key, TPM2B_PUBLIC; an RSA-2048 key has 316.
+const MAX_ENDORSEMENT_KEY_BYTES: usize = 4096;
+/// The most hex digits of a serial number: 20 octets (RFC 5280 §4.1.2.2) and some room.
+const MAX_SERIAL_DIGITS: usize = 64;
+
+/// Whom a draft means. `known` is the certificate of ours that has the thumbprint asked for.
+///
+/// # Errors
+/// [`OperatorRefusal::BadRequest`] names the member and what was expected.
+pub fn subject(
+    draft: &SubjectDraft,
+    known: Option<&EnrolledCertificate>,
+) -> Result<BanSubject, OperatorRefusal> {
+    let bad = |text: String| OperatorRefusal::BadRequest(text);
+    Ok(match draft {
+        SubjectDraft::Registration(id) => BanSubject::Registration(id.clone()),
+        SubjectDraft::Certificate(der) => by_certificate(describe("certificate", der)?)?,
+        SubjectDraft::Thumbprint(thumbprint) => match (known, thumbprint) {
+            (Some(certificate), _) if is_ca(certificate) => {
+                BanSubject::Ca(Box::new(certificate.clone()))
+            }
+            (_, Thumbprint::Sha256(sha256)) => BanSubject::Certificate(*sha256),
+            (_, Thumbprint::Sha1(sha1)) => BanSubject::CertificateSha1(*sha1),
+        },
+        SubjectDraft::Serial { issuer, serial } => {
+            let digits = hex_digits(serial, MAX_SERIAL_DIGITS)
+                .ok_or_else(|| bad("serialNumber: expected hex digits".to_owned()))?;
+            let serial = match digits.trim_start_matches('0') {
+                "" => "0",
+                trimmed => trimmed,
+            };
+            let issuer = match issuer {
+                IssuerDraft::Certificate(der) => describe("issuer", der)?,
+                IssuerDraft::Thumbprint(_) => known.cloned().ok_or_else(|| {
+                    bad("issuer: no certificate of that thumbprint is enrolled here; send the \
+                         issuer's certificate"
+                        .to_owned())
+                })?,
+            };
+            BanSubject::Serial {
+                issuer: issuer.keys.subject,
+                issuer_name: issuer.info.subject_name,
+                serial: serial.to_owned(),
+            }
+        }
+        SubjectDraft::EndorsementKey(key) => {
+            if key.is_empty() || key.len() > MAX_ENDORSEMENT_KEY_BYTES {
+                let most = MAX_ENDORSEMENT_KEY_BYTES;
+                return Err(bad(format!("endorsementKey: expected 1 to {most} bytes")));
+            }
+            BanSubject::EndorsementKey(sha256(key))
+        }
+    })
+}
+
+fn describe(member: &str, der: &[u8]) -> Result<EnrolledCertificate, OperatorRefusal> {
+    let bad = |text: String| OperatorRefusal::BadRequest(format!("{member}: {text}"));
+    if der.len() > MAX_CERTIFICATE_BYTES {
+        return Err(bad(format!("has more than {MAX_CERTIFICATE_BYTES} bytes")));
+    }
+    certificate::describe(der).map_err(|why| bad(why.to_string()))
+}
+
+fn by_certificate(certificate: EnrolledCertificate) -> Result<BanSubject, OperatorRefusal> {
+    Ok(if is_ca(&certificate) {
+        BanSubject::Ca(Box::new(certificate))
+    } else {
+        BanSubject::Certificate(certificate::thumbprint_sha256(&certificate.der))
+    })
+}
+
+fn is_ca(certificate: &EnrolledCertificate) -> bool {
+    certificate::is_ca(&certificate.der).unwrap_or(false)
+}
+
+/// SHA-256 of an endorsement key, which bans know it by.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    // A SHA-256 has 32 bytes; the zip keeps a panic out of the question.
+    hash.iter_mut()
+        .zip(digest::digest(&digest::SHA256, bytes).as_ref())
+        .for_each(|(to, from)| *to = *from);
+    hash
+}
+
+/// Who sets a ban, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct SetBy<'a> {
+    /// Who.
+    pub by: &'a Caller,
+    /// How it ends.
+    pub kind: BanKind,
+    /// The deprovisioning it belongs to.
+    pub receipt: Option<&'a ReceiptId>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The ban to write; `None` when the one that is there says the same already. One that is there is
+/// never weakened: whoever is revoked stays so when they are suspended or retired as well, with
+/// the reason and the end that were given for that.
+///
+/// # Errors
+/// [`OperatorRefusal::BadRequest`] for a reason that is too long or an end that is past.
+pub fn put(
+    existing: Option<&Ban>,
+    subject: BanSubject,
+    reason: Option<String>,
+    expires: Option<Timestamp>,
+    set: SetBy<'_>,
+) -> Result<Option<Ban>, OperatorRefusal> {
+    let reason = reason.filter(|reason| !reason.trim().is_empty());
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
+        let text = format!("reason: has more than {MAX_REASON_CHARS} characters");
+        return Err(OperatorRefusal::BadRequest(text));
+    }
+    if expires.is_some_and(|expires| expires <= set.now) {
+        return Err(OperatorRefusal::BadRequest("expires: is not in the future".to_owned()));
+    }
+    // One that is over is as good as none.
+    let existing = existing.filter(|ban| ban.is_in_force(set.now));
+    if let Some(existing) = existing {
+        let is_weaker = strength(set.kind) < strength(existing.kind);
+        let is_same =
+            set.kind == existing.kind && reason == existing.reason && expires == existing.expires;
+        if is_weaker || is_same {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Ban {
+        subject,
+        kind: set.kind,
+        reason,
+        by: set.by.clone(),
+        created: existing.map_or(set.now, |ban| ban.created),
+        expires,
+        receipt: set.receipt.cloned(),
+        version: 0,
+    }))
+}
+
+const fn strength(kind: BanKind) -> u8 {
+    match kind {
+        BanKind::Retired => 0,
+        BanKind::Suspended => 1,
+        BanKind::Revoked => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::RegistrationId;
+
+    use super::*;
+
+    fn set(kind: BanKind, by: &Caller) -> SetBy<'_> {
+        SetBy { by, kind, receipt: None, now: testkit::NOW }
+    }
+
+    fn caller() -> Caller {
+        Caller { policy: "owner".to_owned(), address: None }
+    }
+
+    fn subject_of(id: &str) -> BanSubject {
+        BanSubject::Registration(RegistrationId::parse(id).expect("an ID"))
+    }
+
+    #[test]
+    fn the_same_ban_twice_changes_nothing_and_a_weaker_one_neither() {
+        let by = caller();
+        let put_again = |first: BanKind, second: BanKind, reason: &str| {
+            let why = || Some("lost".to_owned());
+            let first = put(None, subject_of("d"), why(), None, set(first, &by));
+            let first = first.expect("legal").expect("new");
+            let reason = Some(reason.to_owned());
+            put(Some(&first), subject_of("d"), reason, None, set(second, &by)).expect("legal")
+        };
+        assert_eq!(put_again(BanKind::Revoked, BanKind::Revoked, "lost"), None);
+        assert_eq!(put_again(BanKind::Revoked, BanKind::Suspended, "other"), None);
+        assert_eq!(put_again(BanKind::Suspended, BanKind::Retired, "other"), None);
+        let changed = put_again(BanKind::Revoked, BanKind::Revoked, "stolen").expect("new words");
+        assert_eq!(changed.reason.as_deref(), Some("stolen"));
+        let stronger = put_again(BanKind::Retired, BanKind::Revoked, "stolen").expect("stronger");
+        assert_eq!(stronger.kind, BanKind::Revoked);
+    }
+
+    #[test]
+    fn a_ban_that_is_over_is_as_good_as_none() {
+        let by = caller();
+        let ends = Some(testkit::NOW.plus_secs(10));
+        let first = put(None, subject_of("d"), None, ends, set(BanKind::Revoked, &by));
+        let first = first.expect("legal").expect("new");
+        let later = SetBy { now: testkit::NOW.plus_secs(10), ..set(BanKind::Suspended, &by) };
+        let second = put(Some(&first), subject_of("d"), None, None, later).expect("legal");
+        assert_eq!(second.map(|ban| ban.kind), Some(BanKind::Suspended));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused() {
+        let by = caller();
+        let check = |reason: Option<String>, expires: Option<Timestamp>, expected: &str| {
+            let outcome = put(None, subject_of("d"), reason, expires, set(BanKind::Revoked, &by));
+            assert_eq!(outcome, Err(OperatorRefusal::BadRequest(expected.to_owned())));
+        };
+        check(Some("x".repeat(513)), None, "reason: has more than 512 characters");
+        check(None, Some(testkit::NOW), "expires: is not in the future");
+    }
+
+    #[test]
+    fn serial_numbers_lose_their_leading_zeros() {
+        let ca = testkit_ca();
+        let check = |serial: &str, expected: Option<&str>| {
+            let issuer = IssuerDraft::Certificate(ca.der.clone());
+            let draft = SubjectDraft::Serial { issuer, serial: serial.to_owned() };
+            let found = match subject(&draft, None) {
+                Ok(BanSubject::Serial { serial, .. }) => Some(serial),
+                Ok(_) | Err(_) => None,
+            };
+            assert_eq!(found.as_deref(), expected, "{serial}");
+        };
+        check("00:0a:Ff", Some("AFF"));
+        check("0", Some("0"));
+        check("", None);
+        check("0x1", None);
+    }
+
+    #[test]
+    fn a_ca_is_banned_as_a_ca_by_its_certificate_and_by_a_known_thumbprint() {
+        let ca = testkit_ca();
+        let key = BanSubject::Ca(Box::new(ca.clone())).key();
+        let by_file = subject(&SubjectDraft::Certificate(ca.der.clone()), None).expect("a CA");
+        assert_eq!(by_file.key(), key);
+        let thumbprint = Thumbprint::Sha256(certificate::thumbprint_sha256(&ca.der));
+        let known = subject(&SubjectDraft::Thumbprint(thumbprint), Some(&ca)).expect("known");
+        assert_eq!(known.key(), key);
+        let unknown = subject(&SubjectDraft::Thumbprint(thumbprint), None).expect("any");
+        assert!(matches!(unknown, BanSubject::Certificate(_)));
+    }
+
+    fn testkit_ca() -> EnrolledCertificate {
+        let ca = testkit::Ca::root("works");
+        certificate::describe(ca.der()).expect("a certificate")
+    }
+}
