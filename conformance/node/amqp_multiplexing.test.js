@@ -1,13 +1,15 @@
 'use strict';
 // A hundred devices on one connection, as gateways have it: one pair of token links, and a session
-// for each device. The vendor's Node clients cannot do that, so `rhea` does, the AMQP library they use.
+// for each device and each module. The vendor's Node clients cannot do that, nor show a module's
+// certificate, so `rhea` does, the AMQP library they use.
 
 const { test } = require('node:test');
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const rhea = require('rhea');
 const { world, uniqueId, newKey } = require('./support/world');
-const { sendMessage, eventsOf } = require('./support/rest');
+const { authority, leaf } = require('./support/certificates');
+const { uploadAuthority, sendMessage, eventsOf } = require('./support/rest');
 const { LIMIT_MS, eventually } = require('./support/waiting');
 const { operatorsOf } = require('./support/operators');
 const { deviceToken } = require('./support/tokens');
@@ -18,14 +20,21 @@ const N_DEVICES = 100;
 /** The contract is 20 seconds; the server's own aim is one. */
 const CUT_OFF_MS = 5_000;
 
+/** What a device or a module is called in tokens and addresses. */
+function nameOf({ deviceId, moduleId }) {
+  return moduleId ? `${deviceId}/modules/${moduleId}` : deviceId;
+}
+
 /** One connection and its token links. */
 class Gateway {
   #answers = new Map();
 
-  static async open() {
+  /** `credentials` may be `{cert, key}`. */
+  static async open(credentials) {
     const gateway = new Gateway();
     const container = rhea.create_container();
-    gateway.connection = container.connect({ host: hub.host, port: 5671, transport: 'tls', reconnect: false });
+    const how = { host: hub.host, port: 5671, transport: 'tls', reconnect: false };
+    gateway.connection = container.connect({ ...how, ...credentials });
     // What is told of one session is told to its connection too, if nobody listens there.
     for (const name of ['session_error', 'session_close', 'sender_error', 'receiver_error']) gateway.connection.on(name, () => {});
     gateway.isClosed = false;
@@ -42,26 +51,26 @@ class Gateway {
     return gateway;
   }
 
-  /** Shows a device's token; gives the status of the answer. */
-  async showToken({ deviceId, primaryKey }) {
+  /** Shows the token of a device or a module; gives the status of the answer. */
+  async showToken({ primaryKey, ...who }) {
     const message_id = uniqueId('put-token');
-    const name = `${hub.host}/devices/${deviceId}`;
+    const name = `${hub.host}/devices/${nameOf(who)}`;
     const application_properties = { operation: 'put-token', type: 'servicebus.windows.net:sastoken', name };
     const answered = new Promise((resolve) => this.#answers.set(message_id, resolve));
-    this.tokens.send({ message_id, reply_to: 'cbs', application_properties, body: deviceToken(hub, deviceId, primaryKey) });
+    this.tokens.send({ message_id, reply_to: 'cbs', application_properties, body: deviceToken(hub, nameOf(who), primaryKey) });
     return (await answered)['status-code'];
   }
 
-  /** Opens a device's session with a link for its events and one for its messages. */
-  async attach({ deviceId }) {
+  /** Opens the session of a device or a module with a link for its events and one for its messages. */
+  async attach(who) {
     const session = this.connection.create_session();
     const seat = { session, error: undefined, messages: [] };
     session.on('session_error', () => (seat.error = session.error));
     session.on('session_close', () => (seat.isClosed = true));
     for (const name of ['sender_error', 'receiver_error', 'sender_close', 'receiver_close']) session.on(name, () => {});
     session.open();
-    seat.sender = session.open_sender(`/devices/${deviceId}/messages/events`);
-    const receiver = session.open_receiver(`/devices/${deviceId}/messages/devicebound`);
+    seat.sender = session.open_sender(`/devices/${nameOf(who)}/messages/events`);
+    const receiver = session.open_receiver(`/devices/${nameOf(who)}/messages/devicebound`);
     receiver.on('message', ({ message }) => seat.messages.push(message));
     await Promise.all([once(seat.sender, 'sender_open'), once(receiver, 'receiver_open')]);
     return seat;
@@ -137,4 +146,56 @@ test('a device that shows no token gets no link on the connection of one that di
   assert.equal(stolen.error.condition, 'amqp:unauthorized-access');
   await send(seat, 'undisturbed');
   await eventsOf(hub, known.deviceId, 1);
+});
+
+test('a device that is disabled takes its modules with it, and leaves its neighbours on the connection alone', async (t) => {
+  const [device, neighbour] = Array.from({ length: 2 }, () => ({ deviceId: uniqueId('gw'), primaryKey: newKey() }));
+  const modules = [device, device, neighbour].map(({ deviceId }) => ({ deviceId, moduleId: uniqueId('m'), primaryKey: newKey() }));
+  const authenticationOf = ({ primaryKey }) => ({ symmetricKey: { primaryKey, secondaryKey: newKey() } });
+  for (const one of [device, neighbour]) await registry.create({ deviceId: one.deviceId, authentication: authenticationOf(one) });
+  for (const one of modules) await registry.addModule({ ...one, authentication: authenticationOf(one) });
+  const gateway = await Gateway.open();
+  t.after(() => gateway.connection.close());
+  const seats = [];
+  for (const one of [device, ...modules, neighbour]) {
+    assert.equal(await gateway.showToken(one), 200);
+    seats.push(await gateway.attach(one));
+    await send(seats.at(-1), 'before');
+  }
+  const [doomed, others] = [seats.slice(0, 3), seats.slice(3)];
+  const began = Date.now();
+  await change(device.deviceId, { status: 'disabled' });
+  await eventually(() => doomed.every(({ isClosed }) => isClosed), 'the end of three sessions');
+  assert.ok(Date.now() - began < CUT_OFF_MS, `after ${Date.now() - began} ms`);
+  assert.deepEqual(doomed.map(({ error }) => error?.condition), Array(3).fill('amqp:not-found'));
+  assert.equal(await gateway.showToken(modules[0]), 404);
+  for (const seat of others) await send(seat, 'after');
+  assert.deepEqual([gateway.isClosed, ...others.map((seat) => seat.isClosed || seat.error)], [false, undefined, undefined]);
+  await change(device.deviceId, { status: 'enabled' });
+  assert.equal(await gateway.showToken(modules[0]), 200);
+  await send(await gateway.attach(modules[0]), 'back again');
+  await eventsOf(hub, device.deviceId, 4);
+  await eventsOf(hub, neighbour.deviceId, 4);
+});
+
+test("a module's certificate names it and its device", async (t) => {
+  const { deviceId } = (await registry.create({ deviceId: uniqueId('gw') })).responseBody;
+  const root = authority(uniqueId('root'));
+  await uploadAuthority(uniqueId('ca'), root);
+  const module = { deviceId, moduleId: 'signed' };
+  await registry.addModule({ ...module, authentication: { type: 'certificateAuthority' } });
+  for (const [name, isLetIn] of [[`${deviceId}/signed`, true], [deviceId, false], ['signed', false]]) {
+    const gateway = await Gateway.open(leaf(name, root));
+    t.after(() => gateway.connection.close());
+    if (isLetIn) {
+      await send(await gateway.attach(module), 'by certificate');
+    } else {
+      const session = gateway.connection.create_session();
+      session.open();
+      const refused = session.open_sender(`/devices/${nameOf(module)}/messages/events`);
+      await once(refused, 'sender_close', { signal: AbortSignal.timeout(LIMIT_MS) });
+      assert.equal(refused.error.condition, 'amqp:unauthorized-access');
+    }
+  }
+  await eventsOf(hub, deviceId, 1);
 });

@@ -27,6 +27,13 @@ async function modulesOf(deviceId) {
   return (await registry.getModulesOnDevice(deviceId)).responseBody.map(({ moduleId }) => moduleId).sort();
 }
 
+/** Deletes a module by its etag: given a module, this client calls back and has no promise. */
+function removeByEtag(module) {
+  return new Promise((resolve, reject) => {
+    registry.removeModule(module, (error, answer) => (error ? reject(error) : resolve(answer)));
+  });
+}
+
 /** The client makes a plain `Error` of a 404 that is no device's, and knows every taken id as one class. */
 async function refusedForModule(answer, { as, status, code }) {
   const error = await rejectionOf(answer);
@@ -109,8 +116,8 @@ describe('a module identity', () => {
   test('is deleted by its etag, by its name, or with its device', async () => {
     const deviceId = await newDevice();
     const [first] = [await newModule(deviceId, 'first'), await newModule(deviceId, 'second'), await newModule(deviceId, 'third')];
-    await refusedByHub(registry.removeModule({ ...first, etag: 'AAAA' }), STALE);
-    await registry.removeModule(first);
+    await refusedByHub(removeByEtag({ ...first, etag: 'AAAA' }), STALE);
+    await removeByEtag(first);
     await registry.removeModule(deviceId, 'second');
     assert.deepEqual(await modulesOf(deviceId), ['third']);
     for (const gone of ['first', 'second']) await refusedForModule(registry.getModule(deviceId, gone), MODULE_NOT_FOUND);
@@ -174,7 +181,7 @@ describe("a module's twin", () => {
     assert.deepEqual([patched.tags, patched.properties.desired.rate, patched.properties.desired.$version], [patch.tags, 5, 2]);
     await refusedByHub(registry.updateModuleTwin(deviceId, 'eye', patch, twin.etag), STALE);
     const { responseBody: ofDevice } = await registry.getTwin(deviceId);
-    assert.deepEqual([ofDevice.tags, ofDevice.properties.desired.$version], [undefined, 1]);
+    assert.deepEqual([ofDevice.tags, ofDevice.properties.desired.$version], [{}, 1]);
   });
 
   test('is not there when the module is not', async () => {

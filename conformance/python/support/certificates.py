@@ -37,10 +37,11 @@ class Certificate:
 
 
 def issue(folder, name, extensions, issuer=None):
-    """Without an issuer the certificate signs itself."""
-    made = Certificate(folder / f"{name}.pem", folder / f"{name}.key")
+    """Without an issuer the certificate signs itself. The name may hold a slash, as a module's does."""
+    stem, subject = name.replace("/", "_"), name.replace("/", r"\/")
+    made = Certificate(folder / f"{stem}.pem", folder / f"{stem}.key")
     command = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-               "-days", "2", "-subj", f"/CN={name}", "-keyout", made.key_file, "-out", made.cert_file]
+               "-days", "2", "-subj", f"/CN={subject}", "-keyout", made.key_file, "-out", made.cert_file]
     for extension in extensions:
         command += ["-addext", extension]
     if issuer:

@@ -14,7 +14,9 @@ use app::{
     device::{Connecting, Earlier},
     visits::Visit,
 };
-use model::{ConnectRefusal, DeviceId, Door, Evidence, HubName, HubRefusal, ModuleId, Right, SasToken};
+use model::{
+    ConnectRefusal, DeviceId, Door, Evidence, HubName, HubRefusal, ModuleId, Right, SasToken,
+};
 use tokio::time::timeout;
 use tracing::{error, info};
 

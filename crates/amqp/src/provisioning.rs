@@ -280,8 +280,7 @@ impl Session {
                 let body = read_body(&body, device)?;
                 let request = self.request(device, api_version, body, DeviceCall::Register).await?;
                 let visit = self.visit(tracking_id);
-                let operation =
-                    self.app().register_from(&visit, &device.id_scope, request).await?;
+                let operation = self.app().register_from(&visit, &device.id_scope, request).await?;
                 // Always `assigning`, as on HTTPS; the first poll tells (D §0.7).
                 Ok(self.waiting(wire::device::accepted(&operation)))
             }

@@ -153,23 +153,24 @@ where
             admitted = admitted => admitted,
         };
         match admitted {
-            Ok(admitted) => hold(context, link, *admitted, shutdown).await,
+            Ok(admitted) => hold(context, link, admitted, shutdown).await,
             Err(ending) => ending,
         }
     }
 }
 
-/// Holds a session until it is over.
+/// Holds a session until it is over. It comes in a box, because what is handed over by value takes
+/// its room a second time.
 async fn hold<S>(
     context: &Context,
     link: &mut Link<S>,
-    admitted: Admitted,
+    admitted: Box<Admitted>,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Ending
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Admitted { session, commands, terms } = admitted;
+    let Admitted { session, commands, terms } = *admitted;
     let settings = &context.settings;
     link.set_limits(Limits { packet_bytes: settings.max_hub_packet_bytes, ..Limits::SESSION });
     link.admit();

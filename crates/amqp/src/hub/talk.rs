@@ -15,12 +15,12 @@ use model::{Qos, Subscriptions};
 use tracing::{error, info};
 
 use super::{
-    Context, Outbox, Over, check_link, host_of,
+    Context, LinkKind, Outbox, Over, check_link, host_of,
     messages::{self, Messages},
     methods::Methods,
     telemetry::{self, Telemetry},
     twin::{self, TwinLinks},
-    LinkKind, unauthorized,
+    unauthorized,
 };
 use crate::{
     content,

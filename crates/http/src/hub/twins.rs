@@ -12,24 +12,14 @@ pub(super) async fn get(call: &Call<'_>, hub: &HubName, id: &DeviceId) -> Outcom
     Ok(Answer::ok(&api::twin(&call.app.get_twin(hub, id).await?)))
 }
 
-pub(super) async fn patch(
-    call: &Call<'_>,
-    hub: &HubName,
-    id: &DeviceId,
-    by: &Caller,
-) -> Outcome {
+pub(super) async fn patch(call: &Call<'_>, hub: &HubName, id: &DeviceId, by: &Caller) -> Outcome {
     let precondition = call.precondition()?;
     let draft = api::parse_twin(call.body()?)?;
     let device = call.app.patch_twin(hub, id, &draft, &precondition, by).await?;
     Ok(Answer::ok(&api::twin(&device)))
 }
 
-pub(super) async fn replace(
-    call: &Call<'_>,
-    hub: &HubName,
-    id: &DeviceId,
-    by: &Caller,
-) -> Outcome {
+pub(super) async fn replace(call: &Call<'_>, hub: &HubName, id: &DeviceId, by: &Caller) -> Outcome {
     let precondition = call.precondition()?;
     let draft = api::parse_twin(call.body()?)?;
     let device = call.app.replace_twin(hub, id, &draft, &precondition, by).await?;

@@ -1,10 +1,8 @@
 //! Modules of devices: identities, twins, methods, events (H §2.8, §3.1).
 
 use app::device::EventDraft;
-use model::{DeviceId, ModuleId};
 use serde_json::{Value, json};
 
-use super::frozen::{DEVICE, frozen};
 use super::scene::{KEY, OTHER_KEY, Reply, Scene, scene};
 
 const PATH: &str = "/devices/a/modules/m";
@@ -138,7 +136,10 @@ async fn a_bulk_call_names_the_modules_it_could_not_write() {
     let at = |pointer: &str| reply.at(pointer);
     assert_eq!((at("/errors/0/deviceId"), at("/errors/0/moduleId")), (json!("c"), json!("m")));
     assert_eq!(at("/errors/0/errorCode"), "DeviceNotFound");
-    assert_eq!((at("/errors/1/moduleId"), at("/errors/1/errorCode")), (json!("n"), json!("ModuleNotFound")));
+    assert_eq!(
+        (at("/errors/1/moduleId"), at("/errors/1/errorCode")),
+        (json!("n"), json!("ModuleNotFound"))
+    );
     assert_eq!(scene.hub("GET", PATH, "").await.with_status(200).at("/managedBy"), "x");
 }
 
@@ -155,23 +156,20 @@ async fn a_method_of_a_module_that_is_not_connected_is_not_online() {
 
 #[tokio::test]
 async fn what_a_module_sends_is_read_with_its_device() {
-    let scene = frozen().await;
-    let path = format!("/devices/{DEVICE}/modules/camera");
-    let body = json!({
-        "deviceId": DEVICE, "moduleId": "camera",
-        "authentication": {"symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}},
-    });
-    scene.hub("PUT", &path, &body.to_string()).await.with_status(200);
-    let device = DeviceId::parse(DEVICE).expect("legal");
-    let module = DeviceId::of_module(&device, &ModuleId::parse("camera").expect("legal"));
-    let (session, _commands) = scene.connect(module.as_str()).await;
+    let scene = with_device().await;
+    create(&scene, "m").await;
+    let (session, _commands) = scene.connect("a/m").await;
+    let connected = scene.hub("GET", PATH, "").await.with_status(200);
+    assert_eq!(connected.at("/connectionState"), "Connected");
     let draft = EventDraft { body: b"click".to_vec(), ..EventDraft::default() };
     session.send(draft).await.expect("sent");
-    let path = format!("/induct/v1/events?from=earliest&deviceId={DEVICE}");
-    let page = scene.hub("GET", &path, "").await.with_status(200);
-    let at = |pointer: &str| page.at(pointer);
-    assert_eq!((at("/events/0/deviceId"), at("/events/0/moduleId")), (json!(DEVICE), json!("camera")));
-    let annotations = at("/events/0/annotations");
-    assert_eq!(annotations["iothub-connection-device-id"], DEVICE);
-    assert_eq!(annotations["iothub-connection-module-id"], "camera");
+    let page = scene.hub("GET", "/induct/v1/events?from=earliest&deviceId=a", "").await;
+    let page = page.with_status(200);
+    let names = (page.at("/events/0/deviceId"), page.at("/events/0/moduleId"));
+    assert_eq!(names, (json!("a"), json!("m")));
+    let annotations = page.at("/events/0/annotations");
+    assert_eq!(annotations["iothub-connection-device-id"], "a");
+    assert_eq!(annotations["iothub-connection-module-id"], "m");
+    let counts = scene.hub("GET", "/statistics/service", "").await;
+    assert_eq!(counts.text, r#"{"connectedDeviceCount":0}"#);
 }

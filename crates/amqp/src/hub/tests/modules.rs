@@ -198,10 +198,10 @@ async fn its_twin_and_its_methods_are_its_own() {
         client.attach_receiver(CHANNEL, handle + 1, &address).await;
     }
     let called = MessageId::String("1".to_owned());
-    let properties = || Properties { correlation_id: Some(called.clone()), ..Properties::default() };
-    let note = |name: &str, text: &str| {
-        (Value::Symbol(name.to_owned()), Value::String(text.to_owned()))
-    };
+    let properties =
+        || Properties { correlation_id: Some(called.clone()), ..Properties::default() };
+    let note =
+        |name: &str, text: &str| (Value::Symbol(name.to_owned()), Value::String(text.to_owned()));
     let report = Message {
         message_annotations: vec![
             note("operation", "PATCH"),

@@ -80,13 +80,20 @@ fn a_module_goes_round() {
     scene.json("hub device-identity create -d press-17");
     let options = format!("{of} --pk {KEY} --sk {KEY} --managed-by somebody");
     let created = scene.json(&format!("hub module-identity create {options}"));
-    assert_eq!((&created["moduleId"], &created["managedBy"]), (&json!("camera"), &json!("somebody")));
+    assert_eq!(
+        (&created["moduleId"], &created["managedBy"]),
+        (&json!("camera"), &json!("somebody"))
+    );
     assert_eq!(created["authentication"]["symmetricKey"]["primaryKey"], KEY);
     let shown = scene.json(&format!("hub module-identity show {of}"));
-    assert_eq!((&shown["deviceId"], &shown["hub"]), (&json!("press-17"), &json!("hub-1.localhost")));
+    assert_eq!(
+        (&shown["deviceId"], &shown["hub"]),
+        (&json!("press-17"), &json!("hub-1.localhost"))
+    );
     scene.json("hub module-identity create -d press-17 -m axle --am x509_ca");
     let table = scene.run("hub module-identity list -d press-17 -o table").stdout;
-    let names: Vec<&str> = table.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    let names: Vec<&str> =
+        table.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
     assert!(names.ends_with(&["axle", "camera"]), "{table}");
     let text = |line: &str| scene.json(line)["connectionString"].clone();
     assert_eq!(

@@ -192,7 +192,8 @@ impl Scene {
 
     /// Makes a module of [`DEVICE`] with this primary key.
     pub(super) async fn put_module(&self, id: &str, key: &str, precondition: Precondition) {
-        self.put_module_as(id, &identity(DEVICE, "enabled", (key, MODULE_SECONDARY)), precondition).await;
+        self.put_module_as(id, &identity(DEVICE, "enabled", (key, MODULE_SECONDARY)), precondition)
+            .await;
     }
 
     /// The same with the credentials of this document.
