@@ -31,8 +31,9 @@ use decide::{
     },
 };
 use model::{
-    AttemptShown, Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, Device, DeviceId, Evidence,
-    Expect, HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp, Version,
+    AttemptShown, Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, Device,
+    DeviceId, Evidence, Expect, HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp,
+    Version,
 };
 use store::{CommitError, StoreFault};
 use thiserror::Error;

@@ -32,11 +32,11 @@ use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
 pub use self::seat::Commands;
+use self::{causes::Causes, news::News, touched::Touched};
 pub(crate) use self::{
     loose_ends::{LooseEnd, LooseEnds},
     seat::{Marks, Seat},
 };
-use self::{causes::Causes, news::News, touched::Touched};
 use crate::App;
 
 /// How many shards the index has, so that connections do not wait for each other.

@@ -23,7 +23,7 @@ pub use ascend::VerifiedPath;
 pub(crate) use traits::{Traits, printable};
 pub use validate::{KeyPurpose, validate, validate_for, validate_path};
 pub use validity::validity_limits;
-pub use walk::{Link, LinkFrom, MAX_SIGNATURE_CHECKS, walk};
+pub use walk::{Link, LinkFrom, MAX_SIGNATURE_CHECKS, is_signed_by, walk};
 
 /// The most presented certificates looked at, the leaf included.
 pub const MAX_CHAIN: usize = 10;

@@ -23,11 +23,12 @@ pub enum Hypothesis {
     PutIndividual(Box<IndividualEnrollment>),
     /// The individual enrollment is deleted.
     DeleteIndividual(RegistrationId),
-    /// The group is put, whatever is there.
+    /// The group is put, whatever is there. See [`overlay`] on the certificates that it refers to.
     PutGroup(Box<EnrollmentGroup>),
     /// The group is deleted.
     DeleteGroup(EnrollmentGroupId),
-    /// The CA certificate is put into the service's store, whatever is there of its name.
+    /// The CA certificate is put into the service's store, whatever is there of its name. See
+    /// [`overlay`] on the groups that refer to it.
     PutCaCertificate(Box<CaCertificate>),
     /// The CA certificate of this name is deleted from the service's store.
     DeleteCaCertificate(String),
@@ -179,8 +180,9 @@ fn admitting(
 /// The facts as they would be after these changes, one after the other.
 ///
 /// Of groups and CA certificates a superset of what a store would find may be there: the walk looks
-/// at names and keys itself. What is put must come with what it refers to, though: a group that
-/// refers to a CA certificate which was not among the facts admits nobody by it.
+/// at names and keys itself. What refers to another thing by its name must come with it, though. Who
+/// thinks of a group that refers to CA certificates puts these as well, as they stand; who thinks of
+/// a CA certificate under a new name puts the groups that refer to that name.
 #[must_use]
 pub fn overlay(facts: &RegisterFacts, changes: &[Hypothesis]) -> RegisterFacts {
     let mut after = facts.clone();

@@ -93,12 +93,11 @@ mod tests {
         let mark = IdentityMark { generation_id: "1".into(), etag_counter: 1 };
         let credential = Credential::Thumbprint { sha1: [0; 20], sha256: [0; 32] };
         let expires = Timestamp::from_unix_secs(1);
-        let footing = Footing::default();
+        let footing = Box::new(Footing::default());
         let admission = Admission { mark, parent: None, credential, footing, expires };
         let address = Ipv4Addr::LOCALHOST.into();
         let subscriptions = Subscriptions::default();
-        let (seat, _) =
-            Seat::new((hub, device), address, connection, 1, admission, subscriptions);
+        let (seat, _) = Seat::new((hub, device), address, connection, 1, admission, subscriptions);
         Arc::new(seat)
     }
 

@@ -284,10 +284,7 @@ impl Seat {
     /// Replaces where it is in the index of what sessions rest on; gives what was there.
     pub(super) fn set_causes(&self, hashes: Box<[u64]>) -> Box<[u64]> {
         // Nothing panics while it is held.
-        std::mem::replace(
-            &mut *self.causes.lock().unwrap_or_else(PoisonError::into_inner),
-            hashes,
-        )
+        std::mem::replace(&mut *self.causes.lock().unwrap_or_else(PoisonError::into_inner), hashes)
     }
 
     /// The session's identity came from this registration. Gives the keys of the bans that would
@@ -295,7 +292,7 @@ impl Seat {
     pub(super) fn set_origin(&self, origin: Option<&Origin>) -> Vec<String> {
         let mut state = self.state();
         state.n_rechecks += 1;
-        state.admission.footing = state.admission.footing.with_origin(origin);
+        *state.admission.footing = state.admission.footing.with_origin(origin);
         state.admission.footing.ban_keys().to_vec()
     }
 

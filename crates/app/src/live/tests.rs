@@ -2,10 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use decide::hub::{
-    cause::Footing,
-    connect::{Admission, Credential},
-};
+use decide::hub::connect::{Admission, Credential};
 use model::{IdentityMark, ModuleId, Subscriptions, Timestamp};
 
 use super::*;
@@ -28,7 +25,7 @@ fn seated(live: &Live, id: &DeviceId) -> Arc<Seat> {
         parent: id.parent().map(|_| mark.clone()),
         mark,
         credential: Credential::Thumbprint { sha1: [1; 20], sha256: [1; 32] },
-        footing: Footing::default(),
+        footing: Box::default(),
         expires: Timestamp::from_unix_secs(1),
     };
     let who = (hub(), id.clone());

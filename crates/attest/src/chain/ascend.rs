@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use model::{AttestFailure, EnrolledCertificate, PathCertificate};
 
-use super::{Candidate, LinkFrom, MAX_SIGNATURE_CHECKS, Presented, candidates, walk::verify};
+use super::{Candidate, LinkFrom, MAX_SIGNATURE_CHECKS, Presented, candidates, walk::is_signed_by};
 use crate::certificate::{self, Parsed};
 
 /// The path that a device was admitted by: its certificates, the leaf first.
@@ -188,7 +188,7 @@ impl Search<'_> {
                  would have to be checked"
             ))
         })?;
-        Ok(verify(child, issuer).unwrap_or(false))
+        Ok(is_signed_by(child, issuer))
     }
 }
 

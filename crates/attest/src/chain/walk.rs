@@ -155,12 +155,19 @@ impl Checks {
                  to be checked"
             ))
         })?;
-        Ok(verify(child, issuer).unwrap_or(false))
+        Ok(is_signed_by(child, issuer))
     }
 }
 
+/// Whether the key of one certificate signed another; names are not looked at. Both are DER; what
+/// cannot be read signed nothing.
+#[must_use]
+pub fn is_signed_by(child: &[u8], issuer: &[u8]) -> bool {
+    verify(child, issuer).unwrap_or(false)
+}
+
 /// Whether the issuer's key signed the child; nothing when one of them cannot be read.
-pub(super) fn verify(child: &[u8], issuer: &[u8]) -> Option<bool> {
+fn verify(child: &[u8], issuer: &[u8]) -> Option<bool> {
     let child = Parsed::of(child).ok()?;
     let issuer = Parsed::of(issuer).ok()?;
     let spki = issuer.x509.public_key();

@@ -13,14 +13,17 @@ use crate::{
 };
 
 fn asked(id: &str) -> AttemptAsked {
-    AttemptAsked::Register { registration_id: name::id(id), api_version: ApiVersion::V2021_06_01 }
+    AttemptAsked::Register {
+        registration_id: name::id(id),
+        api_version: Some(ApiVersion::V2021_06_01),
+    }
 }
 
 /// Decides about a request in a world, and explains that.
 fn explained(world: &World, request: RegisterRequest) -> Explanation {
     let asked = AttemptAsked::Register {
         registration_id: request.registration_id.clone(),
-        api_version: request.api_version,
+        api_version: Some(request.api_version),
     };
     let prepared = Prepared::new(request, &world.settings.attest.limits).expect("parses");
     let facts = world.facts(&prepared.query());
@@ -70,6 +73,7 @@ fn an_admission_names_what_vouched_and_who_decided() {
         "There is no individual enrollment of `press-17`.
          One group for devices with certificates comes into question.
          The CA `CN=line-4` on the way up the chain has no group; the way goes on to its issuer.
+         The device did not present `CN=root`; it was taken from the certificates here.
          The group `works` decides, by CN=root.
          The device proved itself by a chain to CN=root.
          These hubs come into question: `hub-1.example.test`.

@@ -5,10 +5,11 @@
 //! sessions finds the connection when a change touches that thing; whether the connection then
 //! still holds is decided here, from the footing and the change alone.
 
+use attest::{certificate::thumbprint_sha256, chain};
 use model::{
-    Anchor, AttestationMechanism, Ban, BanKind, BanSubject, ConnectFacts, ConnectRefusal,
-    EnrolledCertificate, EnrollmentGroup, EnrollmentRef, IndividualEnrollment, KnownProof, Origin,
-    OriginEntry, PathCertificate, RegistrationId, Timestamp,
+    Anchor, AttestationMechanism, Ban, BanKind, BanSubject, CertificateDer, ConnectFacts,
+    ConnectRefusal, EnrolledCertificate, EnrollmentGroup, EnrollmentRef, IndividualEnrollment,
+    KnownProof, Origin, OriginEntry, PathCertificate, RegistrationId, Timestamp,
     ban::{endorsement_key, registration_key},
 };
 
@@ -23,6 +24,8 @@ pub struct Footing {
     ban_keys: Vec<String>,
     /// Those of them that do not come from its origin.
     own_keys: Vec<String>,
+    /// The names of the CAs that signed what it showed itself, and of whom no certificate is known.
+    own_issuers: Vec<[u8; 32]>,
 }
 
 /// Where an identity came from.
@@ -55,13 +58,18 @@ pub enum Change<'a> {
 }
 
 impl Footing {
-    /// The footing of a connection: of the registration whose identity it uses, and of what it
-    /// showed itself; `shown` are keys of bans.
+    /// The footing of a connection: of the registration whose identity it uses, of its device's
+    /// name, and of the path above the certificate that it showed itself.
     #[must_use]
-    pub fn new(origin: Option<&Origin>, device: Option<&RegistrationId>, shown: &[String]) -> Self {
-        let mut own_keys = shown.to_vec();
+    pub fn new(
+        origin: Option<&Origin>,
+        device: Option<&RegistrationId>,
+        shown: &[PathCertificate],
+    ) -> Self {
+        let mut own_keys: Vec<String> = shown.iter().flat_map(PathCertificate::ban_keys).collect();
         own_keys.extend(device.map(registration_key));
-        Self { own_keys, ..Self::default() }.with_origin(origin)
+        let own_issuers = unknown_issuers(shown).map(|one| one.issuer).collect();
+        Self { own_keys, own_issuers, ..Self::default() }.with_origin(origin)
     }
 
     /// The same connection, whose identity came from this registration.
@@ -87,7 +95,8 @@ impl Footing {
             anchors: origin.entry.as_ref().and_then(|entry| entry.anchors.clone()),
             path: origin.grounds.as_ref().map_or_else(Vec::new, |grounds| grounds.path.clone()),
         });
-        Self { origin, ban_keys, own_keys: self.own_keys.clone() }
+        let (own_keys, own_issuers) = (self.own_keys.clone(), self.own_issuers.clone());
+        Self { origin, ban_keys, own_keys, own_issuers }
     }
 
     /// The keys by which changes find it. They say where to look, and nothing about the outcome.
@@ -98,8 +107,9 @@ impl Footing {
             keys.push(enrollment_key(&source.enrollment));
             let names = source.anchors.iter().flatten().filter_map(|a| a.reference.as_deref());
             keys.extend(names.map(ca_name_key));
-            keys.extend(source.path.last().map(|top| issuer_key(&top.issuer)));
+            keys.extend(unknown_issuers(&source.path).map(|one| issuer_key(&one.issuer)));
         }
+        keys.extend(self.own_issuers.iter().map(issuer_key));
         keys.sort_unstable();
         keys.dedup();
         keys
@@ -187,30 +197,73 @@ impl Footing {
         stands(enrollment, entry.as_ref(), &source.path, source.ends_sessions, by_default)
     }
 
-    /// Whether a ban that is in force is about it. One on a registration ID that was retired is
-    /// not, when an individual enrollment admitted its device since; nor when the operator made the
-    /// identity by hand, which no enrollment did.
+    /// Whether a ban that is in force is about it, as far as that can be told from the footing alone.
+    /// One on a registration ID that was retired is not, when an individual enrollment admitted its
+    /// device since; nor when the operator made the identity by hand, which no enrollment did.
+    ///
+    /// Whether a banned CA's key made a certificate's signature cannot be told without that
+    /// certificate: its name says enough, and who is ended for nothing is let in again
+    /// ([`Self::keeps_out`]).
     #[must_use]
-    pub fn is_banned_by(&self, ban: &Ban, now: Timestamp) -> bool {
-        if !ban.is_in_force(now) {
-            return false;
+    fn is_banned_by(&self, ban: &Ban, now: Timestamp) -> bool {
+        if self.is_named_by(ban, now) {
+            return true;
         }
-        if ban.kind == BanKind::Retired {
+        let BanSubject::Ca(ca) = &ban.subject else { return false };
+        let above_origin = self
+            .origin
+            .iter()
+            .flat_map(|source| unknown_issuers(&source.path))
+            .map(|one| &one.issuer);
+        let mut issuers = above_origin.chain(&self.own_issuers);
+        ban.is_in_force(now) && issuers.any(|issuer| *issuer == ca.keys.subject)
+    }
+
+    /// Whether a ban in force keeps the connection out that has this footing and this origin, whose
+    /// path above what it showed itself was followed with the banned CA among the known ones.
+    #[must_use]
+    pub fn keeps_out(&self, ban: &Ban, origin: Option<&Origin>, now: Timestamp) -> bool {
+        if self.is_named_by(ban, now) {
+            return true;
+        }
+        let (BanSubject::Ca(ca), Some(grounds)) =
+            (&ban.subject, origin.and_then(|origin| origin.grounds.as_ref()))
+        else {
+            return false;
+        };
+        ban.is_in_force(now)
+            && unknown_issuers(&grounds.path)
+                .filter(|one| one.issuer == ca.keys.subject)
+                .any(|one| may_be_signed_by(one, &grounds.proof, ca))
+    }
+
+    /// Whether a ban in force has one of the keys.
+    fn is_named_by(&self, ban: &Ban, now: Timestamp) -> bool {
+        if ban.kind == BanKind::Retired && matches!(ban.subject, BanSubject::Registration(_)) {
             let by_group = |source: &Source| matches!(source.enrollment, EnrollmentRef::Group(_));
             if !self.origin.as_ref().is_some_and(by_group) {
                 return false;
             }
         }
-        if self.ban_keys.binary_search(&ban.subject.key()).is_ok() {
-            return true;
-        }
-        let BanSubject::Ca(ca) = &ban.subject else { return false };
-        let top = self.origin.as_ref().and_then(|source| source.path.last());
-        // Whether the banned CA's key made the topmost certificate's signature cannot be told
-        // without that certificate: its name says enough, and who is ended for nothing is
-        // admitted again when they come back.
-        top.is_some_and(|top| top.issuer == ca.keys.subject && top.subject != ca.keys.subject)
+        ban.is_in_force(now) && self.ban_keys.binary_search(&ban.subject.key()).is_ok()
     }
+}
+
+/// The certificates of a path that are not below another one of it: their issuers were not known.
+fn unknown_issuers(path: &[PathCertificate]) -> impl Iterator<Item = &PathCertificate> {
+    path.iter().filter(|one| path.iter().all(|other| other.subject != one.issuer))
+}
+
+/// Whether this CA's key made a certificate's signature. When the device did not send that
+/// certificate, its issuer's name has to do.
+fn may_be_signed_by(one: &PathCertificate, proof: &KnownProof, ca: &EnrolledCertificate) -> bool {
+    let sent = match proof {
+        KnownProof::Certificates(sent) => sent,
+        KnownProof::Tpm { endorsement_certificates: sent, .. } => sent,
+        KnownProof::Key { .. } => return true,
+    };
+    let is_it = |sent: &&CertificateDer| thumbprint_sha256(&sent.0) == one.sha256;
+    sent.iter().find(is_it).is_none_or(|sent| chain::is_signed_by(&sent.0, &ca.der))
 }
 
 /// Whether a device may connect by this origin.
@@ -311,7 +364,7 @@ pub fn individual_entry(enrollment: &IndividualEnrollment) -> OriginEntry {
     let anchors = match &enrollment.terms.attestation {
         AttestationMechanism::X509Client(slots) => {
             let leaf = |certificate: &EnrolledCertificate| Anchor {
-                key: attest::certificate::thumbprint_sha256(&certificate.der),
+                key: thumbprint_sha256(&certificate.der),
                 reference: None,
             };
             Some(slots.iter().map(leaf).collect())

@@ -6,15 +6,15 @@
 use std::{collections::HashSet, fmt, net::IpAddr};
 
 use attest::{
-    chain::{self, KeyPurpose},
+    chain::{self, KeyPurpose, VerifiedPath},
     sas,
 };
 use aws_lc_rs::digest;
 use model::{
     AccessPolicy, AttestFailure, AuthMethod, AuthenticationKind, CaCertificate, ConnectFacts,
     ConnectQuery, ConnectRefusal, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
-    HubName, IdentityMark, PolicyScope, RegistrationId, Right, SasToken, SymmetricKey,
-    SymmetricKeys, Timestamp,
+    HubName, IdentityMark, PathCertificate, PolicyScope, RegistrationId, Right, SasToken,
+    SymmetricKey, SymmetricKeys, Timestamp,
 };
 use subtle::ConstantTimeEq;
 
@@ -22,6 +22,7 @@ use super::cause::{self, Footing};
 use crate::{
     access::{self, Audience, Denied},
     attestation::{AttestSettings, Shown},
+    ban::InForce,
     manage::network::{self, Api},
     revocation,
 };
@@ -73,7 +74,7 @@ pub struct Admission {
     /// What it rests on.
     pub credential: Credential,
     /// What it rests on besides: its device's enrollment, and nobody having banned it.
-    pub footing: Footing,
+    pub footing: Box<Footing>,
     /// When it ends by itself: with its token (H §4.5.2), or with its certificate.
     pub expires: Timestamp,
 }
@@ -210,7 +211,7 @@ pub fn admit(
     };
     parent.map_or(Ok(()), check_enabled)?;
     check_enabled(identity)?;
-    let footing = footing(facts, request, now)?;
+    let footing = Box::new(footing(facts, request, now)?);
     let parent = parent.map(DeviceIdentity::mark);
     Ok(Admission { mark: identity.mark(), parent, credential, footing, expires })
 }
@@ -225,8 +226,9 @@ fn footing(
     let origin = facts.origin.as_ref();
     // Hubs' names for devices allow more than registration IDs do.
     let device = RegistrationId::parse(request.device_id.device()).ok();
-    let footing = Footing::new(origin, device.as_ref(), &request.shown.ban_keys());
-    if let Some(ban) = facts.bans.iter().find(|ban| footing.is_banned_by(ban, now)) {
+    let shown = path_of(facts, request.shown, now)?;
+    let footing = Footing::new(origin, device.as_ref(), &shown);
+    if let Some(ban) = facts.bans.iter().find(|ban| footing.keeps_out(ban, origin, now)) {
         return Err(ConnectRefusal::Banned(ban.subject.key()));
     }
     if let Some(origin) = origin {
@@ -241,6 +243,29 @@ fn footing(
         }
     }
     Ok(footing)
+}
+
+/// The certificates shown, and those above the leaf by their signatures: through the ones shown, the
+/// service's own ones and those of banned CAs. Nobody connects below a banned CA by leaving its
+/// certificate out.
+fn path_of(
+    facts: &ConnectFacts,
+    shown: &Shown,
+    now: Timestamp,
+) -> Result<Vec<PathCertificate>, ConnectRefusal> {
+    let Shown::X509(presented) = shown else { return Ok(Vec::new()) };
+    let stored: Vec<_> = facts.ca_certificates.iter().map(|ca| &ca.certificate).collect();
+    let bans = InForce::new(&facts.bans, now);
+    let banned: Vec<_> = bans.cas().collect();
+    let mut path = VerifiedPath::of_leaf(presented)
+        .ascend(presented, &stored, &banned)
+        .map_err(ConnectRefusal::NotAttested)?;
+    for certificate in presented.path_certificates() {
+        if !path.contains(&certificate) {
+            path.push(certificate);
+        }
+    }
+    Ok(path)
 }
 
 /// Whether a connection still holds with the identity as it stands now. The answer is the mark to

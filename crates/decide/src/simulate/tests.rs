@@ -67,10 +67,13 @@ fn play(history: &[Act], change: &[Act]) {
         after.act(*act);
         hypotheses.extend(hypothesis(*act, &after.world));
     }
-    // Whoever puts a group that refers to a CA certificate says what that is.
+    // Whoever puts a group that refers to a CA certificate says what that is, and the other way
+    // round.
     let stored = before.world.cas.values().cloned();
     let referred = stored.map(|ca| Hypothesis::PutCaCertificate(Box::new(ca)));
-    let hypotheses: Vec<Hypothesis> = referred.chain(hypotheses).collect();
+    let referring = before.world.groups.get(name::group("reference").key()).cloned();
+    let referring = referring.map(|group| Hypothesis::PutGroup(Box::new(group)));
+    let hypotheses: Vec<Hypothesis> = referred.chain(referring).chain(hypotheses).collect();
     let settings = &before.world.settings.attest;
     for who in EVERYONE {
         let id = name::id(&material().id(who));

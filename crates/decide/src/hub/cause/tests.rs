@@ -121,8 +121,7 @@ fn a_ban_that_is_over_ends_nothing() {
 #[test]
 fn what_a_device_showed_itself_and_its_name_count_without_an_origin() {
     let shown = path(&[line().leaf.der()]);
-    let keys = shown[0].ban_keys();
-    let footing = Footing::new(None, Some(&id("press-17")), &keys);
+    let footing = Footing::new(None, Some(&id("press-17")), &shown);
     check_ban(&footing, BanSubject::Certificate(shown[0].sha256), true);
     check_ban(&footing, BanSubject::Registration(id("press-17")), true);
 }

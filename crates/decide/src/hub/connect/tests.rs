@@ -1,5 +1,6 @@
 //! Who may connect, as claims.
 
+mod bans;
 mod certificates;
 mod holding;
 mod modules;

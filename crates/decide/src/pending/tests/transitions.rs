@@ -1,8 +1,8 @@
 //! Every transition of a pending assignment, one claim each.
 
 use model::{
-    AllocationPolicy, CustomAllocation, DeviceStatus, Draft, HubName, Json, ProvisioningStatus,
-    RegistrationRecord, RegistrationStatus, ReprovisionPolicy, Substatus,
+    AllocationPolicy, BanKind, BanSubject, CustomAllocation, DeviceStatus, Draft, HubName, Json,
+    ProvisioningStatus, RegistrationRecord, RegistrationStatus, ReprovisionPolicy, Substatus,
 };
 
 use super::remote::{DEADLINE_SECS, Fault, Remotes, Worker};
@@ -215,6 +215,31 @@ fn off_means_off_while_the_hub_is_being_told() {
     scene.check(Disabled, &[]);
     scene.world.switch("press-17", ProvisioningStatus::Enabled);
     scene.settle();
+    scene.check(Assigned, &[("far-1", "first")]);
+}
+
+#[test]
+fn a_ban_ends_an_assignment_that_is_under_way_and_takes_back_what_it_made() {
+    let mut scene = Scene::new("far-1", true);
+    scene.knock();
+    scene.pass(vec![None, Some(Fault::After(RemoteFailure::transient("timeout")))]);
+    assert_eq!(scene.sites().len(), 1, "the identity was made");
+    let subject = BanSubject::Registration(name::id("press-17"));
+    scene.world.ban(subject.clone(), BanKind::Suspended);
+    scene.finish();
+    scene.check(Failed, &[]);
+    assert_eq!(scene.record().failure.as_ref().expect("a failure").code, 401_002);
+    scene.world.lift(&subject);
+    scene.settle();
+    scene.check(Assigned, &[("far-1", "first")]);
+}
+
+#[test]
+fn a_retired_device_with_an_enrollment_of_its_own_goes_on() {
+    let mut scene = Scene::new("far-1", true);
+    scene.knock();
+    scene.world.ban(BanSubject::Registration(name::id("press-17")), BanKind::Retired);
+    scene.finish();
     scene.check(Assigned, &[("far-1", "first")]);
 }
 
