@@ -5,6 +5,7 @@
 //! What lives here is scripted packet by packet, so that an order of packets that only one SDK
 //! insists on is insisted on here as well. The SDKs themselves are in `conformance/`.
 
+mod bans;
 mod cut_off;
 mod flood;
 mod hub;

@@ -16,6 +16,7 @@ use crate::world::{
     check::{check, check_without_registering},
     device::Proof,
     enrollments::{by_certificate, by_key, disabled, group, group_by_ca, individual},
+    within,
 };
 
 const ID: &str = "press-17";
@@ -61,9 +62,7 @@ fn outcome(act: Act) -> Outcome {
     use Next::{Assigned, Disabled, Unauthorized};
     let row = |next, record, identity, ends| Outcome { next, record, identity, ends };
     match act {
-        Act::DisableIndividual => {
-            row(Disabled, (ASSIGNED, DISABLED), (On, On), (false, true))
-        }
+        Act::DisableIndividual => row(Disabled, (ASSIGNED, DISABLED), (On, On), (false, true)),
         Act::DeleteIndividual => {
             row(Unauthorized, (Record::None, Record::None), (On, On), (false, true))
         }
@@ -203,6 +202,20 @@ impl Act {
     }
 }
 
+/// Waits until the hub has written that nobody is connected: `check` compares identities.
+async fn until_disconnected(world: &World) {
+    let is_connected = async || {
+        let identity = world.identity(HUB, ID).await;
+        identity.is_some_and(|identity| identity["connectionState"] == "Connected")
+    };
+    within("a disconnected device", async {
+        while is_connected().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// One row of the table, with the setting or without it.
 async fn check_row(act: Act, with_setting: bool) {
     let world = Scene::new().start().await;
@@ -221,7 +234,6 @@ async fn check_row(act: Act, with_setting: bool) {
 
     let Outcome { next, record, identity, ends } = outcome(act);
     let ends = if with_setting { ends.1 } else { ends.0 };
-    println!("{act:?}, with the setting: {with_setting}; the session ends: {ends}");
     check_without_registering(&world, ID, record.0, identity.0).await;
     let again = cast.dial(&world).await;
     if ends {
@@ -234,6 +246,7 @@ async fn check_row(act: Act, with_setting: bool) {
         again.connect(cast.hello()).await;
         again.leave().await;
     }
+    until_disconnected(&world).await;
     check(&world, &cast.device, next, record.1, identity.1).await;
     // Who is admitted anew is let in by its hub, whatever its old session ended for.
     if next == Next::Assigned && identity.1 == Identity::Enabled {

@@ -27,7 +27,8 @@ impl<'a> Operator<'a> {
     /// A path with the api-version of this host's API.
     pub(crate) fn versioned(&self, path: &str) -> String {
         let version = if self.policy.host == SERVICE { "2021-10-01" } else { "2021-04-12" };
-        format!("{path}?api-version={version}")
+        let and = if path.contains('?') { '&' } else { '?' };
+        format!("{path}{and}api-version={version}")
     }
 
     /// Sends exactly this: path and query as given, and no header but these.
