@@ -8,6 +8,7 @@
 //! device is `decide::deprovision`'s.
 
 mod begin;
+mod certificate;
 mod collect;
 mod device;
 mod facts;
@@ -24,7 +25,7 @@ use std::{
 use model::{DeprovisionItem, ItemState, OperatorRefusal, Page, Receipt, ReceiptId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-pub use self::plan::Planning;
+pub use self::{certificate::selected_certificate, plan::Planning};
 use crate::{
     App, No,
     ports::{Bell, NoBell, RuntimeStopwatch, Stopwatch},

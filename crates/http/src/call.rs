@@ -43,6 +43,8 @@ pub(crate) struct Call<'a> {
     pub(crate) now: Timestamp,
     /// Places for readers of events who wait.
     pub(crate) event_readers: &'a Arc<Semaphore>,
+    /// Places for plans that are made or applied.
+    pub(crate) deprovisionings: &'a Arc<Semaphore>,
     pub(crate) stop: Stop,
 }
 

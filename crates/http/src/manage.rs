@@ -10,6 +10,7 @@ mod audit;
 mod bans;
 mod certificates;
 mod crls;
+mod deprovisionings;
 mod group_settings;
 mod hubs;
 mod orphans;
@@ -27,6 +28,10 @@ use crate::errors::{self, Problem};
 use crate::operator::authorize;
 use crate::routes::{ManageAction, Route};
 use crate::{events, messages};
+
+pub(crate) use self::deprovisionings::{
+    MAX_AT_ONCE as MAX_DEPROVISIONINGS_AT_ONCE, MAX_WAIT as MAX_DEPROVISIONING_WAIT,
+};
 
 /// How much of a hub's name a refusal repeats, in characters.
 const MAX_NAME_CHARS: usize = 128;
@@ -85,6 +90,11 @@ async fn perform(call: &Call<'_>, action: ManageAction, route: &Route) -> Outcom
         ManageAction::FollowCrl => crls::follow(call, &by).await,
         ManageAction::UnfollowCrl => crls::unfollow(call, &by).await,
         ManageAction::FetchCrl => crls::fetch(call).await,
+        ManageAction::ListDeprovisionings => deprovisionings::list(call).await,
+        ManageAction::PlanDeprovisioning => deprovisionings::plan(call, &by).await,
+        ManageAction::GetDeprovisioning => deprovisionings::get(call).await,
+        ManageAction::ListDeprovisionedDevices => deprovisionings::devices(call).await,
+        ManageAction::ApplyDeprovisioning => deprovisionings::apply(call, &by).await,
         ManageAction::ListBans => bans::list(call).await,
         ManageAction::GetBan => bans::get(call).await,
         ManageAction::PutBan => bans::put(call, &by).await,

@@ -21,6 +21,8 @@ struct Operation {
     status: &'static str,
     /// Whether 204, without an answer, is as good.
     or_nothing: bool,
+    /// Whether 202, with an answer that is not final, comes instead where it takes longer.
+    or_later: bool,
     parameters: &'static [Parameter],
 }
 
@@ -83,6 +85,17 @@ const WITH_RECORDS: Parameter = query(
 const ORPHANS: &[Parameter] = &[OF_GROUP, OLDER_THAN, MAX_ITEMS, CONTINUATION];
 const ORPHANS_TO_DELETE: &[Parameter] = &[OF_GROUP, OLDER_THAN, DRY_RUN, MAX_ITEMS, CONTINUATION];
 
+const WAIT: Parameter = query(
+    "wait",
+    "For how many seconds the answer may be waited for, 0 to 60; 5 when absent.",
+    Shape::Count,
+);
+const STATE: Parameter = query(
+    "state",
+    "Only devices that stand so.",
+    Shape::Word(&["pending", "unchanged", "done", "failed"]),
+);
+
 const PAGE: &[Parameter] = &[MAX_ITEMS, CONTINUATION];
 
 const AUDIT: &[Parameter] = &[
@@ -125,7 +138,7 @@ use Shape::{Document, List};
 fn operation(action: ManageAction) -> Operation {
     use ManageAction as M;
     let op = |id, summary, request, answer, parameters| {
-        Operation { id, summary, request, answer, status: "200", or_nothing: false, parameters }
+        Operation { id, summary, request, answer, status: "200", or_nothing: false, or_later: false, parameters }
     };
     const LINKED_HUBS: Option<Shape> = Some(List(&Document("LinkedHub")));
     const LINKED_HUB: Option<Shape> = Some(Document("LinkedHub"));
@@ -136,6 +149,7 @@ fn operation(action: ManageAction) -> Operation {
     const RULES: Option<Shape> = Some(List(&Document("IpRule")));
     const SERVICE: Option<Shape> = Some(Document("Service"));
     const TPM_GROUP: Option<Shape> = Some(Document("TpmEnrollmentGroup"));
+    const DEPROVISIONING: Option<Shape> = Some(Document("Deprovisioning"));
     let body = |name| Some(Document(name));
     match action {
         M::GetService => op("getService", "The service's settings", None, SERVICE, &[]),
@@ -169,6 +183,11 @@ fn operation(action: ManageAction) -> Operation {
         M::FollowCrl => op("followCrl", "Fetches the revocation lists of a CA from a URL from now on; the CA by the id of its list or by the name of its certificate", body("CrlSourceDraft"), body("Crl"), &[IF_MATCH]),
         M::UnfollowCrl => op("unfollowCrl", "Fetches the lists of a CA no more; the one that counts stays", None, None, &[IF_MATCH]),
         M::FetchCrl => op("fetchCrl", "Asks the URL now; what failed is in the source", None, body("Crl"), &[]),
+        M::ListDeprovisionings => op("listDeprovisionings", "Plans and receipts, the latest first, page by page", None, Some(List(&Document("Deprovisioning"))), PAGE),
+        M::PlanDeprovisioning => Operation { or_later: true, ..op("planDeprovisioning", "Plans what is to become of devices; nothing happens to any of them", body("DeprovisioningDraft"), DEPROVISIONING, &[WAIT]) },
+        M::GetDeprovisioning => op("getDeprovisioning", "A plan or a receipt, with how far it is", None, DEPROVISIONING, &[]),
+        M::ListDeprovisionedDevices => op("listDeprovisionedDevices", "The devices of a plan or a receipt, page by page", None, Some(List(&Document("DeprovisionedDevice"))), &[STATE, MAX_ITEMS, CONTINUATION]),
+        M::ApplyDeprovisioning => Operation { or_later: true, ..op("applyDeprovisioning", "Applies a plan; again, answers how far it is", None, DEPROVISIONING, &[WAIT]) },
         M::ListBans => op("listBans", "Who is kept out whatever an enrollment says, page by page", None, Some(List(&Document("Ban"))), PAGE),
         M::GetBan => op("getBan", "A ban, by its name", None, body("Ban"), &[]),
         M::PutBan => op("putBan", "Keeps a device out until the ban is lifted; again, changes its words", body("BanDraft"), body("Ban"), &[DRY_RUN]),
@@ -176,8 +195,8 @@ fn operation(action: ManageAction) -> Operation {
         M::ListTpmGroups => op("listTpmEnrollmentGroups", "Groups of TPMs, an extension of Induct, page by page", None, Some(List(&Document("TpmEnrollmentGroup"))), PAGE),
         M::GetTpmGroup => op("getTpmEnrollmentGroup", "A group of TPMs", None, TPM_GROUP, &[]),
         M::PutTpmGroup => op("putTpmEnrollmentGroup", "Creates a group of TPMs or replaces it", TPM_GROUP, TPM_GROUP, &[IF_MATCH]),
-        M::DeleteTpmGroup => removal("deleteTpmEnrollmentGroup", "Deletes a group of TPMs; its registration records stay, unless they are to go too, for which RegistrationStatusWrite is needed as well"),
-        M::DeleteGroup => removal("deleteEnrollmentGroup", "Deletes an enrollment group as the vendor's API does; its registration records stay, unless they are to go too, for which RegistrationStatusWrite is needed as well"),
+        M::DeleteTpmGroup => removal("deleteTpmEnrollmentGroup", "Deletes a group of TPMs; its registration records stay, unless they are to go too"),
+        M::DeleteGroup => removal("deleteEnrollmentGroup", "Deletes an enrollment group as the vendor's API does; its registration records stay, unless they are to go too"),
         M::GetGroupSettings => op("getEnrollmentGroupSettings", "What is set on a group, of TPMs or not, beside what the vendor's API shows", None, body("GroupSettings"), &[]),
         M::PutGroupSettings => op("putEnrollmentGroupSettings", "Replaces what is set on a group", body("GroupSettingsDraft"), body("GroupSettings"), &[IF_GROUP_MATCH, DRY_RUN]),
         M::ListOrphans => op("listOrphans", "Registration records whose enrollment no longer exists, page by page", None, Some(List(&Document("Orphan"))), ORPHANS),
@@ -200,6 +219,7 @@ const fn removal(id: &'static str, summary: &'static str) -> Operation {
         answer: Some(Document("GroupRemoved")),
         status: "200",
         or_nothing: true,
+        or_later: false,
         parameters: &[IF_MATCH, WITH_RECORDS, MAX_ITEMS, DRY_RUN],
     }
 }
@@ -223,6 +243,7 @@ const fn reading(id: &'static str) -> Operation {
         answer: Some(Document(EVENT_PAGE)),
         status: "200",
         or_nothing: false,
+        or_later: false,
         parameters: EVENTS,
     }
 }
@@ -235,6 +256,7 @@ const fn sending(id: &'static str) -> Operation {
         answer: Some(Document("MessageSent")),
         status: "201",
         or_nothing: false,
+        or_later: false,
         parameters: &[],
     }
 }
@@ -344,7 +366,9 @@ fn describe(route: &Route, operation: &Operation) -> Json {
         members.push(("requestBody", body));
     }
     let nothing = operation.or_nothing.then(|| ("204", response("Done.", None)));
-    let responses = [good].into_iter().chain(nothing).chain([("default", no)]);
+    let about = "It goes on by itself; ask again how far it is.";
+    let later = operation.or_later.then(|| ("202", response(about, operation.answer.as_ref())));
+    let responses = [good].into_iter().chain(later).chain(nothing).chain([("default", no)]);
     members.push(("responses", object(responses)));
     object(members)
 }

@@ -6,8 +6,8 @@
 pub(crate) mod answer;
 pub(crate) mod api;
 mod audit;
-mod ban;
 mod backup;
+mod ban;
 mod certificate;
 pub(crate) mod complaint;
 mod completions;
@@ -15,6 +15,7 @@ mod config;
 mod connection_string;
 mod crl;
 mod demo;
+mod deprovision;
 mod device;
 pub(crate) mod document;
 mod enrollment;
@@ -26,6 +27,7 @@ mod ip_rule;
 mod linked_hub;
 mod output;
 mod policy;
+mod receipt;
 mod registration;
 mod rekey;
 mod serve;
@@ -68,6 +70,7 @@ use crate::{
   induct enrollment-group create --gid line-4 --cp intermediate.pem
   induct crl follow plant-ca https://crl.example/plant.crl
   induct ban add --rid press-17 --reason stolen  Keep a device out, whatever its enrollment says.
+  induct deprovision --rid press-17 --intent revoke
   induct tpm show                               What this machine's TPM is enrolled by.
   induct registration orphans list -o table     Records that deleted groups left behind.
   induct hub device-identity list -o table
@@ -156,6 +159,12 @@ pub enum Command {
     Ban(ban::Ban),
     /// Keep devices out whose certificates their CA has revoked.
     Crl(crl::Crl),
+    /// Take devices out: out of enrollments, off all hubs, off the line, as one act.
+    Deprovision(deprovision::Deprovision),
+    /// Let suspended devices in again.
+    Reinstate(deprovision::Reinstate),
+    /// Look at what became of deprovisioned devices, and at plans.
+    Receipt(receipt::Receipt),
     /// Manage linked hubs: where devices can be assigned.
     LinkedHub(linked_hub::LinkedHub),
     /// Manage CA certificates: the authorities that groups refer to by name.
@@ -282,6 +291,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Command::Update(command) => command.run(&mut context),
         Command::Ban(command) => command.run(&mut context),
         Command::Crl(command) => command.run(&mut context),
+        Command::Deprovision(command) => command.run(&mut context),
+        Command::Reinstate(command) => command.run(&mut context),
+        Command::Receipt(command) => command.run(&mut context),
         Command::LinkedHub(command) => command.run(&mut context),
         Command::Certificate(command) => command.run(&mut context),
         Command::Policy(command) => command.run(&mut context),

@@ -317,7 +317,10 @@ impl Server {
         // No session is left, and nobody else writes who is connected.
         let AppHandle(app) = self.app;
         if let Err(fault) = app.write_attempts().await {
-            warn!(error = &fault as &dyn Error, "the last attempts of devices are not kept: {fault}");
+            warn!(
+                error = &fault as &dyn Error,
+                "the last attempts of devices are not kept: {fault}"
+            );
         }
         if let Err(fault) = app.disconnect_all().await {
             warn!(

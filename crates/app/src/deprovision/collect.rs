@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use decide::hub::query;
 use model::{
-    DeviceSubject, EnrollmentRef, HubAccess, HubName, ItemState, LinkedHub, OrphanFilter, RecordFilter,
-    RegistrationRecord, Selection,
+    DeviceSubject, EnrollmentRef, HubAccess, HubName, ItemState, LinkedHub, OrphanFilter,
+    RecordFilter, RegistrationRecord, Selection,
 };
 use store::StoreFault;
 

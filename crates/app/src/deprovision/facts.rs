@@ -112,9 +112,8 @@ impl App {
             if !fits && n_attempts < MAX_ATTEMPTS {
                 continue;
             }
-            let is_device = |(_, device): &&(HubName, Device)| {
-                device.identity.device_id.module().is_none()
-            };
+            let is_device =
+                |(_, device): &&(HubName, Device)| device.identity.device_id.module().is_none();
             return Ok(Read {
                 subject: subject.clone(),
                 devices: facts.devices.iter().filter(is_device).cloned().collect(),
@@ -146,9 +145,7 @@ impl App {
         };
         match of.or_else(by_ban) {
             None => Ok(None),
-            Some(receipt) => {
-                self.store.find_receipt_item_of(receipt, &read.subject.key()).await
-            }
+            Some(receipt) => self.store.find_receipt_item_of(receipt, &read.subject.key()).await,
         }
     }
 }

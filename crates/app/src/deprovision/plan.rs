@@ -207,14 +207,12 @@ impl App {
         let deed = deprovision::device(&facts, &act, 0, now, &fresh);
         let n_sessions =
             u32::try_from(self.live.concerned(&deed.changes).len()).unwrap_or(u32::MAX);
-        let prospects = read.register.as_ref().map_or_else(
-            deprovision::without_prospects,
-            |facts| {
+        let prospects =
+            read.register.as_ref().map_or_else(deprovision::without_prospects, |facts| {
                 let hypothesis = Hypothesis { deed: &deed, shared: &head.shared };
                 let settings = &self.settings.register.attest;
                 deprovision::prospects(facts, hypothesis, settings, now)
-            },
-        );
+            });
         let plan = deprovision::planned(&facts, &deed, n_sessions, prospects);
         Ok(Some(DeprovisionItem {
             receipt: head.id.clone(),
@@ -312,7 +310,10 @@ impl App {
     }
 
     /// The CA certificates of a group, references resolved.
-    async fn cas_of(&self, group: &EnrollmentGroup) -> Result<Vec<EnrolledCertificate>, StoreFault> {
+    async fn cas_of(
+        &self,
+        group: &EnrollmentGroup,
+    ) -> Result<Vec<EnrolledCertificate>, StoreFault> {
         match &group.terms.attestation {
             AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
                 Ok(slots.iter().cloned().collect())
@@ -397,10 +398,7 @@ pub(super) fn is_closed(selected_by: &SelectedBy, intent: Intent) -> bool {
         (Some(Whole::Group(_)), Intent::Suspend | Intent::Retire | Intent::Revoke)
         | (Some(Whole::Certificate(_)), Intent::Revoke) => true,
         (Some(Whole::Group(_)), Intent::Reinstate)
-        | (
-            Some(Whole::Certificate(_)),
-            Intent::Suspend | Intent::Retire | Intent::Reinstate,
-        )
+        | (Some(Whole::Certificate(_)), Intent::Suspend | Intent::Retire | Intent::Reinstate)
         | (Some(Whole::Receipt(_)) | None, _) => false,
     }
 }

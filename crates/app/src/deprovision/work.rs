@@ -159,11 +159,8 @@ impl App {
     /// All of ours is done; false when something has changed.
     async fn finish(&self, head: &Deprovisioning) -> Result<bool, StoreFault> {
         let now = self.clock.now();
-        let done = Deprovisioning {
-            state: DeprovisionState::Done,
-            finished: Some(now),
-            ..head.clone()
-        };
+        let done =
+            Deprovisioning { state: DeprovisionState::Done, finished: Some(now), ..head.clone() };
         let changes = ChangeSet::new()
             .expecting(Expect::Receipt(head.id.clone(), head.version))
             .with(Change::PutReceipt(Box::new(done)));

@@ -387,7 +387,7 @@ impl Api {
     }
 
     /// A counter of what has arrived; it shows only when a list takes longer than a moment.
-    fn progress(&self) -> ProgressBar {
+    pub(crate) fn progress(&self) -> ProgressBar {
         if !self.draws_progress {
             return ProgressBar::hidden();
         }

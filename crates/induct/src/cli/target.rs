@@ -86,6 +86,23 @@ impl ServiceTarget {
         print(context, answer, &notes)
     }
 
+    /// Asks the provisioning service several things, for what prints as it goes.
+    ///
+    /// # Errors
+    /// There is no server, it refused, or standard output is gone.
+    pub(super) fn follow(
+        self,
+        context: &mut Context<'_>,
+        work: impl AsyncFnOnce(&Api, &mut Context<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Self(ServiceOptions { login, .. }) = self;
+        block_on(async {
+            let login = Login::find_service(&login, context.environment).await?;
+            let api = Api::of_service(login, context.draws_progress())?;
+            work(&api, context).await
+        })
+    }
+
     /// Prints what needed no server.
     ///
     /// # Errors

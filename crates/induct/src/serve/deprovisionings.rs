@@ -27,11 +27,7 @@ impl Bell for DeprovisionBell {
 }
 
 /// Works until told to stop. What is begun then stays recorded and goes on after the next start.
-pub(super) async fn work_off(
-    app: App,
-    bell: DeprovisionBell,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub(super) async fn work_off(app: App, bell: DeprovisionBell, mut stopping: watch::Receiver<bool>) {
     loop {
         let pass = async {
             match app.work_off_deprovisionings().await {

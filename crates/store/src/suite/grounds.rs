@@ -10,8 +10,8 @@ use model::{
 use super::{
     Harness, assert_same, conflicts,
     scene::{
-        ban, ca_certificate, certificate, device, device_id, grounds, group_id, hub, individual, module_id,
-        path_certificate, query, record_of_group, record_of_individual, referring_group,
+        ban, ca_certificate, certificate, device, device_id, grounds, group_id, hub, individual,
+        module_id, path_certificate, query, record_of_group, record_of_individual, referring_group,
         registration_id, signing_group, symmetric_key_group, tpm_group,
     },
     write,

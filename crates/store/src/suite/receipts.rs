@@ -183,8 +183,7 @@ pub async fn receipts_and_items_are_expected_by_their_versions(harness: &impl Ha
     };
     let apply = || put(head(1, DeprovisionState::Applying));
     let on_head = |version| ChangeSet::new().expecting(Expect::Receipt(id.clone(), version));
-    let on_item =
-        |version| ChangeSet::new().expecting(Expect::ReceiptItem(id.clone(), 1, version));
+    let on_item = |version| ChangeSet::new().expecting(Expect::ReceiptItem(id.clone(), 1, version));
     conflicts(&store, on_head(1).with(apply())).await;
     store.commit(on_head(0).with(apply())).await.expect("written");
     conflicts(&store, on_head(0).with(apply())).await;
@@ -244,9 +243,8 @@ pub async fn open_deprovisionings_and_items_are_found(harness: &impl Harness) {
         (4, DeprovisionState::Done, 5),
         (5, DeprovisionState::Planning, 1),
     ];
-    let heads = heads.map(|(seed, state, secs)| {
-        put(Deprovisioning { created: at(secs), ..head(seed, state) })
-    });
+    let heads = heads
+        .map(|(seed, state, secs)| put(Deprovisioning { created: at(secs), ..head(seed, state) }));
     write(&store, heads).await;
     let applying = async |limit| store.applying_receipts(limit).await.expect("listed");
     assert_eq!(applying(9).await, [receipt_id(3), receipt_id(1)]);

@@ -177,6 +177,10 @@ fn a_bad_register_body_is_refused_with_place_and_reason() {
     check(&large, "the JSON text has more than 98304 bytes");
 }
 
+fn banned(is_tpm: bool) -> DeviceRefusal {
+    DeviceRefusal::Banned { ban: "registration:press-17".to_owned(), is_tpm }
+}
+
 /// Every refusal of the device API, with its number and what the device reads.
 fn table() -> Vec<(DeviceRefusal, u32, &'static str)> {
     let attest = DeviceRefusal::NotAttested;
@@ -186,6 +190,8 @@ fn table() -> Vec<(DeviceRefusal, u32, &'static str)> {
         (DeviceRefusal::UnknownIdScope, 404_000, "ID scope not found."),
         (DeviceRefusal::NotEnrolled, 401_002, "Unauthorized"),
         (DeviceRefusal::TpmNotEnrolled, 404_201, "Enrollment not found."),
+        (banned(false), 401_002, "Unauthorized"),
+        (banned(true), 404_201, "Enrollment not found."),
         (DeviceRefusal::UnknownOperation, 404_204, "Operation not found."),
         (DeviceRefusal::NotRegistered, 404_203, "Registration not found."),
         (DeviceRefusal::Conflict, 409_203, "Precondition failed."),
@@ -209,6 +215,8 @@ fn table() -> Vec<(DeviceRefusal, u32, &'static str)> {
         (attest(AttestFailure::BadCertificate(text())), 401_002, certificate),
         (attest(AttestFailure::TooLarge(text())), 401_002, certificate),
         (attest(AttestFailure::BadChain(text())), 401_002, certificate),
+        (attest(AttestFailure::Revoked(text())), 401_002, certificate),
+        (attest(AttestFailure::StaleCrl(text())), 401_002, certificate),
         (
             attest(AttestFailure::TpmNotChallenged),
             400_004,
@@ -236,6 +244,9 @@ fn who_is_not_enrolled_and_who_proves_nothing_read_the_same() {
         body(DeviceRefusal::NotEnrolled),
         body(DeviceRefusal::NotAttested(AttestFailure::BadSignature))
     );
+    // Nor does anybody read that there is a ban.
+    assert_eq!(body(banned(false)), body(DeviceRefusal::NotEnrolled));
+    assert_eq!(body(banned(true)), body(DeviceRefusal::TpmNotEnrolled));
 }
 
 proptest::proptest! {

@@ -26,6 +26,10 @@ pub(crate) enum Sheet {
     Twins,
     /// Bans.
     Bans,
+    /// Plans and receipts of deprovisionings.
+    Deprovisionings,
+    /// Devices of a plan or a receipt.
+    DeprovisionedDevices,
     /// Revocation lists.
     Crls,
     /// Shared access policies.
@@ -155,6 +159,29 @@ impl Sheet {
                 ("Created", |b| at(b, "created")),
                 ("Expires", |b| at(b, "expires")),
             ],
+            Self::Deprovisionings => &[
+                ("Id", |r| at(r, "id")),
+                ("Intent", |r| at(r, "intent")),
+                ("State", |r| at(r, "state")),
+                ("Devices", |r| at(r, "progress.devices")),
+                ("Done", |r| at(r, "progress.done")),
+                ("Failed", |r| at(r, "progress.failed")),
+                ("Sessions", |r| at(r, "sessions.ended")),
+                ("ClosedAfterMs", |r| at(r, "sessions.closedAfterMs")),
+                ("By", |r| at(r, "by")),
+                ("Created", |r| at(r, "created")),
+                ("Reason", |r| at(r, "reason")),
+            ],
+            Self::DeprovisionedDevices => &[
+                ("Number", |d| at(d, "number")),
+                ("Device", |d| at(d, "registrationId").or_else(|| at(d, "deviceId"))),
+                ("State", |d| at(d, "state")),
+                ("Did", did),
+                ("Sessions", |d| at(d, "sessions.ended")),
+                ("ClosedAfterMs", |d| at(d, "sessions.closedAfterMs")),
+                ("At", |d| at(d, "at")),
+                ("Error", |d| at(d, "error")),
+            ],
             Self::Policies => &[
                 ("KeyName", |p| at(p, "keyName")),
                 ("Rights", |p| at(p, "rights")),
@@ -193,6 +220,12 @@ impl Sheet {
             Self::Plain | Self::Facts => &[],
         }
     }
+}
+
+/// What was done to a device, part by part.
+fn did(device: &Json) -> Option<Json> {
+    let Some(Json::Array(parts)) = device.get("parts") else { return None };
+    Some(Json::Array(parts.iter().filter_map(|part| part.get("did").cloned()).collect()))
 }
 
 /// A status nobody set means enabled (O §1.6).

@@ -26,8 +26,7 @@ pub fn receipt_ids() -> impl Strategy<Value = ReceiptId> {
 
 /// Plans and receipts without their items.
 pub fn deprovisionings() -> impl Strategy<Value = Deprovisioning> {
-    let intent =
-        select(vec![Intent::Suspend, Intent::Retire, Intent::Revoke, Intent::Reinstate]);
+    let intent = select(vec![Intent::Suspend, Intent::Retire, Intent::Revoke, Intent::Reinstate]);
     let state = select(vec![
         DeprovisionState::Planning,
         DeprovisionState::Planned,
@@ -67,12 +66,8 @@ pub fn deprovision_items(receipt: ReceiptId) -> impl Strategy<Value = Deprovisio
         registration_ids().prop_map(DeviceSubject::Registration),
         device_ids().prop_map(DeviceSubject::Identity),
     ];
-    let state = select(vec![
-        ItemState::Pending,
-        ItemState::Unchanged,
-        ItemState::Done,
-        ItemState::Failed,
-    ]);
+    let state =
+        select(vec![ItemState::Pending, ItemState::Unchanged, ItemState::Done, ItemState::Failed]);
     let head = (any::<u32>(), subject, any::<bool>(), state, option::of(timestamps()));
     let done = (vec(parts(), 0..4), sessions(), vec(steps(), 0..4), option::of(troubles()));
     (head, planned(), done).prop_map(move |(head, plan, (parts, sessions, remote, trouble))| {
@@ -179,9 +174,8 @@ fn sessions() -> impl Strategy<Value = EndedSessions> {
 }
 
 fn planned() -> impl Strategy<Value = PlannedDevice> {
-    let identity = (hubs(), device_ids(), any::<bool>()).prop_map(|(hub, device_id, is_remote)| {
-        PlannedIdentity { hub, device_id, is_remote }
-    });
+    let identity = (hubs(), device_ids(), any::<bool>())
+        .prop_map(|(hub, device_id, is_remote)| PlannedIdentity { hub, device_id, is_remote });
     let admitted = || {
         prop_oneof![
             Just(StillAdmitted::No),
@@ -238,11 +232,8 @@ fn parts() -> impl Strategy<Value = Part> {
 }
 
 fn steps() -> impl Strategy<Value = RemoteStep> {
-    let task = select(vec![
-        RemoteStepTask::Delete,
-        RemoteStepTask::Disable,
-        RemoteStepTask::Enable,
-    ]);
+    let task =
+        select(vec![RemoteStepTask::Delete, RemoteStepTask::Disable, RemoteStepTask::Enable]);
     let state = prop_oneof![
         (any::<u32>(), option::of(texts())).prop_map(|(n_failures, last_error)| {
             RemoteStepState::Pending { n_failures, last_error }
