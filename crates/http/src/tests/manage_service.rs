@@ -202,6 +202,8 @@ async fn usage_stands_beside_its_limits() {
             "symmetricKeyGroups": row(1, 100),
             "caCertificates": row(0, 25),
             "linkedHubs": row(2, 50),
+            "revocationLists": row(0, 1024),
+            "staleRevocationLists": {"current": 0},
         })
     );
 }

@@ -15,7 +15,7 @@ use super::{
     target::ServiceTarget,
 };
 
-pub(super) use orphans::WithRecords;
+pub(super) use orphans::{WithRecords, seconds};
 
 /// Manage registration records of whichever enrollment.
 #[derive(Debug, Args)]

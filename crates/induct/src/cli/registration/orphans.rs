@@ -217,7 +217,7 @@ fn records(answer: &Json) -> u64 {
 }
 
 /// Seconds, or a number with a unit.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn seconds(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
         None => (text, 1),
         Some(digits) => (
