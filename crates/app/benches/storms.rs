@@ -152,10 +152,7 @@ async fn latencies(measured: Duration) {
         let p99 = percentile(&waits, 99);
         let ratio = p99 / *alone.get_or_insert(p99);
         let max = waits.last().copied().unwrap_or_default();
-        println!(
-            "{text:<36}{:>12.2}{p99:>12.2}{max:>12.2}{ratio:>12.2}",
-            percentile(&waits, 50)
-        );
+        println!("{text:<36}{:>12.2}{p99:>12.2}{max:>12.2}{ratio:>12.2}", percentile(&waits, 50));
     }
 }
 

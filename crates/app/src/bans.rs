@@ -4,7 +4,9 @@ use decide::manage::{
     audit_view,
     bans::{self, SetBy},
 };
-use model::{Ban, BanKind, ban::BanDraft, Caller, Change, ChangeSet, Expect, OperatorRefusal, Page};
+use model::{
+    Ban, BanKind, Caller, Change, ChangeSet, Expect, OperatorRefusal, Page, ban::BanDraft,
+};
 
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
@@ -66,8 +68,8 @@ impl App {
             let now = self.clock.now();
             let set = SetBy { by, kind: BanKind::Revoked, receipt: None, now };
             let (reason, expires) = (draft.reason.clone(), draft.expires);
-            let written = bans::put(existing.as_ref(), subject, reason, expires, set)
-                .map_err(No::Refused)?;
+            let written =
+                bans::put(existing.as_ref(), subject, reason, expires, set).map_err(No::Refused)?;
             let Some(written) = written else {
                 if let Some(existing) = existing {
                     return Ok(existing);

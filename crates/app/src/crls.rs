@@ -249,8 +249,10 @@ impl App {
             let why = error.map(|error| format!(" ({error})")).unwrap_or_default();
             let remedy = match crl.source {
                 Some(_) => "see `induct crl show`",
-                None => "import a newer one with `induct crl import`, or let one be fetched with \
-                         `induct crl follow`",
+                None => {
+                    "import a newer one with `induct crl import`, or let one be fetched with \
+                         `induct crl follow`"
+                }
             };
             warn!(
                 crl.id = crl.id(),
@@ -354,8 +356,7 @@ impl App {
             let existing = self.store.find_crl(ca).await?;
             let n_crls = self.store.list_crls().await?.len() as u64;
             let now = self.clock.now();
-            let (action, written) =
-                decide(existing.as_ref(), n_crls, now).map_err(No::Refused)?;
+            let (action, written) = decide(existing.as_ref(), n_crls, now).map_err(No::Refused)?;
             let Some(named) = written.as_ref().or(existing.as_ref()) else {
                 return Ok(None);
             };

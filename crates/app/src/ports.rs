@@ -8,7 +8,10 @@ use decide::{
     pending::{RemoteDevice, RemoteFailure, RemoteHub, RemoteTwin},
     register::{Answer, Question},
 };
-use model::{DeviceId, Fresh, IdentityDraft, Precondition, Timestamp, TpmRandom, TwinDraft, EnrolledCertificate};
+use model::{
+    DeviceId, EnrolledCertificate, Fresh, IdentityDraft, Precondition, Timestamp, TpmRandom,
+    TwinDraft,
+};
 use tokio::time::Instant;
 
 /// Tells the time.

@@ -90,9 +90,8 @@ impl App {
                     if record.status == RegistrationStatus::Disabled {
                         trace.wrote = !is_told_before;
                         trace.disabled(&facts, &prepared, &operation, attest, now);
-                        if is_told_before {
-                            trace.keep_facts(facts, &prepared, now);
-                        }
+                        let known = RegisterFacts { record: Some(record.clone()), ..facts };
+                        trace.keep_facts(known, &prepared, now);
                     }
                     trace.steps.clone_from(&decided.steps);
                     return Ok(Registered { operation, record, steps: decided.steps });

@@ -255,15 +255,16 @@ impl Refusals {
         };
         let n_facts = settings.max_remembered.min(MAX_FACTS);
         let facts = (n_facts > 0).then(|| Mutex::new(Bounded::new(n_facts)));
-        Self { keys: Keys::default(), epochs: Epochs::default(), shards, facts, top: Top::default() }
+        Self {
+            keys: Keys::default(),
+            epochs: Epochs::default(),
+            shards,
+            facts,
+            top: Top::default(),
+        }
     }
 
-    pub(crate) fn asked(
-        &self,
-        visit: &Visit<'_>,
-        scope: &str,
-        said: Introduction<'_>,
-    ) -> Asked {
+    pub(crate) fn asked(&self, visit: &Visit<'_>, scope: &str, said: Introduction<'_>) -> Asked {
         self.keys.of_registration(visit, scope, said)
     }
 
@@ -282,11 +283,7 @@ impl Refusals {
     }
 
     /// What this device was told before and is told again, if that still holds.
-    pub(crate) fn again(
-        &self,
-        asked: &Asked,
-        now: Timestamp,
-    ) -> Option<(Told, Standing)> {
+    pub(crate) fn again(&self, asked: &Asked, now: Timestamp) -> Option<(Told, Standing)> {
         if !asked.may_be_kept {
             return None;
         }
@@ -330,8 +327,8 @@ impl Refusals {
         let (n, attempt) = match goes_on {
             None => (1, None),
             Some(refused) => {
-                let is_repeated = refused.print == print
-                    && is_within(refused.attempt_secs, ATTEMPT_LIFE_SECS);
+                let is_repeated =
+                    refused.print == print && is_within(refused.attempt_secs, ATTEMPT_LIFE_SECS);
                 let attempt =
                     is_repeated.then(|| (Arc::clone(&refused.attempt), refused.attempt_secs));
                 (refused.n.saturating_add(1), attempt)
@@ -353,7 +350,11 @@ impl Refusals {
 
     /// The facts about a device that shows a token, if nothing was written since that could change a
     /// refusal, and the epoch they are of.
-    pub(crate) fn facts(&self, asked: &Asked, now: Timestamp) -> Option<(Arc<RegisterFacts>, Epoch)> {
+    pub(crate) fn facts(
+        &self,
+        asked: &Asked,
+        now: Timestamp,
+    ) -> Option<(Arc<RegisterFacts>, Epoch)> {
         let (key, facts) = (asked.facts_key?, self.facts.as_ref()?);
         let epoch = self.epochs.of(&asked.registration_id);
         // Whoever panicked with the lock left whole entries behind.
@@ -423,7 +424,8 @@ impl Refusals {
 /// What the `n`-th refusal in a row asks a device to wait.
 fn wait(n: u32) -> Option<u32> {
     let doublings = n.checked_sub(2)?;
-    let secs = FIRST_WAIT_SECS.checked_shl(doublings).filter(|secs| secs >> doublings == FIRST_WAIT_SECS);
+    let secs =
+        FIRST_WAIT_SECS.checked_shl(doublings).filter(|secs| secs >> doublings == FIRST_WAIT_SECS);
     Some(secs.unwrap_or(LONGEST_WAIT_SECS).min(LONGEST_WAIT_SECS))
 }
 

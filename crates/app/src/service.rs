@@ -87,7 +87,8 @@ impl App {
     ) -> Result<ServiceSettings, No<OperatorRefusal>> {
         let old = self.service_settings().await?;
         let (now, fresh) = (self.clock.now(), self.fresh());
-        settings::put(&old, draft.clone(), precondition, by, force, now, &fresh).map_err(No::Refused)
+        settings::put(&old, draft.clone(), precondition, by, force, now, &fresh)
+            .map_err(No::Refused)
     }
 
     /// How much there is of what limits count, beside the limits (D §6).

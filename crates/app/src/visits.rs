@@ -64,8 +64,8 @@ impl App {
             Some(known) => known,
             None => self.register_traced(scope, request, &mut trace).await,
         };
-        if let (Some((facts, read)), Some(before)) = (trace.facts.take(), trace.before) {
-            self.refusals.keep_facts(&asked, facts, before, read);
+        if let (Some((facts, read)), Some((_, after))) = (trace.facts.take(), trace.epochs()) {
+            self.refusals.keep_facts(&asked, facts, after, read);
         }
         match registered {
             Ok(registered) => {
@@ -139,7 +139,8 @@ impl App {
         connecting: Connecting,
     ) -> Result<(DeviceSession, Commands), No<ConnectRefusal>> {
         let (hub, device_id) = (connecting.hub.clone(), connecting.device_id.clone());
-        let mut shown = AttemptShown { kind: kind(&connecting.evidence), ..AttemptShown::default() };
+        let mut shown =
+            AttemptShown { kind: kind(&connecting.evidence), ..AttemptShown::default() };
         let connected = self.connect_device_showing(connecting, &mut shown).await;
         if let Err(No::Refused(refusal)) = &connected {
             self.not_connected(visit, hub, device_id, shown, refusal);
@@ -243,12 +244,8 @@ impl App {
         record: &RegistrationRecord,
     ) {
         about.enrollment = Some(record.enrollment.clone());
-        let epochs = trace.before.map(|before| match trace.wrote {
-            true => (before, before.after_own_commit()),
-            false => (before, before),
-        });
         let outcome = AttemptOutcome::Disabled;
-        let Some(epochs) = epochs else { return self.note(visit, about, outcome) };
+        let Some(epochs) = trace.epochs() else { return self.note(visit, about, outcome) };
         // A disabled device is told when it polls, where there is no room for a time to wait.
         self.refuse(visit, asked, about, outcome, epochs, trace.keeping);
     }
@@ -336,10 +333,7 @@ impl About {
         let Introduction { registration_id, api_version, evidence } = said;
         Self {
             tracking_id: visit.tracking_id.into(),
-            asked: AttemptAsked::Register {
-                registration_id: registration_id.clone(),
-                api_version,
-            },
+            asked: AttemptAsked::Register { registration_id: registration_id.clone(), api_version },
             shown: AttemptShown { kind: kind(evidence), ..AttemptShown::default() },
             steps: Vec::new(),
             enrollment: None,

@@ -25,7 +25,7 @@ use tokio::{
     time::timeout,
 };
 use tracing::{debug, error, info};
-use wire::{RequestFault, pem::MAX_CRL_TEXT_BYTES};
+use wire::{RequestFault, manage::MAX_DEPROVISIONING_BYTES, pem::MAX_CRL_TEXT_BYTES};
 
 use crate::answer::{Answer, AnswerBody};
 use crate::body::{Received, Room};
@@ -51,6 +51,7 @@ pub struct HttpDoor {
     settings: Arc<HttpSettings>,
     room: Arc<Room>,
     event_readers: Arc<Semaphore>,
+    deprovisionings: Arc<Semaphore>,
     upgrades: Option<Arc<dyn Upgrades>>,
 }
 
@@ -67,7 +68,9 @@ impl HttpDoor {
         let room = Arc::new(Room::new(&settings));
         let n_readers = settings.max_event_readers.min(Semaphore::MAX_PERMITS);
         let event_readers = Arc::new(Semaphore::new(n_readers));
-        Self { app, settings: Arc::new(settings), room, event_readers, upgrades: None }
+        let deprovisionings = Arc::new(Semaphore::new(manage::MAX_DEPROVISIONINGS_AT_ONCE));
+        let settings = Arc::new(settings);
+        Self { app, settings, room, event_readers, deprovisionings, upgrades: None }
     }
 
     /// The same door, serving WebSockets too. Without this a request for one is an ordinary request.
@@ -238,6 +241,7 @@ impl HttpDoor {
             tracking_id: &tracking_id,
             now: started,
             event_readers: &self.event_readers,
+            deprovisionings: &self.deprovisionings,
             stop,
         };
         let (template, answer) = match place {
@@ -358,6 +362,9 @@ const fn waiting(route: &Route) -> Duration {
         Action::Hub(HubAction::ReadEvents) | Action::Manage(ManageAction::ReadEvents) => {
             events::MAX_WAIT
         }
+        Action::Manage(ManageAction::PlanDeprovisioning | ManageAction::ApplyDeprovisioning) => {
+            manage::MAX_DEPROVISIONING_WAIT
+        }
         // Whoever runs the server says how long a fetch may take, up to this.
         Action::Manage(ManageAction::FetchCrl) => Duration::from_secs(240),
         _ => Duration::ZERO,
@@ -434,8 +441,11 @@ impl<'h> Aim<'h> {
             {
                 0
             }
-            // The one body that is larger than others may be; the room holds it all the same.
+            // Bodies that are larger than others may be; the room holds them all the same.
             Action::Manage(ManageAction::ImportCrl) => return MAX_CRL_TEXT_BYTES,
+            Action::Manage(ManageAction::PlanDeprovisioning) => {
+                return settings.max_body_bytes.max(MAX_DEPROVISIONING_BYTES);
+            }
             Action::Operator(_) | Action::Manage(_) | Action::Hub(_) => settings.max_body_bytes,
         };
         of_endpoint.min(settings.max_body_bytes)

@@ -7,7 +7,7 @@ mod records;
 
 use app::No;
 use http::header::AUTHORIZATION;
-use model::{ApiVersion, Caller, Json, OperatorRefusal, Page, RegistrationId, Right};
+use model::{ApiVersion, Caller, Json, OperatorRefusal, Page, RegistrationId};
 use wire::{RequestFault, continuation::Collection};
 
 use crate::answer::Answer;
@@ -77,20 +77,12 @@ pub(crate) async fn authorize(
     route: &Route,
 ) -> Result<Caller, Problem<OperatorRefusal>> {
     // Who is kept out or asks too often gets no further, whatever they show.
-    call.app.admit_operator(call.peer.address.ip()).await?;
+    let address = call.peer.address.ip();
+    call.app.admit_operator(address).await?;
     // An endpoint of this API without a right would be a mistake in the table; it stays shut.
     let Some(right) = route.right else {
         return Err(Problem::Request(RequestFault::UnknownRoute));
     };
-    authorize_for(call, right).await
-}
-
-/// Whether an operator who was let in has this right, and who it is.
-pub(crate) async fn authorize_for(
-    call: &Call<'_>,
-    right: Right,
-) -> Result<Caller, Problem<OperatorRefusal>> {
-    let address = call.peer.address.ip();
     let refused = |why: String| Problem::Refused(OperatorRefusal::Unauthenticated(why));
     let Some(header) = call.headers.get(AUTHORIZATION) else {
         return Err(refused("the Authorization header is missing".to_owned()));

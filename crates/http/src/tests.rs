@@ -5,6 +5,7 @@ mod audit_log;
 mod bad_input;
 mod bulk;
 mod connection;
+mod deprovisionings;
 mod device;
 mod enrollments;
 mod event_streams;

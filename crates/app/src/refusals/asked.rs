@@ -137,4 +137,3 @@ fn hash_chain(hasher: &mut Pair, chain: &[CertificateDer]) {
         certificate.0.hash(hasher);
     }
 }
-

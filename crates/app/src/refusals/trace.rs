@@ -53,6 +53,12 @@ impl Trace {
         }
     }
 
+    /// The epochs from before the facts were read and after what was written.
+    pub(crate) fn epochs(&self) -> Option<(Epoch, Epoch)> {
+        let before = self.before?;
+        Some((before, if self.wrote { before.after_own_commit() } else { before }))
+    }
+
     /// Whether an answer is kept: to a token it is not.
     const fn wants_answer(&self, prepared: &Prepared) -> bool {
         self.wanted && !matches!(prepared.shown(), Shown::Sas(_))
@@ -133,8 +139,8 @@ impl Trace {
             && old.assignment == new.assignment
             && old.pending.is_none();
         let operation = old.operations.last()?;
-        let is_young = operation.started <= now
-            && now < operation.started.plus_secs(OPERATION_LIFE_SECS / 2);
+        let is_young =
+            operation.started <= now && now < operation.started.plus_secs(OPERATION_LIFE_SECS / 2);
         if !(same && is_young) {
             return None;
         }

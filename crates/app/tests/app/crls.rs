@@ -221,7 +221,9 @@ async fn a_list_of_a_namesake_or_an_older_one_changes_nothing() {
     let earlier = Revocations { this_update: NOW.plus_secs(-90_000), ..Revocations::number(9) };
     check(&scene.line, &earlier, "made before that one").await;
     // Only who deletes the list first can go back.
-    scene.app.delete_crl(&scene.app.list_crls().await.unwrap()[0].id(), &Precondition::None, &by())
+    scene
+        .app
+        .delete_crl(&scene.app.list_crls().await.unwrap()[0].id(), &Precondition::None, &by())
         .await
         .unwrap();
     scene.check(Ok(())).await;
@@ -261,10 +263,8 @@ async fn a_revocation_ends_live_sessions_where_disenrolling_does() {
         (false, Some(true), true),
     ] {
         let scene = Scene::new().await;
-        let draft = SettingsDraft {
-            disenroll_ends_sessions: Some(of_service),
-            ..SettingsDraft::default()
-        };
+        let draft =
+            SettingsDraft { disenroll_ends_sessions: Some(of_service), ..SettingsDraft::default() };
         scene.app.update_service(&draft, &Precondition::None, false, &by()).await.unwrap();
         scene.set(of_group, None).await;
         scene.check(Ok(())).await;
@@ -298,10 +298,7 @@ async fn a_revocation_that_comes_while_a_device_registers_wins() {
     held.release();
     let outcome = registering.await.unwrap();
     assert!(
-        matches!(
-            &outcome,
-            Err(No::Refused(DeviceRefusal::NotAttested(AttestFailure::Revoked(_))))
-        ),
+        matches!(&outcome, Err(No::Refused(DeviceRefusal::NotAttested(AttestFailure::Revoked(_))))),
         "{outcome:?}"
     );
 }

@@ -60,6 +60,8 @@ struct Hold {
 struct Holds {
     waiting: Mutex<Vec<Hold>>,
     n_failures: Mutex<usize>,
+    /// How many commits go well before one fails, and whether that one is written all the same.
+    failure: Mutex<Option<(usize, bool)>>,
 }
 
 impl Holds {
@@ -81,6 +83,25 @@ impl Holds {
         let fails = *n > 0;
         *n = n.saturating_sub(1);
         fails
+    }
+}
+
+impl Holds {
+    /// Whether this commit fails, and if so, whether it is written all the same.
+    fn failure(&self) -> Option<bool> {
+        let mut failure = self.failure.lock().unwrap();
+        match failure.as_mut() {
+            Some((0, is_written)) => {
+                let is_written = *is_written;
+                *failure = None;
+                Some(is_written)
+            }
+            Some((n, _)) => {
+                *n -= 1;
+                None
+            }
+            None => None,
+        }
     }
 }
 
@@ -118,6 +139,16 @@ impl Gated {
         Held { reached: is_reached, go }
     }
 
+    /// Makes one commit fail after so many that go well. It is written all the same, or it is not.
+    pub(crate) fn fail_after(&self, n: usize, is_written: bool) {
+        *self.holds.failure.lock().unwrap() = Some((n, is_written));
+    }
+
+    /// Whether that commit has not come.
+    pub(crate) fn is_to_fail(&self) -> bool {
+        self.holds.failure.lock().unwrap().is_some()
+    }
+
     /// Makes the next so many commits fail.
     pub(crate) fn fail(&self, n: usize) {
         *self.holds.n_failures.lock().unwrap() = n;
@@ -146,11 +177,18 @@ macro_rules! passing_on {
                 if self.holds.fails() {
                     return Err(StoreFault::new("was told to fail", "a test").into());
                 }
+                let failure = self.holds.failure();
+                if failure == Some(false) {
+                    return Err(StoreFault::new("was told to fail", "a test").into());
+                }
                 self.holds.pass(At::Asked, &changes).await;
                 let (answer, answered) = oneshot::channel();
                 assert!(self.queue.send((changes.clone(), answer)).is_ok(), "the queue is gone");
                 let outcome = answered.await.unwrap();
                 self.holds.pass(At::Written, &changes).await;
+                if failure == Some(true) {
+                    return Err(StoreFault::new("was told to answer nothing", "a test").into());
+                }
                 outcome
             }
         }

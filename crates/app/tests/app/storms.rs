@@ -254,6 +254,28 @@ async fn a_disabled_device_is_told_so_again_without_another_write() {
 }
 
 #[tokio::test]
+async fn a_ban_that_is_over_by_itself_is_over_for_the_memory_as_well() {
+    let stage = Stage::new().await;
+    let app = &stage.app;
+    let leaf = || Evidence::X509(papers().leaves[0].chain());
+    enroll_group(app, "line-4", signing(Some(papers().cas[0].der()), None), true).await;
+    let subjects = [
+        SubjectDraft::Registration(id(DEVICE)),
+        SubjectDraft::Certificate(papers().cas[0].der().to_vec()),
+    ];
+    for subject in subjects {
+        ban(app, subject, Some(20)).await;
+        for _ in 0..3 {
+            let (why, _) = refused(app, DEVICE, leaf()).await;
+            assert!(matches!(why, DeviceRefusal::Banned { .. }), "{why:?}");
+            stage.clock.advance(5);
+        }
+        stage.clock.advance(5);
+        ask(app, DEVICE, leaf()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn repeated_refusals_are_one_attempt_with_a_count() {
     let stage = Stage::new().await;
     let app = &stage.app;
@@ -268,7 +290,7 @@ async fn repeated_refusals_are_one_attempt_with_a_count() {
     assert_eq!(one.outcome, AttemptOutcome::Refused(DeviceRefusal::NotEnrolled));
     assert_eq!(one.shown.kind, Some(AttestationKind::X509));
     assert!(one.shown.leaf_sha256.is_some() && one.shown.leaf_sha1.is_some());
-    assert!(matches!(one.steps.last(), Some(Step::ChainEnded { .. })), "{:?}", one.steps);
+    assert!(matches!(one.steps.last(), Some(Step::LookedUpGroups { .. })), "{:?}", one.steps);
     assert!(one.first.plus_secs(179) < one.last);
     let last = one.last_tracking_id.clone().unwrap();
     let by_last = AttemptFilter::TrackingId(last.to_string());
@@ -313,7 +335,9 @@ async fn refused_connections_to_a_hub_are_kept() {
     let found = attempts(&stage.app).await;
     let [one] = &found[..] else { panic!("one attempt: {found:#?}") };
     assert_eq!((one.n, one.door), (3, Door::Mqtt));
-    assert!(matches!(&one.outcome, AttemptOutcome::NotConnected { name, .. } if name == "NotAttested"));
+    assert!(
+        matches!(&one.outcome, AttemptOutcome::NotConnected { name, .. } if name == "NotAttested")
+    );
     let of_device = AttemptFilter::Device("DEV1".to_owned());
     assert_eq!(stage.app.list_attempts(&of_device, None, 9).await.unwrap().len(), 1);
 }
@@ -342,8 +366,7 @@ async fn a_change_that_nobody_waited_for_still_admits_who_was_refused() {
     let mut held =
         stage.store.hold(At::Queued, |change| matches!(change, Change::PutIndividual(_)));
     let app = stage.app.clone();
-    let enrolling =
-        tokio::spawn(async move { enroll(&app, DEVICE, own_keys(), true).await });
+    let enrolling = tokio::spawn(async move { enroll(&app, DEVICE, own_keys(), true).await });
     held.reached().await;
     refused(&stage.app, DEVICE, own()).await;
     // The operator's connection breaks; the write is on its way all the same.
@@ -388,13 +411,23 @@ async fn once_an_enrollment_is_acknowledged_its_device_is_never_refused_from_mem
 #[derive(Debug, Clone)]
 enum Act {
     /// A device asks, from one of two addresses.
-    Ask { shows: Shows, upper: bool, from: u8 },
+    Ask {
+        shows: Shows,
+        upper: bool,
+        from: u8,
+    },
     /// An individual enrollment is written, enabled or not; or deleted.
     Individual(Option<(Kind, bool)>),
     /// A group for certificates, or for keys.
-    Group { by_keys: bool, enabled: Option<bool> },
+    Group {
+        by_keys: bool,
+        enabled: Option<bool>,
+    },
     /// The device, or the maker's CA, is banned for so many seconds; or no longer.
-    Ban { ca: bool, secs: Option<Option<i64>> },
+    Ban {
+        ca: bool,
+        secs: Option<Option<i64>>,
+    },
     DeleteRecord,
     Wait(i64),
 }

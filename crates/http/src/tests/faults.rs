@@ -112,11 +112,7 @@ impl Store for Broken {
     async fn find_ban(&self, _: &str) -> Result<Option<model::Ban>, StoreFault> {
         Err(self.fault())
     }
-    async fn list_bans(
-        &self,
-        _: Option<&str>,
-        _: usize,
-    ) -> Result<Page<model::Ban>, StoreFault> {
+    async fn list_bans(&self, _: Option<&str>, _: usize) -> Result<Page<model::Ban>, StoreFault> {
         Err(self.fault())
     }
     async fn find_crl(&self, _: &[u8; 32]) -> Result<Option<model::Crl>, StoreFault> {
@@ -154,11 +150,7 @@ impl Store for Broken {
     async fn find_grounds(&self, _: &RegistrationId) -> Result<Option<model::Grounds>, StoreFault> {
         Err(self.fault())
     }
-    async fn origin(
-        &self,
-        _: &HubName,
-        _: &DeviceId,
-    ) -> Result<Option<model::Origin>, StoreFault> {
+    async fn origin(&self, _: &HubName, _: &DeviceId) -> Result<Option<model::Origin>, StoreFault> {
         Err(self.fault())
     }
     async fn known_certificate(

@@ -38,7 +38,8 @@ pub(crate) const REPEAT: &str = "UPDATE attempts SET n = n + ?2, last = MAX(last
      WHERE number = (SELECT MAX(number) FROM attempts WHERE tracking_id = ?1)";
 
 /// Deletes all but the last `?1`.
-pub(crate) const TRIM: &str = "DELETE FROM attempts WHERE number <= (SELECT MAX(number) FROM attempts) - ?1";
+pub(crate) const TRIM: &str =
+    "DELETE FROM attempts WHERE number <= (SELECT MAX(number) FROM attempts) - ?1";
 
 macro_rules! select {
     ($condition:literal) => {

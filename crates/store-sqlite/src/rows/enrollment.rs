@@ -133,10 +133,7 @@ pub(crate) fn remember_gone_group(db: Db<'_>, id: &EnrollmentGroupId) -> Result<
 }
 
 /// What a group that is gone said of the sessions that rest on it.
-pub(crate) fn gone_group_ends_sessions(
-    db: Db<'_>,
-    id: &EnrollmentGroupId,
-) -> Result<Option<bool>> {
+pub(crate) fn gone_group_ends_sessions(db: Db<'_>, id: &EnrollmentGroupId) -> Result<Option<bool>> {
     db.prepare_cached("SELECT disenroll_ends_sessions FROM gone_groups WHERE key = ?1")?
         .query_row([id.key()], |row| row.get(0))
         .optional()
