@@ -193,9 +193,8 @@ impl Import {
         }
         let file = fs::read(&self.file).map_err(|error| no(error.to_string()))?;
         // Whatever is in the wrong file, a private key above all, stays here.
-        let der = pem::revocation_list(&file).map_err(|why| {
-            Complaint::new(format!("{path} holds no revocation list: {why}."))
-        })?;
+        let der = pem::revocation_list(&file)
+            .map_err(|why| Complaint::new(format!("{path} holds no revocation list: {why}.")))?;
         let taken = api.put_file(PATIENCE, &own_path([CRLS]), "application/pkix-crl", der).await?;
         note_if_stale(api, &taken);
         Ok(taken)

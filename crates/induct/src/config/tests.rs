@@ -103,7 +103,7 @@ fn all_problems_are_reported_together_by_path() {
   hubs[0].weight: is a whole number, not string
   hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
   log.level: is a text in quotes, not integer
-  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, amqp, events, messages, limits, rates, attempts, secrets, webhook, crls, remote_hubs, log, store, hubs
+  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, amqp, events, messages, registrations, limits, rates, attempts, secrets, webhook, crls, remote_hubs, log, store, hubs
 environment: 2 problems
   INDUCT_LIMITS__REGISTRATIONS: `many` is not a whole number
   INDUCT_STORE__SPEED: is not a setting; `induct config show` lists all of them, and INDUCT_LISTEN__HTTPS stands for listen.https",

@@ -50,10 +50,8 @@ impl Server {
 }
 
 fn answer(head: &str, body: &[u8]) -> Option<Vec<u8>> {
-    let head = format!(
-        "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     Some([head.as_bytes(), body].concat())
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod certificates;
+mod crls;
 mod hubs;
 mod networking;
 mod orphans;
