@@ -1,10 +1,12 @@
 //! The outside world: the clock, the dice and the environment. Nothing else in Induct touches
 //! them.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use app::ports::{Clock, Entropy};
+use app::ports::{Clock, Entropy, Stopwatch};
+use async_trait::async_trait;
 use model::Timestamp;
+use tokio::time::Instant;
 
 /// The operating system's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,6 +38,28 @@ impl Entropy for SystemEntropy {
     )]
     fn fill(&self, buffer: &mut [u8]) {
         aws_lc_rs::rand::fill(buffer).expect("the system has random numbers");
+    }
+}
+
+/// The stopwatch of the runtime: a test that pauses the runtime's time holds it. It runs from when
+/// it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct RuntimeStopwatch(Instant);
+
+impl Default for RuntimeStopwatch {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+#[async_trait]
+impl Stopwatch for RuntimeStopwatch {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 }
 

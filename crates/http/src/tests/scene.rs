@@ -3,12 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
+use app::deprovision::DeprovisionSettings;
 use app::device::{Commands, Connecting, DeviceSession, Earlier};
 use app::first_start::{self, Declared, DeclaredHub};
 use app::limits::RateSettings;
-use app::ports::{Clock, Entropy, NoAllocationHook};
+use app::ports::{Clock, Entropy, NoAllocationHook, NoBell, Stopwatch};
 use app::{App, AppSettings};
+use async_trait::async_trait;
 use bytes::Bytes;
 use decide::{attestation::AttestSettings, register::RegisterSettings};
 use http::{Request, Response};
@@ -47,6 +50,20 @@ struct HandClock(AtomicI64);
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_ticks(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The runtime's stopwatch.
+struct RuntimeStopwatch(tokio::time::Instant);
+
+#[async_trait]
+impl Stopwatch for RuntimeStopwatch {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 }
 
@@ -138,6 +155,8 @@ async fn build(
     let hook = Arc::new(NoAllocationHook);
     let under = become_of(Arc::clone(&store));
     let app = App::new(under, Arc::clone(&clock) as _, dice, hook, app_settings);
+    let stopwatch = Arc::new(RuntimeStopwatch(tokio::time::Instant::now()));
+    let app = app.with_deprovisioning(DeprovisionSettings::default(), Arc::new(NoBell), stopwatch);
     Scene {
         door: HttpDoor::new(app.clone(), HttpSettings::default()),
         app,
