@@ -25,7 +25,6 @@ pub use decide::hub::event::{EventDraft, check_size, retained, will};
 use decide::{
     attestation::Shown,
     hub::{
-        cause,
         connect::{self, Admission, ConnectRequest, Credential},
         event, message,
     },
@@ -221,9 +220,6 @@ impl App {
                 taken.session.was_present = last.is_some();
                 taken.session.seat.set_subscriptions(last.unwrap_or_default());
             }
-            if cause::ends_with_enrollment(&facts) {
-                self.look_at_footing(&taken.session.seat, &request).await?;
-            }
             taken.session.seat.settle();
             if let Some(End::CutOff(why)) = taken.session.seat.why_ended() {
                 return Err(No::Refused(why.clone()));
@@ -236,7 +232,7 @@ impl App {
     }
 
     /// Looks once more at what the session rests on, now that changes find it there: what was
-    /// changed while the device was being admitted is no part of what its commit expects.
+    /// changed between its commit and its place in the index found it nowhere.
     async fn look_at_footing(
         &self,
         seat: &Seat,
@@ -328,8 +324,13 @@ fn connect_changes(
 ) -> ChangeSet {
     let (hub, device_id) = (request.hub.clone(), request.device_id.clone());
     let marks = Marks { own: admission.mark.clone(), parent: admission.parent.clone() };
-    let changes = expecting(ChangeSet::new(), &hub, &device_id, marks)
+    let mut changes = expecting(ChangeSet::new(), &hub, &device_id, marks)
         .expecting(Expect::Bans(facts.bans_version));
+    // What its device was registered by, and that enrollment: changes of these that are committed
+    // from here on find the session in the index.
+    for expect in facts.origin.iter().flat_map(|origin| &origin.expects) {
+        changes = changes.expecting(expect.clone());
+    }
     match &admission.credential {
         Credential::PolicyKey { policy, .. } => {
             let version = facts.policy.as_ref().map_or(0, |policy| policy.version);
@@ -550,8 +551,7 @@ impl DeviceSession {
 impl Drop for DeviceSession {
     fn drop(&mut self) {
         self.seat.settle();
-        self.app.live.stand_up(&self.seat);
-        self.seat.leave();
+        self.app.live.see_out(&self.seat);
         self.app.live.loose_ends.note(LooseEnd::Departed {
             hub: self.seat.hub.clone(),
             device_id: self.seat.device_id.clone(),

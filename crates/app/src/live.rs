@@ -14,9 +14,10 @@ mod loose_ends;
 mod news;
 mod seat;
 mod touched;
+mod turns;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
@@ -26,18 +27,23 @@ use std::{
 };
 
 use decide::hub::{cause, connect};
-use model::{ChangeSet, ConnectRefusal, DeviceId, HubName, Json, Version};
-use store::CommitError;
+use model::{ChangeSet, ConnectQuery, ConnectRefusal, DeviceId, HubName, Json, Version};
+use store::{CommitError, StoreFault};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
 pub use self::seat::Commands;
-use self::{causes::Causes, news::News, touched::Touched};
+use self::{
+    causes::Causes,
+    news::News,
+    touched::{Cause, Touched},
+    turns::Turns,
+};
 pub(crate) use self::{
     loose_ends::{LooseEnd, LooseEnds},
     seat::{Marks, Seat},
 };
-use crate::App;
+use crate::{App, MAX_ATTEMPTS};
 
 /// How many shards the index has, so that connections do not wait for each other.
 const N_SHARDS: usize = 64;
@@ -120,6 +126,7 @@ pub(crate) struct Live {
     causes: Causes,
     /// The service's `disenroll_ends_sessions`, as it was first read or last written.
     disenroll_ends_sessions: Mutex<Option<bool>>,
+    turns: Turns,
 }
 
 /// Why a session does not get its place.
@@ -164,6 +171,7 @@ impl Default for Live {
             loose_ends: LooseEnds::default(),
             causes: Causes::default(),
             disenroll_ends_sessions: Mutex::default(),
+            turns: Turns::default(),
         }
     }
 }
@@ -218,6 +226,14 @@ impl Live {
     fn of_disenrolling(&self) -> MutexGuard<'_, Option<bool>> {
         // Nothing panics while it is held.
         self.disenroll_ends_sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session is gone: its place is free, unless another one has it by now, and another
+    /// session that has ended may leave.
+    pub(crate) fn see_out(&self, seat: &Arc<Seat>) {
+        self.stand_up(seat);
+        seat.leave();
+        self.turns.next();
     }
 
     /// Takes a session's place away, unless another one has it by now.
@@ -314,6 +330,20 @@ impl Live {
         seats
     }
 
+    /// The keys of the certificates that were revoked and that sessions may rest on. There may be a
+    /// million of them, and as many sessions: the fewer ones are gone through.
+    fn revoked<'a>(&self, cause: &'a Cause) -> Box<dyn Iterator<Item = String> + 'a> {
+        match cause {
+            Cause::Revoked(change) if change.added.len() > self.n_sessions() => {
+                let rest_on = |seat: Arc<Seat>| seat.revoked_by(change);
+                let keys: BTreeSet<String> =
+                    self.all(|_| true).into_iter().flat_map(rest_on).collect();
+                Box::new(keys.into_iter())
+            }
+            _ => Box::new(cause.revoked()),
+        }
+    }
+
     /// Ends the sessions that no longer hold after these writes; or, while it is not known whether
     /// they were written, those that then no longer would.
     fn recheck(&self, touched: &Touched, outcome: Outcome) {
@@ -341,44 +371,53 @@ impl Live {
         {
             *self.of_disenrolling() = Some(ends);
         }
+        let mut ended = Vec::new();
         // It was read before there was any session.
         let by_default = self.of_disenrolling().unwrap_or(false);
         for cause in &touched.causes {
             let is_written = outcome == Outcome::Written;
             if let Some(change) = cause.change() {
-                for seat in cause.keys().iter().flat_map(|key| self.causes.find(key)) {
-                    seat.recheck_footing(change, by_default, is_written);
-                }
+                let seats = cause.keys().into_iter().flat_map(|key| self.causes.find(&key));
+                ended.extend(
+                    seats.filter(|seat| seat.recheck_footing(change, by_default, is_written)),
+                );
             }
-            for key in cause.revoked() {
-                for seat in self.causes.find(&key) {
-                    seat.recheck_footing(cause::Change::Revoked(&key), by_default, is_written);
-                }
+            for key in self.revoked(cause) {
+                let change = cause::Change::Revoked(&key);
+                let mut seats = self.causes.find(&key);
+                seats.retain(|seat| seat.recheck_footing(change, by_default, is_written));
+                ended.extend(seats);
             }
         }
         for hub in &touched.hubs {
-            for seat in self.all(|seat| seat.hub == *hub) {
-                seat.end(End::CutOff(ConnectRefusal::UnknownHub(hub.to_string())));
-            }
+            let why = End::CutOff(ConnectRefusal::UnknownHub(hub.to_string()));
+            let mut seats = self.all(|seat| seat.hub == *hub);
+            seats.retain(|seat| seat.end_unheard(why.clone()));
+            ended.extend(seats);
         }
         for (hub, name, policy) in &touched.policies {
-            for seat in self.all(|seat| seat.hub == *hub) {
+            let mut seats = self.all(|seat| seat.hub == *hub);
+            seats.retain(|seat| {
                 seat.recheck_credential(
                     |credential| connect::holds_with_policy(credential, name, policy.as_deref()),
                     ConnectRefusal::PolicyRefused,
-                );
-            }
+                )
+            });
+            ended.extend(seats);
         }
         for (name, ca) in &touched.ca_certificates {
-            for seat in self.all(|_| true) {
+            let mut seats = self.all(|_| true);
+            seats.retain(|seat| {
                 seat.recheck_credential(
                     |credential| connect::holds_with_ca(credential, name, ca.as_deref()),
                     ConnectRefusal::NotAttested(model::AttestFailure::BadChain(format!(
                         "the CA certificate `{name}` is not enrolled any more"
                     ))),
-                );
-            }
+                )
+            });
+            ended.extend(seats);
         }
+        self.turns.begin(ended);
     }
 }
 
@@ -434,51 +473,67 @@ impl App {
         let touched = Touched::by(&changes);
         let outcome = Some(Outcome::Unknown);
         let mut guard = RecheckOnDrop { live: &self.live, touched, outcome };
-        let moving = self.refusals.begin(&changes);
         let committed = self.store.commit(changes).await;
-        moving.settle(&committed);
         guard.outcome = match &committed {
             Ok(()) => Some(Outcome::Written),
             Err(CommitError::Conflict) => None,
             Err(CommitError::Fault(_)) => Some(Outcome::Unknown),
         };
-        let records = std::mem::take(&mut guard.touched.records);
+        let records = match &committed {
+            Ok(()) => std::mem::take(&mut guard.touched.records),
+            Err(_) => Vec::new(),
+        };
+        // Whoever does not wait for the answer leaves that to be done.
+        let told_later: Vec<_> = records
+            .iter()
+            .map(|(hub, id)| LooseEnd::Origin(hub.clone(), id.clone()))
+            .map(|end| self.live.loose_ends.note_unless_answered(end))
+            .collect();
         drop(guard);
-        if committed.is_ok() {
-            for (hub, id) in &records {
-                self.learn_origin(hub, id).await;
-            }
+        for ((hub, id), told_later) in records.iter().zip(told_later) {
+            self.learn_origin(hub, id).await;
+            told_later.answered();
         }
         committed
     }
 
-    /// A live session rests on what its device was registered by last.
-    async fn learn_origin(&self, hub: &HubName, id: &DeviceId) {
-        let seats: Vec<_> =
-            self.live.find(hub, id).into_iter().chain(self.live.modules_of(hub, id)).collect();
-        if seats.is_empty() {
-            return;
-        }
-        let origin = match self.store.origin(hub, id).await {
-            Ok(origin) => origin,
-            Err(fault) => {
+    /// A live session rests on what its device was registered by last, and ends if that does not let
+    /// it in.
+    pub(crate) async fn learn_origin(&self, hub: &HubName, id: &DeviceId) {
+        for seat in self.live.find(hub, id).into_iter().chain(self.live.modules_of(hub, id)) {
+            if let Err(fault) = self.try_learn_origin(&seat).await {
                 // Whoever connects anew rests on what is known then.
-                let why = ConnectRefusal::Conflict;
                 warn!(hub.name = %hub, device.id = %id, error = %fault, "what `{id}` rests on cannot be read; its session ends");
-                seats.iter().for_each(|seat| seat.end(End::CutOff(why.clone())));
-                return;
-            }
-        };
-        for seat in seats {
-            let keys = seat.set_origin(origin.as_ref());
-            self.live.rest(&seat);
-            // Bans from before this was in the index.
-            for key in keys {
-                if let Ok(Some(ban)) = self.store.find_ban(&key).await {
-                    seat.recheck_footing(cause::Change::Ban(&ban), false, true);
-                }
+                seat.end(End::CutOff(ConnectRefusal::Conflict));
             }
         }
+    }
+
+    async fn try_learn_origin(&self, seat: &Arc<Seat>) -> Result<(), StoreFault> {
+        let query = ConnectQuery {
+            hub: seat.hub.clone(),
+            device_id: seat.device_id.clone(),
+            // It was held against what it showed itself when it showed it.
+            policy: None,
+            with_ca_certificates: false,
+            ban_keys: Vec::new(),
+            ca_names: Vec::new(),
+            serials: Vec::new(),
+        };
+        let mut origin = self.store.origin(&seat.hub, &seat.device_id).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            seat.set_origin(origin.as_ref());
+            self.live.rest(seat);
+            // Changes find it there from here on. What was changed before is among these facts.
+            let facts = self.store.connect_facts(&query).await?;
+            if facts.origin == origin {
+                seat.recheck_origin(&facts, self.clock.now());
+                return Ok(());
+            }
+            origin = facts.origin;
+        }
+        seat.end(End::CutOff(ConnectRefusal::Conflict));
+        Ok(())
     }
 
     /// How many devices hold a session in this process.

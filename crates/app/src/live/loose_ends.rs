@@ -33,6 +33,22 @@ pub(crate) enum LooseEnd {
     Twin(HubName, DeviceId),
     /// A message perhaps ended, and those who read feedback do not know.
     Feedback(HubName),
+    /// A device was perhaps registered anew, and its session rests on what was before.
+    Origin(HubName, DeviceId),
+}
+
+impl LooseEnd {
+    /// The device whose session may rest on what was before.
+    const fn origin(&self) -> Option<(&HubName, &DeviceId)> {
+        match self {
+            Self::Origin(hub, id) => Some((hub, id)),
+            Self::Departed { .. }
+            | Self::Event(_)
+            | Self::Message(..)
+            | Self::Twin(..)
+            | Self::Feedback(_) => None,
+        }
+    }
 }
 
 /// The loose ends, until [`App::see_off`] takes them up. Each comes from a session or a call that
@@ -138,6 +154,10 @@ impl App {
                 return;
             }
             self.live.tie_up(&taken.ends);
+            let registered: BTreeSet<_> = taken.ends.iter().filter_map(LooseEnd::origin).collect();
+            for (hub, id) in registered {
+                self.learn_origin(hub, id).await;
+            }
             taken.done();
         }
     }
@@ -148,7 +168,7 @@ impl Live {
         let (mut events, mut feedback) = (BTreeSet::new(), BTreeSet::new());
         for end in ends {
             match end {
-                LooseEnd::Departed { .. } => {}
+                LooseEnd::Departed { .. } | LooseEnd::Origin(..) => {}
                 LooseEnd::Event(hub) => {
                     events.insert(hub);
                 }
@@ -186,8 +206,10 @@ fn disconnect(end: &LooseEnd) -> Option<Change> {
             connection: *connection,
             at: *at,
         }),
-        LooseEnd::Event(_) | LooseEnd::Message(..) | LooseEnd::Twin(..) | LooseEnd::Feedback(_) => {
-            None
-        }
+        LooseEnd::Event(_)
+        | LooseEnd::Message(..)
+        | LooseEnd::Twin(..)
+        | LooseEnd::Feedback(_)
+        | LooseEnd::Origin(..) => None,
     }
 }

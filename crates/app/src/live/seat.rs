@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
+    future::{Future as _, poll_fn},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Poll, ready},
 };
 
 use decide::hub::{
@@ -14,8 +16,8 @@ use decide::hub::{
     connect::{self, Admission, Credential},
 };
 use model::{
-    ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName, IdentityMark, Origin,
-    Subscriptions, Timestamp,
+    ConnectFacts, ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName,
+    IdentityMark, Origin, RevokedChange, Subscriptions, Timestamp,
 };
 use tokio::sync::{Notify, futures::Notified, mpsc};
 
@@ -173,17 +175,41 @@ impl Seat {
     }
 
     pub(crate) fn end(&self, why: End) {
-        if self.ended.set(why).is_ok() {
-            self.wake.notify_waiters();
+        if self.end_unheard(why) {
+            self.wake();
         }
+    }
+
+    /// Ends the session, unless it is over: nothing it still does has an effect. Who waits for its
+    /// end has to be woken by [`Self::wake`], and hears of it before that if woken by anything else.
+    #[must_use]
+    pub(super) fn end_unheard(&self, why: End) -> bool {
+        self.ended.set(why).is_ok()
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_waiters();
     }
 
     pub(crate) fn why_ended(&self) -> Option<&End> {
         self.ended.get()
     }
 
+    /// Waits until the session is over. It is looked at whenever this is polled, before anything
+    /// else the session does.
     pub(crate) async fn ended(&self) -> End {
-        self.until(|| self.ended.get().cloned()).await
+        let mut wake = std::pin::pin!(self.wake.notified());
+        poll_fn(|context| {
+            loop {
+                // A call since `wake` was made is not missed.
+                if let Some(end) = self.ended.get() {
+                    return Poll::Ready(end.clone());
+                }
+                ready!(wake.as_mut().poll(context));
+                wake.set(self.wake.notified());
+            }
+        })
+        .await
     }
 
     /// From here on the session writes no more that this connection is the device's.
@@ -207,9 +233,13 @@ impl Seat {
         self.wake.notify_waiters();
     }
 
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
     /// Waits for [`Self::leave`].
     pub(crate) async fn left(&self) {
-        self.until(|| self.left.load(Ordering::SeqCst).then_some(())).await;
+        self.until(|| self.has_left().then_some(())).await;
     }
 
     async fn until<T>(&self, look: impl Fn() -> Option<T>) -> T {
@@ -287,18 +317,41 @@ impl Seat {
         std::mem::replace(&mut *self.causes.lock().unwrap_or_else(PoisonError::into_inner), hashes)
     }
 
-    /// The session's identity came from this registration. Gives the keys of the bans that would
-    /// end it now.
-    pub(super) fn set_origin(&self, origin: Option<&Origin>) -> Vec<String> {
+    /// The session's identity came from this registration; whether it still stands is asked later.
+    pub(super) fn set_origin(&self, origin: Option<&Origin>) {
         let mut state = self.state();
         state.n_rechecks += 1;
         *state.admission.footing = state.admission.footing.with_origin(origin);
-        state.admission.footing.ban_keys().to_vec()
+    }
+
+    /// Holds the session against what is known of its origin, and ends it if need be.
+    pub(super) fn recheck_origin(&self, facts: &ConnectFacts, now: Timestamp) {
+        let held = {
+            let mut state = self.state();
+            state.n_rechecks += 1;
+            let admission = &mut state.admission;
+            connect::with_origin(&admission.footing, facts, now)
+                .map(|footing| *admission.footing = footing)
+        };
+        // The refusal ends the session; there is nobody else to tell.
+        let _ = self.end_if_refused(held);
+    }
+
+    /// Which certificates it rests on, by their keys, that this change revokes.
+    pub(super) fn revoked_by(&self, change: &RevokedChange) -> Vec<String> {
+        self.state().admission.footing.revoked_by(change)
     }
 
     /// Holds the session against a change in what it rests on besides identity and credential.
-    /// One that may never have been written leaves no trace in a session that goes on.
-    pub(super) fn recheck_footing(&self, change: Change<'_>, by_default: bool, is_written: bool) {
+    /// One that may never have been written leaves no trace in a session that goes on. Whether it
+    /// ended, unheard.
+    #[must_use]
+    pub(super) fn recheck_footing(
+        &self,
+        change: Change<'_>,
+        by_default: bool,
+        is_written: bool,
+    ) -> bool {
         let held = {
             let mut state = self.state();
             state.n_rechecks += 1;
@@ -314,23 +367,22 @@ impl Seat {
                 state.admission.footing.clone().still_stands(change, by_default, now)
             }
         };
-        // The refusal ends the session; there is nobody else to tell.
-        let _ = self.end_if_refused(held);
+        held.is_err_and(|refusal| self.end_unheard(End::CutOff(refusal)))
     }
 
+    /// Whether it ended, unheard.
+    #[must_use]
     pub(super) fn recheck_credential(
         &self,
         holds: impl FnOnce(&Credential) -> bool,
         why: ConnectRefusal,
-    ) {
+    ) -> bool {
         let held = {
             let mut state = self.state();
             state.n_rechecks += 1;
             holds(&state.admission.credential)
         };
-        if !held {
-            self.end(End::CutOff(why));
-        }
+        !held && self.end_unheard(End::CutOff(why))
     }
 
     fn end_if_refused(&self, held: Result<(), ConnectRefusal>) -> Result<(), ConnectRefusal> {

@@ -4,7 +4,7 @@ use decide::hub::cause;
 use model::{
     AccessPolicy, Ban, CaCertificate, Change, ChangeSet, DeviceId, DeviceIdentity, EnrollmentGroup,
     EnrollmentRef, HubAccess, HubName, IndividualEnrollment, PolicyScope, RevokedChange,
-    ban::serial_key, crl::serial_hex,
+    RevokedStep, ban::serial_key, crl::serial_hex,
 };
 
 use super::LooseEnd;
@@ -103,7 +103,9 @@ impl Touched {
         let messages =
             self.messages.iter().map(|(hub, id)| LooseEnd::Message(hub.clone(), id.clone()));
         let feedback = self.feedback.iter().map(|hub| LooseEnd::Feedback(hub.clone()));
-        twins.chain(messages).chain(feedback)
+        let records = self.records.iter();
+        let origins = records.map(|(hub, id)| LooseEnd::Origin(hub.clone(), id.clone()));
+        twins.chain(messages).chain(feedback).chain(origins)
     }
 
     /// Without `_`: a new kind of change has to say what it means to live sessions.
@@ -152,7 +154,12 @@ impl Touched {
             Change::DeleteGroup(id) => {
                 self.causes.push(Cause::Gone(EnrollmentRef::Group(id.clone())));
             }
-            Change::ChangeRevoked(change) => self.causes.push(Cause::Revoked(change.clone())),
+            Change::ChangeRevoked(change) => {
+                // What is written in parts is told as a whole, with the list.
+                if change.step != RevokedStep::Part {
+                    self.causes.push(Cause::Revoked(change.clone()));
+                }
+            }
             Change::PutBan(ban) => self.causes.push(Cause::Ban(ban.clone())),
             // Who may connect from where is asked when a device connects.
             Change::PutServiceSettings(settings) => {
@@ -176,6 +183,7 @@ impl Touched {
             Change::DeleteBan(_)
             | Change::PutGrounds(..)
             | Change::PutCrl(_)
+            | Change::NoteCrlFetch(..)
             | Change::DeleteCrl(_)
             | Change::PutReceipt(_)
             | Change::PutReceiptItem(_)
