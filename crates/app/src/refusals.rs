@@ -4,7 +4,7 @@
 //! An answer is kept for a minute at most, and only where the same question has the same answer:
 //!
 //! - the evidence is the same to the last byte,
-//! - nothing was written since that could change it (see [`epochs`]),
+//! - nothing was written since that could change it (see [`store::marks`]),
 //! - time alone could not have changed it ([`decide::attestation::next_change`]).
 //!
 //! A token is signed anew every time. For devices that show one the facts are kept instead of the
@@ -16,10 +16,8 @@
 
 mod asked;
 mod bounded;
-mod epochs;
 mod known;
 mod top;
-mod touched;
 pub(crate) mod trace;
 
 use std::{
@@ -29,17 +27,19 @@ use std::{
 };
 
 use model::{
-    ApiVersion, ChangeSet, DeviceRefusal, Door, Evidence, OperationId, RegisterFacts,
-    RegisterRequest, RegistrationId, Timestamp,
+    ApiVersion, DeviceRefusal, Door, Evidence, OperationId, RegisterFacts, RegisterRequest,
+    RegistrationId, Timestamp,
 };
-use store::CommitError;
+use store::{Mark, Marks};
 
 pub use self::top::{RefusedOften, TopRefused};
-pub(crate) use self::{asked::Asked, epochs::Epoch, known::is_lasting};
+pub(crate) use self::{
+    asked::Asked,
+    known::{is_lasting, may_be_a_clock},
+};
 use self::{
     asked::Keys,
     bounded::{Bounded, Entry},
-    epochs::{Concerned, Epochs},
     top::Top,
 };
 use crate::App;
@@ -67,6 +67,13 @@ const FIRST_WAIT_SECS: u32 = 5;
 
 /// The longest wait, in seconds.
 const LONGEST_WAIT_SECS: u32 = 3600;
+
+/// The longest wait of a device whose clock may be wrong, in seconds: once it has heard of the time
+/// it would be admitted.
+const LONGEST_WAIT_FOR_A_CLOCK_SECS: u32 = 60;
+
+/// The refusal in a row that asks for at least as long as that: more of them do not count.
+const MAX_CLOCK_REFUSALS: u32 = 6;
 
 /// How storms are met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,11 +147,13 @@ pub(crate) struct Given<'a> {
     pub(crate) name: &'a str,
     /// Its sentence.
     pub(crate) reason: &'a str,
-    /// The epoch from before its facts were read.
-    pub(crate) before: Epoch,
-    /// The epoch after what was written with it.
-    pub(crate) after: Epoch,
+    /// The mark from before its facts were read.
+    pub(crate) before: Mark,
+    /// The mark after what was written with it.
+    pub(crate) after: Mark,
     pub(crate) keeping: Option<Keeping>,
+    /// Whether a clock may be what is wrong.
+    pub(crate) by_clock: bool,
 }
 
 /// How a “no” stands among those before it.
@@ -159,7 +168,7 @@ pub(crate) struct Standing {
 /// What is remembered of one who is refused.
 #[derive(Debug)]
 struct Refused {
-    epoch: Epoch,
+    mark: Mark,
     /// How often in a row.
     n: u32,
     last_secs: i64,
@@ -174,7 +183,7 @@ struct Refused {
 
 /// The facts about a device that shows tokens, without what no refusal looks at.
 struct KnownFacts {
-    epoch: Epoch,
+    mark: Mark,
     read: Timestamp,
     facts: Arc<RegisterFacts>,
 }
@@ -191,47 +200,10 @@ impl Entry for Refused {
     }
 }
 
-/// A commit that moves epochs when its outcome is known, and when it will not be.
-#[derive(Debug)]
-pub(crate) struct Moving<'a> {
-    epochs: &'a Epochs,
-    concerned: Concerned,
-    outcome: Outcome,
-}
-
-/// What is known of a commit.
-#[derive(Debug, Clone, Copy)]
-enum Outcome {
-    Written,
-    NotWritten,
-    Unknown,
-}
-
-impl Moving<'_> {
-    /// The outcome is known.
-    pub(crate) fn settle(mut self, committed: &Result<(), CommitError>) {
-        self.outcome = match committed {
-            Ok(()) => Outcome::Written,
-            Err(CommitError::Conflict) => Outcome::NotWritten,
-            Err(CommitError::Fault(_)) => Outcome::Unknown,
-        };
-    }
-}
-
-impl Drop for Moving<'_> {
-    fn drop(&mut self) {
-        match self.outcome {
-            Outcome::Written => self.epochs.written(&self.concerned),
-            Outcome::NotWritten => {}
-            Outcome::Unknown => self.epochs.unknown(&self.concerned),
-        }
-    }
-}
-
 /// The memory of this process.
 pub(crate) struct Refusals {
     keys: Keys,
-    epochs: Epochs,
+    marks: Arc<Marks>,
     /// Empty when nothing is remembered.
     shards: Box<[Mutex<Bounded<Refused>>]>,
     facts: Option<Mutex<Bounded<KnownFacts>>>,
@@ -245,7 +217,8 @@ impl fmt::Debug for Refusals {
 }
 
 impl Refusals {
-    pub(crate) fn new(settings: StormSettings) -> Self {
+    /// A memory of what the store with these marks admits or refuses.
+    pub(crate) fn new(settings: StormSettings, marks: Arc<Marks>) -> Self {
         let shards: Box<[_]> = match settings.max_remembered {
             0 => Box::default(),
             max => {
@@ -255,13 +228,7 @@ impl Refusals {
         };
         let n_facts = settings.max_remembered.min(MAX_FACTS);
         let facts = (n_facts > 0).then(|| Mutex::new(Bounded::new(n_facts)));
-        Self {
-            keys: Keys::default(),
-            epochs: Epochs::default(),
-            shards,
-            facts,
-            top: Top::default(),
-        }
+        Self { keys: Keys::default(), marks, shards, facts, top: Top::default() }
     }
 
     pub(crate) fn asked(&self, visit: &Visit<'_>, scope: &str, said: Introduction<'_>) -> Asked {
@@ -278,8 +245,9 @@ impl Refusals {
         self.keys.of_connection(visit, hub, device_id, registration_id)
     }
 
-    pub(crate) fn epoch(&self, id: &RegistrationId) -> Epoch {
-        self.epochs.of(id)
+    /// What an answer to this registration ID is kept with. To be read before the facts.
+    pub(crate) fn mark(&self, id: &RegistrationId) -> Mark {
+        self.marks.of(id)
     }
 
     /// What this device was told before and is told again, if that still holds.
@@ -287,12 +255,11 @@ impl Refusals {
         if !asked.may_be_kept {
             return None;
         }
-        let epoch = self.epochs.of(&asked.registration_id);
+        let mark = self.mark(&asked.registration_id);
         let mut shard = self.shard(asked.key)?;
         let refused = shard.get_mut(asked.key)?;
         let (told, from, until) = refused.kept.as_ref()?;
-        let holds = refused.epoch == epoch
-            && epoch.is_sure()
+        let holds = refused.mark == mark
             && *from <= now
             && now < *until
             && now.unix_secs() < refused.attempt_secs.saturating_add(ATTEMPT_LIFE_SECS);
@@ -314,7 +281,7 @@ impl Refusals {
         tracking_id: &Arc<str>,
         now: Timestamp,
     ) -> Standing {
-        let Given { name, reason, before, after, keeping } = given;
+        let Given { name, reason, before, after, keeping, by_clock } = given;
         let Some(mut shard) = self.shard(asked.key) else {
             return Standing { retry_after_secs: None, repeats: None };
         };
@@ -322,7 +289,7 @@ impl Refusals {
         let secs = now.unix_secs();
         let is_within = |since: i64, span: i64| since <= secs && secs < since.saturating_add(span);
         let goes_on = shard.get_mut(asked.key).filter(|refused| {
-            refused.epoch == before && is_within(refused.last_secs, FORGOTTEN_AFTER_SECS)
+            refused.mark == before && is_within(refused.last_secs, FORGOTTEN_AFTER_SECS)
         });
         let (n, attempt) = match goes_on {
             None => (1, None),
@@ -331,45 +298,45 @@ impl Refusals {
                     refused.print == print && is_within(refused.attempt_secs, ATTEMPT_LIFE_SECS);
                 let attempt =
                     is_repeated.then(|| (Arc::clone(&refused.attempt), refused.attempt_secs));
-                (refused.n.saturating_add(1), attempt)
+                let n = refused.n.saturating_add(1);
+                let n = if by_clock { n.min(MAX_CLOCK_REFUSALS.max(refused.n)) } else { n };
+                (n, attempt)
             }
         };
         let repeats = attempt.as_ref().map(|(attempt, _)| Arc::clone(attempt));
         let (attempt, attempt_secs) = attempt.unwrap_or_else(|| (Arc::clone(tracking_id), secs));
-        // Whether something was written since is only told by an epoch that is sure.
-        let keeping = keeping.filter(|_| asked.may_be_kept && before.is_sure());
+        let keeping = keeping.filter(|_| asked.may_be_kept);
         let kept = keeping.map(|Keeping { told, until }| {
             let longest = now.plus_secs(MAX_LIFE_SECS);
             (told, now, until.min(longest))
         });
         let last_secs = secs;
-        let refused = Refused { epoch: after, n, last_secs, attempt, attempt_secs, print, kept };
+        let refused = Refused { mark: after, n, last_secs, attempt, attempt_secs, print, kept };
         shard.put(asked.key, refused);
-        Standing { retry_after_secs: wait(n), repeats }
+        let longest = if by_clock { LONGEST_WAIT_FOR_A_CLOCK_SECS } else { LONGEST_WAIT_SECS };
+        Standing { retry_after_secs: wait(n).map(|secs| secs.min(longest)), repeats }
     }
 
     /// The facts about a device that shows a token, if nothing was written since that could change a
-    /// refusal, and the epoch they are of.
+    /// refusal, and the mark they are of.
     pub(crate) fn facts(
         &self,
         asked: &Asked,
         now: Timestamp,
-    ) -> Option<(Arc<RegisterFacts>, Epoch)> {
+    ) -> Option<(Arc<RegisterFacts>, Mark)> {
         let (key, facts) = (asked.facts_key?, self.facts.as_ref()?);
-        let epoch = self.epochs.of(&asked.registration_id);
+        let mark = self.mark(&asked.registration_id);
         // Whoever panicked with the lock left whole entries behind.
         let mut facts = facts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = facts.get_mut(key)?;
-        let holds = known.epoch == epoch
-            && epoch.is_sure()
-            && known.read <= now
-            && now < known.read.plus_secs(MAX_LIFE_SECS);
+        let holds =
+            known.mark == mark && known.read <= now && now < known.read.plus_secs(MAX_LIFE_SECS);
         if !holds {
             // They hold keys, which are not to be kept for nothing.
             facts.remove(key);
             return None;
         }
-        Some((Arc::clone(&known.facts), epoch))
+        Some((Arc::clone(&known.facts), mark))
     }
 
     /// Keeps the facts by which a device that showed a token was refused.
@@ -377,16 +344,13 @@ impl Refusals {
         &self,
         asked: &Asked,
         facts: RegisterFacts,
-        epoch: Epoch,
+        mark: Mark,
         read: Timestamp,
     ) {
         let (Some(key), Some(known)) = (asked.facts_key, &self.facts) else { return };
-        if !epoch.is_sure() {
-            return;
-        }
         let facts = Arc::new(facts);
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.put(key, KnownFacts { epoch, read, facts });
+        known.put(key, KnownFacts { mark, read, facts });
     }
 
     /// The device got what it asked for.
@@ -399,12 +363,6 @@ impl Refusals {
     /// Counts who is refused most.
     pub(crate) fn count(&self, asked: &Asked, reason: &str, now: Timestamp) {
         self.top.count(asked.registration_id.key(), asked.address, reason, now);
-    }
-
-    /// A commit begins. Should nobody wait for its outcome, it is unknown.
-    pub(crate) fn begin(&self, changes: &ChangeSet) -> Moving<'_> {
-        let concerned = self.epochs.begin(changes);
-        Moving { epochs: &self.epochs, concerned, outcome: Outcome::Unknown }
     }
 
     fn shard(&self, key: u128) -> Option<MutexGuard<'_, Bounded<Refused>>> {
@@ -434,7 +392,7 @@ impl App {
     #[must_use]
     pub fn with_storm_settings(self, settings: StormSettings) -> Self {
         Self {
-            refusals: Arc::new(Refusals::new(settings)),
+            refusals: Arc::new(Refusals::new(settings, self.store.marks())),
             attempts: Arc::new(crate::attempts::Attempts::new(settings)),
             ..self
         }

@@ -11,12 +11,12 @@ use model::{
     RegistrationRecord, Step, Timestamp,
     attempt::{kept_refusal, kept_steps},
 };
-use store::StoreFault;
+use store::{Mark, StoreFault};
 
 use crate::{
     App, No,
     device::{Commands, Connecting, DeviceSession},
-    refusals::{Asked, Epoch, Given, Keeping, Told, is_lasting, trace::Trace},
+    refusals::{Asked, Given, Keeping, Told, is_lasting, may_be_a_clock, trace::Trace},
 };
 
 pub use crate::refusals::{Introduction, Visit};
@@ -64,7 +64,7 @@ impl App {
             Some(known) => known,
             None => self.register_traced(scope, request, &mut trace).await,
         };
-        if let (Some((facts, read)), Some((_, after))) = (trace.facts.take(), trace.epochs()) {
+        if let (Some((facts, read)), Some((_, after))) = (trace.facts.take(), trace.marks()) {
             self.refusals.keep_facts(&asked, facts, after, read);
         }
         match registered {
@@ -175,20 +175,21 @@ impl App {
         shown: AttemptShown,
         refusal: &ConnectRefusal,
     ) {
-        match refusal {
+        let is_known = match refusal {
             // The device is there, on another connection; or it is to try again at once.
             ConnectRefusal::Overtaken | ConnectRefusal::Conflict => return,
+            ConnectRefusal::Disabled(_)
+            | ConnectRefusal::Disenrolled(_)
+            | ConnectRefusal::WrongKind(_) => true,
+            // That may be said before anybody has looked for the device.
             ConnectRefusal::UnknownHub(_)
             | ConnectRefusal::UnknownDevice
-            | ConnectRefusal::Disabled(_)
             | ConnectRefusal::Banned(_)
-            | ConnectRefusal::Disenrolled(_)
-            | ConnectRefusal::WrongKind(_)
             | ConnectRefusal::NotAttested(_)
             | ConnectRefusal::PolicyRefused
             | ConnectRefusal::AddressRefused(_)
-            | ConnectRefusal::Throttled(_) => {}
-        }
+            | ConnectRefusal::Throttled(_) => false,
+        };
         let now = self.clock.now();
         let outcome = AttemptOutcome::of_connection(refusal);
         let about = About {
@@ -197,6 +198,7 @@ impl App {
             shown,
             steps: Vec::new(),
             enrollment: None,
+            is_known,
             now,
         };
         // A name that is too long or too strange to register is counted nowhere, but kept.
@@ -205,8 +207,8 @@ impl App {
         };
         let asked =
             self.refusals.asked_to_connect(visit, &hub, &device_id, registration_id.clone());
-        let epoch = self.refusals.epoch(&registration_id);
-        self.refuse(visit, &asked, about, outcome, (epoch, epoch), None);
+        let mark = self.refusals.mark(&registration_id);
+        self.refuse(visit, &asked, about, outcome, (mark, mark), None);
     }
 
     /// What is told from memory.
@@ -245,9 +247,9 @@ impl App {
     ) {
         about.enrollment = Some(record.enrollment.clone());
         let outcome = AttemptOutcome::Disabled;
-        let Some(epochs) = trace.epochs() else { return self.note(visit, about, outcome) };
+        let Some(marks) = trace.marks() else { return self.note(visit, about, outcome) };
         // A disabled device is told when it polls, where there is no room for a time to wait.
-        self.refuse(visit, asked, about, outcome, epochs, trace.keeping);
+        self.refuse(visit, asked, about, outcome, marks, trace.keeping);
     }
 
     fn turned_away(
@@ -268,9 +270,9 @@ impl App {
             self.note(visit, about, outcome);
             return no.into();
         }
-        let epoch = trace.before.unwrap_or_else(|| self.refusals.epoch(&asked.registration_id));
+        let mark = trace.before.unwrap_or_else(|| self.refusals.mark(&asked.registration_id));
         let retry_after_secs =
-            self.refuse(visit, asked, about, outcome, (epoch, epoch), trace.keeping);
+            self.refuse(visit, asked, about, outcome, (mark, mark), trace.keeping);
         TurnedAway { no, retry_after_secs }
     }
 
@@ -281,11 +283,13 @@ impl App {
         asked: &Asked,
         about: About,
         outcome: AttemptOutcome,
-        (before, after): (Epoch, Epoch),
+        (before, after): (Mark, Mark),
         keeping: Option<Keeping>,
     ) -> Option<u32> {
         let reason = outcome.reason().unwrap_or_default();
-        let given = Given { name: outcome.name(), reason: &reason, before, after, keeping };
+        let by_clock = matches!(&outcome, AttemptOutcome::Refused(no) if may_be_a_clock(no));
+        let name = outcome.name();
+        let given = Given { name, reason: &reason, before, after, keeping, by_clock };
         let now = about.now;
         let standing = self.refusals.remember(asked, given, &about.tracking_id, now);
         self.refusals.count(asked, &reason, now);
@@ -298,8 +302,20 @@ impl App {
 
     /// Keeps an attempt.
     fn note(&self, visit: &Visit<'_>, about: About, outcome: AttemptOutcome) {
-        let About { tracking_id, asked, shown, steps, enrollment, now } = about;
+        let About { tracking_id, asked, shown, steps, enrollment, is_known, now } = about;
         let steps = kept_steps(steps);
+        // Who was admitted is known from now on.
+        let is_known = is_known
+            || match &outcome {
+                AttemptOutcome::Refused(_)
+                | AttemptOutcome::NotConnected { .. }
+                | AttemptOutcome::Challenged
+                | AttemptOutcome::Fault => false,
+                AttemptOutcome::Assigned { .. }
+                | AttemptOutcome::Assigning { .. }
+                | AttemptOutcome::Disabled
+                | AttemptOutcome::Failed { .. } => true,
+            };
         self.attempts.push(Attempt {
             tracking_id,
             last_tracking_id: None,
@@ -313,6 +329,7 @@ impl App {
             outcome,
             enrollment,
             steps,
+            is_known,
         });
     }
 }
@@ -324,6 +341,8 @@ struct About {
     shown: AttemptShown,
     steps: Vec<Step>,
     enrollment: Option<EnrollmentRef>,
+    /// Whether the device was known before.
+    is_known: bool,
     /// When it was asked.
     now: Timestamp,
 }
@@ -337,6 +356,7 @@ impl About {
             shown: AttemptShown { kind: kind(evidence), ..AttemptShown::default() },
             steps: Vec::new(),
             enrollment: None,
+            is_known: false,
             now,
         }
     }
@@ -344,14 +364,9 @@ impl About {
     /// Takes over how it was decided.
     fn take(&mut self, trace: &mut Trace) {
         self.shown.take_in(trace.shown);
+        self.is_known = trace.is_known;
         self.steps = mem::take(&mut trace.steps);
-        self.enrollment = self.steps.iter().rev().find_map(|step| match step {
-            Step::IndividualDecides { registration_id, .. } => {
-                Some(EnrollmentRef::Individual(registration_id.clone()))
-            }
-            Step::GroupDecides { group_id, .. } => Some(EnrollmentRef::Group(group_id.clone())),
-            _ => None,
-        });
+        self.enrollment = decide::explain::deciding_entry(&self.steps);
     }
 }
 

@@ -8,28 +8,39 @@
 //! To extend it: a new fact is a new read here and in every store and a new case in the suite; a
 //! new thing to write is a variant of [`model::Change`], and the compiler lists the rest.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use model::{
     AccessPolicy, AllocationPolicy, AttemptFilter, AuditFilter, AuditLine, Ban, CaCertificate,
     CertificateDer, ChangeSet, CloudMessage, ConnectFacts, ConnectQuery, Crl, DeprovisionItem,
     Device, DeviceCounts, DeviceId, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, Etag,
-    EventPosition, Feedback, Grounds, HubName, IndividualEnrollment, IndividualFacts, ItemState,
-    Origin, Page, PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId, RecordFilter,
-    RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, Serials,
-    ServiceFacts, ServiceSettings, StoredAttempt, StoredEvent, Timestamp, Usage,
+    EventPosition, Feedback, Former, Grounds, HubName, IndividualEnrollment, IndividualFacts,
+    ItemState, Origin, Page, PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId,
+    RecordFilter, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval,
+    Serials, ServiceFacts, ServiceSettings, StoredAttempt, StoredEvent, Timestamp, Usage,
 };
 
 pub use audit::AuditHead;
 pub use error::{CommitError, StoreFault};
+pub use marks::{Mark, Marks};
 
 pub mod audit;
 mod error;
+pub mod marks;
 #[cfg(feature = "suite")]
 pub mod suite;
 
 /// A store of everything Induct remembers.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// The marks by which is told whether anything was written that concerns a registration; the
+    /// same ones for all users of the store in this process.
+    ///
+    /// A store that other processes write too has to move them for what those wrote, within a
+    /// second.
+    fn marks(&self) -> Arc<Marks>;
+
     /// What is known when a device registers, in one snapshot.
     async fn register_facts(&self, query: RegisterQuery) -> Result<RegisterFacts, StoreFault>;
 
@@ -115,7 +126,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RegistrationId>, StoreFault>;
 
-    /// The removals from remote hubs that are due, the longest due first.
+    /// The removals from remote hubs that are due, of each hub the longest due first, at most
+    /// `limit` of each: whoever waits for a hub that is down stands before nobody else's.
     async fn due_removals(
         &self,
         now: Timestamp,
@@ -241,8 +253,23 @@ pub trait Store: Send + Sync + 'static {
     /// written last.
     async fn origin(&self, hub: &HubName, id: &DeviceId) -> Result<Option<Origin>, StoreFault>;
 
-    /// The certificate of this thumbprint, SHA-1 or SHA-256 in hex, among those that groups and
-    /// the CA store hold. The groups are read through: for an operator's question only.
+    /// The identities that a registration had before its record was deleted or got another one, in
+    /// one snapshot: those on built-in hubs that are still there and that no other registration has
+    /// now, and those on remote hubs as long as they were not deleted by a removal.
+    async fn formers(&self, id: &RegistrationId) -> Result<Vec<Former>, StoreFault>;
+
+    /// Registrations without a record whose identities ([`Self::formers`]) came from a group, after
+    /// the key `after`, at most `limit`, in one snapshot.
+    async fn former_of_group(
+        &self,
+        group: &EnrollmentGroupId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RegistrationId>, StoreFault>;
+
+    /// The certificate of this thumbprint, SHA-1 or SHA-256 in hex, among those that the CA
+    /// store, groups and individual enrollments hold. They are read through: for an operator's
+    /// question only.
     async fn known_certificate(
         &self,
         thumbprint: &str,

@@ -28,9 +28,11 @@ pub mod crls;
 pub mod devices;
 pub mod durability;
 pub mod events;
+pub mod formers;
 pub mod grounds;
 pub mod groups;
 pub mod listings;
+pub mod marks;
 pub mod messages;
 pub mod modules;
 pub mod receipts;
@@ -103,6 +105,10 @@ macro_rules! store_suite {
                 policies_are_replaced_by_scope_and_name
                 everything_reads_back_as_it_was_written
             }
+            marks {
+                marks_move_with_what_is_written
+                marks_stay_where_nothing_is_written
+            }
             listings {
                 pages_follow_one_another_without_gap_or_repetition
                 paging_is_stable_under_inserts_and_deletes
@@ -138,6 +144,13 @@ macro_rules! store_suite {
                 facts_of_a_connection_hold_the_bans_on_it
                 bans_and_their_version_are_one_snapshot
             }
+            formers {
+                an_identity_is_found_by_the_registration_that_had_it
+                an_identity_that_its_record_left_is_found
+                a_name_on_a_remote_hub_is_remembered_until_it_is_gone
+                a_name_that_was_on_its_way_to_a_remote_hub_is_remembered
+                registrations_without_a_record_are_found_by_their_group
+            }
             grounds {
                 grounds_go_with_their_record
                 what_rests_on_a_certificate_is_found_by_every_key
@@ -146,6 +159,11 @@ macro_rules! store_suite {
                 enrolled_certificates_are_known_by_their_thumbprints
                 an_origin_is_the_registration_that_was_assigned_last
                 an_origin_outlives_its_record_and_its_group
+                what_a_registration_rested_on_is_kept_as_long_as_an_identity_came_from_it
+                all_registrations_of_an_identity_are_known
+                an_individual_enrollment_has_the_word_of_the_group_it_took_its_device_from
+                what_an_origin_was_read_from_is_expected
+                facts_lead_up_to_banned_cas_through_those_that_are_known
                 an_origin_tells_what_its_enrollment_is_worth_now
             }
             attempts {
@@ -154,6 +172,7 @@ macro_rules! store_suite {
                 pages_of_attempts_follow_one_another
                 repetitions_are_counted_with_what_they_repeat
                 no_more_attempts_are_kept_than_are_to_be
+                attempts_of_known_devices_are_not_displaced_by_those_of_strangers
                 attempts_are_there_after_reopening
             }
             challenges {
@@ -237,6 +256,9 @@ macro_rules! store_suite {
                 open_deprovisionings_and_items_are_found
                 old_plans_and_receipts_are_forgotten
                 what_remote_hubs_are_told_reads_back
+                what_reports_to_nobody_silences_nobody
+                removals_are_due_hub_by_hub
+                a_plan_that_gives_way_is_no_longer_one
             }
             service {
                 a_store_that_was_told_nothing_answers_the_first_settings
@@ -282,16 +304,20 @@ mod tests {
     fn every_case_is_in_the_list() {
         let list = include_str!("suite.rs");
         let areas = [
+            include_str!("suite/attempts.rs"),
             include_str!("suite/bans.rs"),
             include_str!("suite/challenges.rs"),
             include_str!("suite/change_sets.rs"),
             include_str!("suite/connections.rs"),
+            include_str!("suite/crls.rs"),
             include_str!("suite/devices.rs"),
             include_str!("suite/durability.rs"),
             include_str!("suite/events.rs"),
+            include_str!("suite/formers.rs"),
             include_str!("suite/grounds.rs"),
             include_str!("suite/groups.rs"),
             include_str!("suite/listings.rs"),
+            include_str!("suite/marks.rs"),
             include_str!("suite/messages.rs"),
             include_str!("suite/modules.rs"),
             include_str!("suite/receipts.rs"),

@@ -1,6 +1,8 @@
 //! Whom a connection provisions, and nobody else (D §3.4); whole conversations of the vendor's
 //! clients are among the scenarios of the `induct` crate.
 
+mod storms;
+
 use testkit::{Ca, ClientStyle};
 
 use super::*;

@@ -18,7 +18,7 @@ pub(crate) struct Asked {
     /// Where the facts about a device are remembered that shows tokens: whoever asks, they are the
     /// same.
     pub(super) facts_key: Option<u128>,
-    /// Under which name, for the epoch and for the count of who is refused most.
+    /// Under which name, for the mark and for the count of who is refused most.
     pub(crate) registration_id: RegistrationId,
     pub(super) address: IpAddr,
     /// Whether an answer may be kept at all.

@@ -1,9 +1,12 @@
 //! A token is held against facts that were read before.
 
 use decide::register::{self, Decision, Prepared};
-use model::{DeviceRefusal, RegisterRequest};
+use model::{AttestFailure, DeviceRefusal, RegisterRequest};
 
-use super::{Asked, trace::Trace};
+use super::{
+    Asked,
+    trace::{Trace, is_known},
+};
 use crate::{
     App, No,
     ports::{self, Entropy},
@@ -32,7 +35,7 @@ impl App {
     ) -> Option<Result<Registered, No<DeviceRefusal>>> {
         self.check_own_scope(scope).ok()?;
         let now = self.clock.now();
-        let (facts, epoch) = self.refusals.facts(asked, now)?;
+        let (facts, mark) = self.refusals.facts(asked, now)?;
         let settings = &self.settings.register;
         let prepared = Prepared::new(request.clone(), &settings.attest.limits).ok()?;
         let fresh = ports::fresh(&NoDice);
@@ -48,9 +51,32 @@ impl App {
             Decision::Refuse(_) | Decision::Ask(_) => return None,
         };
         trace.prepared(&prepared);
-        trace.reading(|| epoch);
+        trace.reading(|| mark);
         trace.steps = decided.steps;
+        trace.is_known = is_known(&facts);
         Some(told)
+    }
+}
+
+/// Whether the device may be refused because a clock is wrong, its own or that of whoever issued its
+/// certificate: then time alone makes it right, and nobody tells us.
+pub(crate) const fn may_be_a_clock(refusal: &DeviceRefusal) -> bool {
+    match refusal {
+        DeviceRefusal::NotAttested(AttestFailure::TokenExpired | AttestFailure::NotYetValid(_)) => {
+            true
+        }
+        DeviceRefusal::NotAttested(_)
+        | DeviceRefusal::UnknownIdScope
+        | DeviceRefusal::NotEnrolled
+        | DeviceRefusal::TpmNotEnrolled
+        | DeviceRefusal::Banned { .. }
+        | DeviceRefusal::UnknownOperation
+        | DeviceRefusal::NotRegistered
+        | DeviceRefusal::Conflict
+        | DeviceRefusal::TooManyRegistrations(_)
+        | DeviceRefusal::AddressRefused(_)
+        | DeviceRefusal::Throttled(_)
+        | DeviceRefusal::BadRequest(_) => false,
     }
 }
 

@@ -43,7 +43,7 @@ pub struct RefusedOften {
 }
 
 /// The counters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Top {
     devices: Mutex<Counters>,
     addresses: Mutex<Counters>,
@@ -63,12 +63,6 @@ struct Counter {
     since: Timestamp,
     last: Timestamp,
     reason: Box<str>,
-}
-
-impl Default for Top {
-    fn default() -> Self {
-        Self { devices: Mutex::default(), addresses: Mutex::default() }
-    }
 }
 
 impl Top {

@@ -9,8 +9,9 @@ use model::{
     AttemptShown, AttestFailure, Change, DeviceRefusal, OperationId, RegisterFacts,
     RegistrationRecord, RegistrationStatus, Step, Timestamp,
 };
+use store::Mark;
 
-use super::{Epoch, Keeping, Told};
+use super::{Keeping, Told};
 
 /// What is left behind.
 #[derive(Debug, Default)]
@@ -19,10 +20,12 @@ pub(crate) struct Trace {
     wanted: bool,
     pub(crate) shown: AttemptShown,
     pub(crate) steps: Vec<Step>,
-    /// The epoch from before the facts were read.
-    pub(crate) before: Option<Epoch>,
+    /// The mark from before the facts were read.
+    pub(crate) before: Option<Mark>,
     /// Whether this process wrote the record of this registration since.
     pub(crate) wrote: bool,
+    /// Whether the device had a record or an individual enrollment.
+    pub(crate) is_known: bool,
     pub(crate) keeping: Option<Keeping>,
     /// What a device that showed a token was refused by, and when that was read.
     pub(crate) facts: Option<(RegisterFacts, Timestamp)>,
@@ -47,14 +50,14 @@ impl Trace {
     }
 
     /// The facts are about to be read.
-    pub(crate) fn reading(&mut self, epoch: impl FnOnce() -> Epoch) {
+    pub(crate) fn reading(&mut self, mark: impl FnOnce() -> Mark) {
         if self.wanted {
-            self.before = Some(epoch());
+            self.before = Some(mark());
         }
     }
 
-    /// The epochs from before the facts were read and after what was written.
-    pub(crate) fn epochs(&self) -> Option<(Epoch, Epoch)> {
+    /// The marks from before the facts were read and after what was written.
+    pub(crate) fn marks(&self) -> Option<(Mark, Mark)> {
         let before = self.before?;
         Some((before, if self.wrote { before.after_own_commit() } else { before }))
     }
@@ -73,6 +76,7 @@ impl Trace {
         settings: &AttestSettings,
         now: Timestamp,
     ) {
+        self.is_known = is_known(facts);
         if self.wants_answer(prepared) && can_be_kept(refusal) {
             self.keeping = Some(Keeping {
                 told: Told::Refused(refusal.clone()),
@@ -149,6 +153,11 @@ impl Trace {
         let is_told = polled.status == RegistrationStatus::Disabled;
         is_told.then(|| (operation.id.clone(), old.clone()))
     }
+}
+
+/// Whether it is a device that we know; anybody can make up the names of others.
+pub(crate) const fn is_known(facts: &RegisterFacts) -> bool {
+    facts.record.is_some() || facts.individual.is_some()
 }
 
 fn limit(

@@ -1,6 +1,7 @@
 //! Provisioning sessions (D §2), with the requests of every client as they send them.
 
 mod sessions;
+mod storms;
 
 use std::{sync::Arc, time::Duration};
 

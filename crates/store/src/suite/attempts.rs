@@ -38,6 +38,7 @@ fn attempt(tracking_id: &str, device: &str) -> Attempt {
         outcome: AttemptOutcome::Refused(DeviceRefusal::NotEnrolled),
         enrollment: None,
         steps: vec![Step::ChainEnded { subject: "CN=root".to_owned() }],
+        is_known: false,
     }
 }
 
@@ -150,7 +151,7 @@ pub async fn attempts_read_back_as_they_were_written(harness: &impl Harness) {
         .enumerate()
         .map(|(n, outcome)| Attempt { outcome, ..attempt(&format!("t-{n}"), "Press-17") })
         .collect();
-    attempts.push(Attempt { steps: every_step(), ..attempt("steps", "Press-17") });
+    attempts.push(Attempt { steps: every_step(), is_known: true, ..attempt("steps", "Press-17") });
     attempts.push(Attempt {
         last_tracking_id: Some("last".into()),
         last: Timestamp::from_unix_secs(1_000_009),
@@ -270,6 +271,31 @@ pub async fn no_more_attempts_are_kept_than_are_to_be(harness: &impl Harness) {
     append(&store, (10..30).map(|n| attempt(&n.to_string(), "a")).collect(), Vec::new(), 4).await;
     let found = store.list_attempts(&AttemptFilter::All, None, 100).await.expect("listed");
     assert_eq!(found.iter().map(|stored| stored.number).collect::<Vec<_>>(), [30, 29, 28, 27]);
+    harness.close(store).await;
+}
+
+/// Whoever makes up names displaces others like them, and no more than half of what is kept.
+pub async fn attempts_of_known_devices_are_not_displaced_by_those_of_strangers(
+    harness: &impl Harness,
+) {
+    let store = harness.open().await;
+    let known = |n: u64| Attempt { is_known: true, ..attempt(&format!("k{n}"), "press-17") };
+    let strange = |n: u64| attempt(&format!("s{n}"), &format!("stranger-{n}"));
+    let check = async |expected: &str| {
+        assert_eq!(tracking_ids(&store, AttemptFilter::All).await.join(" "), expected);
+    };
+    append(&store, (1..=2).map(known).collect(), Vec::new(), 5).await;
+    append(&store, (1..=50).map(strange).collect(), Vec::new(), 5).await;
+    check("s50 s49 s48 k2 k1").await;
+    append(&store, (3..=9).map(known).collect(), Vec::new(), 5).await;
+    check("k9 k8 s50 s49 s48").await;
+    append(&store, vec![strange(51), known(10)], Vec::new(), 5).await;
+    check("k10 s51 k9 s50 s49").await;
+    // What one of the two leaves is the other's.
+    append(&store, Vec::new(), Vec::new(), 2).await;
+    check("k10 s51").await;
+    append(&store, (11..=20).map(known).collect(), Vec::new(), 6).await;
+    check("k20 k19 k18 k17 k16 s51").await;
     harness.close(store).await;
 }
 

@@ -24,8 +24,8 @@ pub async fn bans_are_found_by_their_keys_and_listed_in_their_order(harness: &im
             ban_on("b"),
             ban_on("a"),
             ban_on_ca("works", "root"),
-            ban(BanSubject::Certificate([7; 32])),
-            ban(BanSubject::CertificateSha1([7; 20])),
+            ban(BanSubject::by_sha256([7; 32])),
+            ban(BanSubject::by_sha1([7; 20])),
             ban(BanSubject::EndorsementKey([7; 32])),
             ban(BanSubject::Serial {
                 issuer: [7; 32],
@@ -132,7 +132,7 @@ pub async fn of_a_ban_and_what_was_decided_without_it_the_ban_wins(harness: &imp
 /// By registration ID in any case, by the keys asked for, by what a waiting challenge remembers.
 pub async fn facts_hold_the_bans_on_whoever_asks(harness: &impl Harness) {
     let store = harness.open().await;
-    let sha256 = |n: u8| ban(BanSubject::Certificate([n; 32]));
+    let sha256 = |n: u8| ban(BanSubject::by_sha256([n; 32]));
     let mut waiting = challenge("press-17", 1, &[], Timestamp::from_unix_secs(9));
     waiting.ban_keys = vec![sha256(3).subject.key(), sha256(4).subject.key()];
     write(
@@ -162,8 +162,8 @@ pub async fn facts_hold_the_bans_on_what_could_admit(harness: &impl Harness) {
     let of_line = || Some(certificate("line-ca", "works-ca"));
     let stored = ca_certificate("works", certificate("works-ca", "root-ca"));
     // All certificates of these scenes have the same thumbprints.
-    let by_thumbprint = || ban(BanSubject::Certificate([0xbb; 32]));
-    let by_sha1 = || ban(BanSubject::CertificateSha1([0xaa; 20]));
+    let by_thumbprint = || ban(BanSubject::by_sha256([0xbb; 32]));
+    let by_sha1 = || ban(BanSubject::by_sha1([0xaa; 20]));
     let serial = |issuer: &str, serial: &str| {
         ban(BanSubject::Serial {
             issuer: name_hash(issuer),
@@ -249,7 +249,7 @@ pub async fn facts_of_a_pending_assignment_hold_the_bans_on_it(harness: &impl Ha
     .await;
     let facts = store.pending_facts(&id).await.expect("facts");
     assert_eq!((facts.grounds.as_ref(), facts.bans.len()), (Some(&grounds), 0));
-    let leaf = ban(BanSubject::Certificate(grounds.path[0].sha256));
+    let leaf = ban(BanSubject::by_sha256(grounds.path[0].sha256));
     let line = ban_on_ca("line-ca", "root");
     let bans = [ban_on("PRESS-17"), leaf, line, ban_on("press-18"), ban_on_ca("other", "root")];
     write(&store, bans.clone().map(put)).await;
@@ -260,11 +260,11 @@ pub async fn facts_of_a_pending_assignment_hold_the_bans_on_it(harness: &impl Ha
 /// On what was shown, on the device, and on what its registration rests on.
 pub async fn facts_of_a_connection_hold_the_bans_on_it(harness: &impl Harness) {
     let store = harness.open().await;
-    let sha256 = |n: u8| ban(BanSubject::Certificate([n; 32]));
+    let sha256 = |n: u8| ban(BanSubject::by_sha256([n; 32]));
     let mut record = record_of_group("registered", "line-4");
     record.assignment.as_mut().expect("assigned").device_id = device_id("press-17");
     let grounds = grounds(&["leaf", "line-ca"]);
-    let leaf = ban(BanSubject::CertificateSha1(grounds.path[0].sha1));
+    let leaf = ban(BanSubject::by_sha1(grounds.path[0].sha1));
     let mut expected = vec![
         sha256(1),
         ban_on("press-17"),

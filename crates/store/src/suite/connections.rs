@@ -282,6 +282,7 @@ pub async fn facts_of_a_connection_hold_what_decides_it(harness: &impl Harness) 
         settings: first_settings(),
         origin: None,
         bans: vec![],
+        known_cas: vec![],
         bans_version: 0,
         crls: vec![],
     };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use model::{
     Change, ChangeSet, ConnectQuery, Crl, CrlFacts, CrlList, CrlNumber, CrlSource,
-    EnrolledCertificate, Etag, Expect, GroupQuery, RevokedChange, Serials, Timestamp, crl::Serial,
+    EnrolledCertificate, Etag, Expect, GroupQuery, RevokedChange, RevokedStep, Serials, Timestamp,
+    crl::Serial,
 };
 
 use super::{
@@ -69,6 +70,7 @@ fn change(ca: &EnrolledCertificate, added: &[&str], removed: &[&str]) -> Change 
         issuer: ca.keys.subject,
         added: Arc::new(serials(added)),
         removed: Arc::new(serials(removed)),
+        step: RevokedStep::Whole,
     })
 }
 
@@ -183,14 +185,13 @@ pub async fn facts_say_what_is_revoked_of_what_was_asked(harness: &impl Harness)
     let facts = registering(&store, GroupQuery::None, &shown).await;
     assert_eq!(told(&facts), [("CN=line-4", vec!["2"]), ("CN=line-4", vec!["ABC"])]);
     let of_line = facts.iter().find(|list| list.ca == line.ca).expect("the list of line-4");
-    assert!(of_line.is_there);
-    assert_eq!(of_line.next_update, Some(at(1000)));
+    assert_eq!(of_line.end, Some(at(1000)));
     assert!(registering(&store, GroupQuery::None, &[("line-6", "1")]).await.is_empty());
 
     // One that was never fetched is told of.
     write(&store, [put(&Crl { list: None, ..crl("line-6", "root") })]).await;
     let facts = registering(&store, GroupQuery::None, &[("line-6", "1")]).await;
-    assert!(!facts[0].is_there && facts[0].next_update.is_none() && facts[0].revoked.is_empty());
+    assert!(facts[0].end.is_none() && facts[0].revoked.is_empty());
 }
 
 /// What completes a chain from our store may be revoked as well; and what a TPM showed when it was

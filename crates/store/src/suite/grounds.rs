@@ -2,17 +2,17 @@
 
 use model::{
     Anchor, AttestationMechanism, BanSubject, CaCertificate, CertificateDer, Change, ChangeSet,
-    ConnectQuery, EnrolledCertificate, EnrollmentRef, Grounds, GroupQuery, KnownProof, Origin,
-    OriginEntry, PathCertificate, ProvisioningStatus, RegistrationRecord, Sent, Slots, Timestamp,
-    ban::Thumbprint,
+    ConnectQuery, EnrolledCertificate, EnrollmentRef, Expect, Grounds, GroupQuery, KnownProof,
+    Origin, OriginEntry, OtherRegistration, PathCertificate, ProvisioningStatus,
+    RegistrationRecord, Sent, Slots, Timestamp, ban::Thumbprint,
 };
 
 use super::{
     Harness, assert_same, conflicts,
     scene::{
-        ban, ca_certificate, certificate, device, device_id, grounds, group_id, hub, individual,
-        module_id, path_certificate, query, record_of_group, record_of_individual, referring_group,
-        registration_id, signing_group, symmetric_key_group, tpm_group,
+        ban, ban_on, ban_on_ca, ca_certificate, certificate, device, device_id, grounds, group_id,
+        hub, individual, module_id, path_certificate, query, record_of_group, record_of_individual,
+        referring_group, registration_id, signing_group, symmetric_key_group, tpm_group,
     },
     write,
 };
@@ -69,22 +69,46 @@ pub async fn what_rests_on_a_certificate_is_found_by_every_key(harness: &impl Ha
     check(&store, &path_certificate("stranger", "works-ca"), &[]).await;
 
     // Another certificate of the same CA: its key is that of both.
-    let renewed =
-        PathCertificate { sha256: [9; 32], sha1: [9; 20], serial: "99".to_owned(), ..line.clone() };
+    let renewed = PathCertificate {
+        sha256: [9; 32],
+        sha1: [9; 20],
+        tbs: [9; 32],
+        serial: "99".to_owned(),
+        ..line.clone()
+    };
     let mut of_renewed = grounds(&["leaf-b2", "line-ca", "works-ca"]);
     of_renewed.path[1] = renewed.clone();
     write(&store, [Change::PutGrounds(registration_id("b"), Box::new(of_renewed))]).await;
     let ca = ban(BanSubject::Ca(Box::new(certificate("line-ca", "works-ca")))).subject.key();
     resting(&store, &ca, &["a", "B", "c", "e"]).await;
-    let [by_sha256, by_sha1, _, by_serial] = renewed.ban_keys();
-    for key in [by_sha256, by_sha1, by_serial] {
+    let [by_sha256, by_sha1, by_tbs, _, by_serial] = renewed.ban_keys();
+    for key in [by_sha256, by_sha1, by_tbs, by_serial] {
         resting(&store, &key, &["B"]).await;
     }
-    let [by_sha256, by_sha1, _, by_serial] = line.ban_keys();
-    for key in [by_sha256, by_sha1, by_serial] {
+    let [by_sha256, by_sha1, by_tbs, _, by_serial] = line.ban_keys();
+    for key in [by_sha256, by_sha1, by_tbs, by_serial] {
         resting(&store, &key, &["a", "c", "e"]).await;
     }
     check(&store, &path_certificate("leaf-b", "line-ca"), &[]).await;
+
+    // The same certificate, whose signature is written in another way.
+    let leaf = path_certificate("leaf-x", "line-ca");
+    let mut rewritten = grounds(&["leaf-x", "line-ca"]);
+    rewritten.path[0] = PathCertificate { sha256: [8; 32], sha1: [8; 20], ..leaf.clone() };
+    let mut written = grounds(&["leaf-x", "line-ca"]);
+    written.path[0] = leaf.clone();
+    for (id, grounds) in [("x", written), ("y", rewritten.clone())] {
+        write(&store, [Change::PutGrounds(registration_id(id), Box::new(grounds))]).await;
+    }
+    for one in [&leaf, &rewritten.path[0]] {
+        let [by_sha256, by_sha1, by_tbs, ..] = one.ban_keys();
+        for key in [by_sha256, by_sha1, by_tbs] {
+            resting(&store, &key, &["x", "y"]).await;
+        }
+    }
+    for id in ["x", "y"] {
+        write(&store, [Change::DeleteRecord(registration_id(id))]).await;
+    }
 
     write(&store, [Change::DeleteRecord(registration_id("c"))]).await;
     resting(&store, &ca, &["a", "B", "e"]).await;
@@ -93,7 +117,7 @@ pub async fn what_rests_on_a_certificate_is_found_by_every_key(harness: &impl Ha
     {
         resting(&store, nobody, &[]).await;
     }
-    for kind in ["sha256", "sha1", "ca", "endorsement-key", "serial"] {
+    for kind in ["sha256", "sha1", "tbs", "ca", "endorsement-key", "serial"] {
         resting(&store, &format!("{kind}:{}", "z".repeat(64)), &[]).await;
         resting(&store, &format!("{kind}:{}", "é".repeat(32)), &[]).await;
         resting(&store, &format!("{kind}:{}:", "0".repeat(64)), &[]).await;
@@ -273,23 +297,255 @@ pub async fn an_origin_outlives_its_record_and_its_group(harness: &impl Harness)
     assert_eq!(origin(&store, "press-17").await, None);
 }
 
+/// The proof and the path of a registration whose record was deleted are those of the identity that it
+/// left, also when that is of no record any more; a later record has its own. Nobody else finds them.
+pub async fn what_a_registration_rested_on_is_kept_as_long_as_an_identity_came_from_it(
+    harness: &impl Harness,
+) {
+    let store = harness.open().await;
+    let put_device = |id: &str| Change::PutDevice(hub("hub-1.test"), Box::new(device(id)));
+    let put = |id: &str, grounds: &Grounds| {
+        Change::PutGrounds(registration_id(id), Box::new(grounds.clone()))
+    };
+    let delete = |id: &str| Change::DeleteRecord(registration_id(id));
+    let first = tpm("ek-1", &["ek", "ek-ca"]);
+    write(&store, [put_device("press-17"), record("press-17"), put("press-17", &first)]).await;
+    write(&store, [delete("PRESS-17")]).await;
+    let of = async |id: &str| origin(&store, id).await.expect("remembered").grounds;
+    assert_same(&of("press-17").await, &Some(first.clone()));
+    // There is no record for whom they would be listed or asked about.
+    let id = registration_id("press-17");
+    assert_eq!(store.find_grounds(&id).await.expect("grounds"), None);
+    for key in [format!("endorsement-key:{EK_1}"), first.path[1].ban_keys()[0].clone()] {
+        let page = store.records_resting_on(&key, None, 1).await.expect("listed");
+        assert_eq!((page.items.len(), page.next), (0, None), "{key}");
+    }
+
+    // Written again it rests on what it shows then.
+    let second = tpm("ek-2", &["ek"]);
+    write(&store, [record("press-17"), put("press-17", &second)]).await;
+    assert_same(&of("press-17").await, &Some(second.clone()));
+    write(&store, [delete("press-17")]).await;
+    assert_same(&of("press-17").await, &Some(second));
+    let shown = || store.shown_certificate(EK_2);
+    assert!(shown().await.expect("read").is_some());
+    // With the identity the last trace goes.
+    let gone = Change::DeleteDevice(hub("hub-1.test"), device_id("press-17"));
+    write(&store, [gone]).await;
+    assert_eq!(shown().await.expect("read"), None);
+
+    // Another registration takes the identity over and leaves it: it came from that one then.
+    let of_device = |id: &str| {
+        let mut record = record_of_group(id, "line-4");
+        record.assignment.as_mut().expect("assigned").device_id = device_id("saw");
+        Change::PutRecord(Box::new(record))
+    };
+    write(&store, [put_device("saw"), of_device("a"), put("a", &first), delete("a")]).await;
+    let third = grounds(&["leaf", "line-ca"]);
+    write(&store, [of_device("b"), put("b", &third)]).await;
+    assert_same(&of("saw").await, &Some(third.clone()));
+    write(&store, [delete("b")]).await;
+    assert_same(&of("saw").await, &Some(third));
+    assert_eq!(store.shown_certificate(EK_1).await.expect("read"), None);
+}
+
+/// The last one decides, the others are listed with what they rest on.
+pub async fn all_registrations_of_an_identity_are_known(harness: &impl Harness) {
+    let store = harness.open().await;
+    let assigned = |record: RegistrationRecord, secs: i64| {
+        let mut record = record;
+        record.assignment.as_mut().expect("assigned").device_id = device_id("shared");
+        record.last_updated = Timestamp::from_unix_secs(secs);
+        Change::PutRecord(Box::new(record))
+    };
+    let rests = grounds(&["leaf", "line-ca"]);
+    write(
+        &store,
+        [
+            assigned(record_of_individual("first"), 1),
+            Change::PutGrounds(registration_id("first"), Box::new(rests.clone())),
+            assigned(record_of_group("second", "line-4"), 2),
+            assigned(record_of_group("third", "line-4"), 3),
+        ],
+    )
+    .await;
+    let found = origin(&store, "shared").await.expect("assigned");
+    assert_eq!(found.registration_id, registration_id("third"));
+    let mut others = found.others;
+    others.sort_by(|a, b| a.registration_id.as_str().cmp(b.registration_id.as_str()));
+    let mut expected = vec![
+        OtherRegistration {
+            registration_id: registration_id("first"),
+            enrollment: EnrollmentRef::Individual(registration_id("first")),
+            is_enrolled: false,
+            grounds: Some(rests),
+        },
+        OtherRegistration {
+            registration_id: registration_id("second"),
+            enrollment: EnrollmentRef::Group(group_id("line-4")),
+            is_enrolled: false,
+            grounds: None,
+        },
+    ];
+    assert_eq!(others, expected);
+    write(&store, [Change::PutIndividual(Box::new(individual("first")))]).await;
+    expected[0].is_enrolled = true;
+    let found = origin(&store, "shared").await.expect("assigned");
+    assert!(found.others.contains(&expected[0]));
+    // Bans on any of them are read.
+    let bans = [ban_on("first"), ban_on("second"), ban_on("third"), ban_on("fourth")];
+    let put = |ban: &model::Ban| Change::PutBan(Box::new(ban.clone()));
+    write(&store, bans.iter().map(put).collect::<Vec<_>>()).await;
+    let leaf = ban(BanSubject::by_sha1(expected[0].grounds.as_ref().expect("known").path[0].sha1));
+    write(&store, [put(&leaf)]).await;
+    let facts = store.connect_facts(&connecting("shared")).await.expect("facts");
+    let keys: Vec<String> = facts.bans.iter().map(|ban| ban.subject.key()).collect();
+    let mut wanted: Vec<String> =
+        bans[..3].iter().chain([&leaf]).map(|ban| ban.subject.key()).collect();
+    wanted.sort();
+    assert_eq!(keys, wanted);
+}
+
+/// Also when the record, or the group, is gone; until a group decides again.
+pub async fn an_individual_enrollment_has_the_word_of_the_group_it_took_its_device_from(
+    harness: &impl Harness,
+) {
+    let store = harness.open().await;
+    let group = |ends_sessions: Option<bool>| {
+        let mut group = symmetric_key_group("Line-4");
+        group.settings.disenroll_ends_sessions = ends_sessions;
+        Change::PutGroup(Box::new(group))
+    };
+    let by_itself = || Change::PutRecord(Box::new(record_of_individual("press-17")));
+    let put_device = Change::PutDevice(hub("hub-1.test"), Box::new(device("press-17")));
+    write(&store, [group(Some(true)), put_device, by_itself()]).await;
+    let check = async |from: Option<&str>, ends_sessions: Option<bool>| {
+        let found = origin(&store, "press-17").await.expect("assigned");
+        let key = found.taken_from.as_ref().map(|group| group.key().to_owned());
+        assert_eq!((key.as_deref(), found.ends_sessions), (from, ends_sessions));
+    };
+    check(None, None).await;
+    write(&store, [record("press-17")]).await;
+    check(None, Some(true)).await;
+    write(&store, [by_itself()]).await;
+    check(Some("line-4"), Some(true)).await;
+    write(&store, [group(Some(false)), by_itself()]).await;
+    check(Some("line-4"), Some(false)).await;
+    write(&store, [Change::DeleteRecord(registration_id("press-17"))]).await;
+    check(Some("line-4"), Some(false)).await;
+    write(&store, [Change::DeleteGroup(group_id("line-4"))]).await;
+    check(Some("line-4"), Some(false)).await;
+    write(&store, [record("press-17")]).await;
+    check(None, Some(false)).await;
+}
+
+/// Whoever decided from it conflicts with a write to any of it: the record, the enrollment, the CAs
+/// it refers to.
+pub async fn what_an_origin_was_read_from_is_expected(harness: &impl Harness) {
+    let store = harness.open().await;
+    let one =
+        || Change::PutCaCertificate(Box::new(ca_certificate("one", certificate("one", "root"))));
+    let two =
+        || Change::PutCaCertificate(Box::new(ca_certificate("two", certificate("two", "root"))));
+    let referring = || Change::PutGroup(Box::new(referring_group("line-4", Some("one"), None)));
+    let put_device = Change::PutDevice(hub("hub-1.test"), Box::new(device("press-17")));
+    write(&store, [put_device, record("press-17")]).await;
+    let expects = async || origin(&store, "press-17").await.expect("known").expects;
+    let deciding = |expects: Vec<Expect>| ChangeSet { expects, changes: vec![] };
+    let id = || registration_id("press-17");
+    let deeds: [(Vec<Change>, bool); 9] = [
+        (vec![one()], false),
+        (vec![referring()], true),
+        (vec![two()], false),
+        (vec![one()], true),
+        (vec![record("press-17")], true),
+        (vec![Change::DeleteGroup(group_id("line-4"))], true),
+        (vec![Change::DeleteRecord(id())], true),
+        (vec![record("press-17")], true),
+        (vec![Change::PutRecord(Box::new(record_of_individual("press-17")))], true),
+    ];
+    for (n, (deed, matters)) in deeds.into_iter().enumerate() {
+        let before = expects().await;
+        store.commit(deciding(before.clone())).await.expect("nothing has changed");
+        write(&store, deed).await;
+        let outcome = store.commit(deciding(before)).await;
+        assert_eq!(outcome.is_err(), matters, "{n}");
+    }
+    let before = expects().await;
+    write(&store, [Change::PutIndividual(Box::new(individual("press-17")))]).await;
+    conflicts(&store, deciding(before)).await;
+}
+
+/// Of a device that shows nothing, by what it was provisioned by; through CAs of groups and of the
+/// store, verified or not, that are enrolled since.
+pub async fn facts_lead_up_to_banned_cas_through_those_that_are_known(harness: &impl Harness) {
+    let store = harness.open().await;
+    let put_grounds =
+        Change::PutGrounds(registration_id("press-17"), Box::new(grounds(&["leaf", "line-ca"])));
+    let above = |name: &str, issuer: &str| certificate(name, issuer);
+    let root = CaCertificate { verified: false, ..ca_certificate("r", above("root", "works")) };
+    write(
+        &store,
+        [
+            record("press-17"),
+            put_grounds,
+            Change::PutCaCertificate(Box::new(root)),
+            Change::PutGroup(Box::new(signing_group("g", Some(above("works", "top")), None))),
+            Change::PutGroup(Box::new(signing_group("h", Some(above("other", "top")), None))),
+        ],
+    )
+    .await;
+    let found = async || {
+        let facts = store.connect_facts(&connecting("press-17")).await.expect("facts");
+        let pending = store.pending_facts(&registration_id("press-17")).await.expect("facts");
+        assert_eq!((&facts.bans, &facts.known_cas), (&pending.bans, &pending.known_cas));
+        let names = |cas: &[EnrolledCertificate]| {
+            let mut names: Vec<_> = cas.iter().map(|ca| ca.info.subject_name.clone()).collect();
+            names.sort();
+            names
+        };
+        (facts.bans.len(), names(&facts.known_cas))
+    };
+    assert_eq!(found().await, (0, vec![]));
+    let put = |ban: model::Ban| Change::PutBan(Box::new(ban));
+    write(&store, [put(ban_on_ca("other", "top")), put(ban_on("press-18"))]).await;
+    assert_eq!(found().await, (0, vec![]));
+    write(&store, [put(ban_on_ca("top", "top"))]).await;
+    assert_eq!(found().await, (1, vec!["CN=root".to_owned(), "CN=works".to_owned()]));
+}
+
+fn connecting(device: &str) -> ConnectQuery {
+    ConnectQuery {
+        hub: hub("hub-1.test"),
+        device_id: device_id(device),
+        policy: None,
+        with_ca_certificates: false,
+        ban_keys: Vec::new(),
+        ca_names: Vec::new(),
+        serials: Vec::new(),
+    }
+}
+
 /// Whether the entry is there and enabled, what its group says of sessions, and what it admits by.
 pub async fn an_origin_tells_what_its_enrollment_is_worth_now(harness: &impl Harness) {
     let store = harness.open().await;
     write(&store, [record("press-17")]).await;
     let rests = grounds(&["leaf", "line-ca"]);
     let mut expected = Origin {
+        taken_from: None,
+        others: vec![],
+        expects: vec![],
         registration_id: registration_id("press-17"),
         enrollment: EnrollmentRef::Group(group_id("line-4")),
         entry: None,
         ends_sessions: None,
         grounds: None,
     };
-    assert_eq!(origin(&store, "press-17").await, Some(expected.clone()));
+    assert_eq!(settled(&store, "press-17").await, Some(expected.clone()));
     let put_grounds = Change::PutGrounds(registration_id("press-17"), Box::new(rests.clone()));
     write(&store, [put_grounds]).await;
     expected.grounds = Some(rests);
-    assert_eq!(origin(&store, "press-17").await, Some(expected));
+    assert_eq!(settled(&store, "press-17").await, Some(expected));
 
     let entry = async || origin(&store, "press-17").await.expect("assigned").entry;
     let own = |name: &str| Anchor {
@@ -425,4 +681,9 @@ async fn origin(store: &impl Store, device: &str) -> Option<Origin> {
     let facts = store.connect_facts(&query).await.expect("facts");
     assert_eq!(facts.origin, origin);
     origin
+}
+
+/// The same but for what it was read from.
+async fn settled(store: &impl Store, device: &str) -> Option<Origin> {
+    origin(store, device).await.map(|origin| Origin { expects: vec![], ..origin })
 }

@@ -107,6 +107,7 @@ pub async fn counts_follow_the_items(harness: &impl Harness) {
         failed: 1,
         closing: 1,
         sessions: 3,
+        looked_at: 0,
         slowest_micros: Some(900),
         last_closed: Some(at(5)),
         remote_pending: 2,
@@ -348,7 +349,8 @@ pub async fn what_remote_hubs_are_told_reads_back(harness: &impl Harness) {
                 last_error: Some("no".to_owned()),
                 ..removal("far.test", "press-17", at(9))
             };
-            write(&store, [Change::PutRemoval(Box::new(written.clone()))]).await;
+            let earlier = Change::DeleteRemoval(hub("far.test"), device_id("press-17"));
+            write(&store, [earlier, Change::PutRemoval(Box::new(written.clone()))]).await;
             let found =
                 store.find_removal(&hub("far.test"), &device_id("press-17")).await.expect("read");
             let due = store.due_removals(at(9), 9).await.expect("read");
@@ -359,6 +361,85 @@ pub async fn what_remote_hubs_are_told_reads_back(harness: &impl Harness) {
     }
     let other = store.find_removal(&hub("far.test"), &device_id("Press-17")).await.expect("read");
     assert_eq!(other, None, "hubs tell letter case apart");
+}
+
+/// Whoever waits to hear of a removal hears of it, although others put one in its place who do not;
+/// and what is only to be disabled is not deleted by that.
+pub async fn what_reports_to_nobody_silences_nobody(harness: &impl Harness) {
+    let store = harness.open().await;
+    let disable = || RemoteTask::Disable { reason: "suspended (1)".to_owned() };
+    let enable = || RemoteTask::Enable { reason: "suspended (1)".to_owned() };
+    let report = |seed| Some(ReportTo { receipt: receipt_id(seed), item: 3 });
+    let put = async |task, report_to, due| {
+        let written = RemoteRemoval { task, report_to, ..removal("far.test", "press-17", at(due)) };
+        write(&store, [Change::PutRemoval(Box::new(written))]).await;
+    };
+    for (task, kept) in [
+        (RemoteTask::Delete, RemoteTask::Delete),
+        (disable(), disable()),
+        (enable(), RemoteTask::Delete),
+    ] {
+        put(task, report(1), 5).await;
+        put(RemoteTask::Delete, None, 9).await;
+        let found = store.find_removal(&hub("far.test"), &device_id("press-17")).await;
+        let found = found.expect("read").expect("there");
+        assert_eq!((&found.task, &found.report_to, found.due), (&kept, &report(1), at(9)));
+        // A later deprovisioning takes its place as a whole.
+        put(enable(), report(2), 4).await;
+        let found = store.find_removal(&hub("far.test"), &device_id("press-17")).await;
+        let found = found.expect("read").expect("there");
+        assert_eq!((&found.task, &found.report_to, found.due), (&enable(), &report(2), at(4)));
+    }
+}
+
+/// So many of each hub, the longest due first.
+pub async fn removals_are_due_hub_by_hub(harness: &impl Harness) {
+    let store = harness.open().await;
+    let put = |hub: &str, id: &str, due| Change::PutRemoval(Box::new(removal(hub, id, at(due))));
+    let backlog = (0..50).map(|n| put("down.test", &format!("d-{n:02}"), 1));
+    let others = [put("up.test", "late", 9), put("up.test", "b", 3), put("up.test", "a", 4)];
+    write(&store, backlog.chain(others)).await;
+    let due = async |now, limit| {
+        let found = store.due_removals(at(now), limit).await.expect("read");
+        found.into_iter().map(|one| one.device_id.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(due(4, 2).await, ["d-00", "d-01", "b", "a"]);
+    assert_eq!(due(3, 1).await, ["d-00", "b"]);
+    assert_eq!(due(0, 9).await, [""; 0]);
+}
+
+/// A plan of which something was forgotten cannot be applied any more; plans push out plans and
+/// receipts push out receipts, neither the other.
+pub async fn a_plan_that_gives_way_is_no_longer_one(harness: &impl Harness) {
+    let store = harness.open().await;
+    let trim = |at_most| Change::TrimReceipts { now: at(11), at_most };
+    let plan = |seed: u32| Deprovisioning {
+        created: at(i64::from(seed)),
+        expires: at(500),
+        id: numbered(seed),
+        ..head(0, DeprovisionState::Planned)
+    };
+    let done = Deprovisioning { state: DeprovisionState::Done, finished: Some(at(1)), ..plan(1) };
+    write(&store, [put(done), put_item(item(&numbered(1), 1, "suspended"))]).await;
+    write(&store, [put(plan(2))]).await;
+    let items = (1..=5).map(|number| put_item(item(&numbered(2), number, &format!("d{number}"))));
+    write(&store, items).await;
+    let many = u32::try_from(MAX_OPEN_PLANS).expect("few");
+    write(&store, (100..100 + many).map(|seed| put(plan(seed)))).await;
+    let found = async |seed| store.find_receipt(&numbered(seed)).await.expect("read");
+    let before = found(2).await.expect("there").head;
+    write(&store, [trim(2)]).await;
+    let closed = found(2).await.expect("there");
+    assert_eq!((closed.head.state, closed.counts.items), (DeprovisionState::Planning, 3));
+    assert!(closed.head.version != before.version && closed.head.expires < at(11));
+    let apply = ChangeSet::new()
+        .expecting(Expect::Receipt(numbered(2), before.version))
+        .with(put(Deprovisioning { state: DeprovisionState::Applying, ..before }));
+    conflicts(&store, apply).await;
+    write(&store, [trim(100)]).await;
+    assert_eq!(found(2).await, None);
+    assert!(found(100).await.is_some(), "as many as may be are left");
+    assert_eq!(found(1).await.expect("there").counts.items, 1);
 }
 
 fn at(secs: i64) -> Timestamp {

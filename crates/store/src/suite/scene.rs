@@ -493,6 +493,7 @@ pub fn path_certificate(subject: &str, issuer: &str) -> PathCertificate {
     PathCertificate {
         sha256: name_hash(&format!("{subject} of {issuer}")),
         sha1,
+        tbs: name_hash(&format!("{subject} signed by {issuer}")),
         subject_and_key: keys.subject_and_key,
         subject: keys.subject,
         issuer: keys.issuer,
@@ -519,6 +520,7 @@ pub fn query(id: &str, groups: GroupQuery) -> RegisterQuery {
         registration_id: registration_id(id),
         groups,
         ban_keys: Vec::new(),
+        ca_names: Vec::new(),
         serials: Vec::new(),
     }
 }

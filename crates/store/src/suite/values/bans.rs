@@ -57,9 +57,19 @@ pub fn grounds() -> impl Strategy<Value = Grounds> {
 
 fn path_certificates() -> impl Strategy<Value = PathCertificate> {
     let hash = any::<[u8; 32]>;
-    ((hash(), hash(), hash(), hash()), any::<[u8; 20]>(), texts(), texts()).prop_map(
-        |((sha256, subject_and_key, subject, issuer), sha1, serial, subject_name)| {
-            PathCertificate { sha256, sha1, subject_and_key, subject, issuer, serial, subject_name }
+    let hashes = (hash(), hash(), hash(), hash(), hash());
+    (hashes, any::<[u8; 20]>(), texts(), texts()).prop_map(
+        |((sha256, tbs, subject_and_key, subject, issuer), sha1, serial, subject_name)| {
+            PathCertificate {
+                sha256,
+                sha1,
+                tbs,
+                subject_and_key,
+                subject,
+                issuer,
+                serial,
+                subject_name,
+            }
         },
     )
 }
@@ -69,8 +79,10 @@ fn subjects() -> impl Strategy<Value = BanSubject> {
     let serial = (hash(), texts(), prop_oneof![texts(), Just("0A".to_owned())]);
     prop_oneof![
         registration_ids().prop_map(BanSubject::Registration),
-        hash().prop_map(BanSubject::Certificate),
-        any::<[u8; 20]>().prop_map(BanSubject::CertificateSha1),
+        (hash(), option::of(hash()))
+            .prop_map(|(sha256, tbs)| BanSubject::Certificate { sha256, tbs }),
+        (any::<[u8; 20]>(), option::of(hash()))
+            .prop_map(|(sha1, tbs)| BanSubject::CertificateSha1 { sha1, tbs }),
         certificates().prop_map(|certificate| BanSubject::Ca(Box::new(certificate))),
         serial.prop_map(|(issuer, issuer_name, serial)| BanSubject::Serial {
             issuer,

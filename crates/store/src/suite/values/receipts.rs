@@ -130,8 +130,8 @@ fn subjects() -> impl Strategy<Value = BanSubject> {
 
 fn shared_parts() -> impl Strategy<Value = SharedPart> {
     let act = prop_oneof![
-        group_ids().prop_map(SharedAct::DisableGroup),
-        group_ids().prop_map(SharedAct::DeleteGroup),
+        (group_ids(), etags()).prop_map(|(id, etag)| SharedAct::DisableGroup(id, etag)),
+        (group_ids(), etags()).prop_map(|(id, etag)| SharedAct::DeleteGroup(id, etag)),
         (group_ids(), etags()).prop_map(|(id, etag)| SharedAct::EnableGroup(id, etag)),
         subjects().prop_map(SharedAct::SetBan),
     ];
@@ -145,9 +145,9 @@ fn shared_parts() -> impl Strategy<Value = SharedPart> {
 }
 
 fn totals() -> impl Strategy<Value = PlanTotals> {
-    let held_off = vec((group_ids(), any::<u64>()), 0..3);
-    (any::<[u64; 8]>(), vec((hubs(), any::<u64>()), 0..3), held_off).prop_map(
-        |(n, identities, held_off)| PlanTotals {
+    let by_group = || vec((group_ids(), any::<u64>()), 0..3);
+    (any::<[u64; 12]>(), vec((hubs(), any::<u64>()), 0..3), by_group(), by_group()).prop_map(
+        |(n, identities, held_off, others)| PlanTotals {
             n_devices: n[0],
             n_unchanged: n[1],
             n_enrollments: n[2],
@@ -158,6 +158,11 @@ fn totals() -> impl Strategy<Value = PlanTotals> {
             n_still_admitted: n[6],
             held_off,
             n_unknown: n[7],
+            n_known_nowhere: n[8],
+            n_by_key: n[9],
+            n_others: n[10],
+            n_other_sessions: n[11],
+            others,
         },
     )
 }
