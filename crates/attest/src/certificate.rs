@@ -103,6 +103,13 @@ pub fn thumbprint_sha256(der: &[u8]) -> [u8; 32] {
     sha256(&[der])
 }
 
+/// SHA-256 of the DER of the `TBSCertificate`, all that the issuer signed; nothing for what is no
+/// certificate. See [`PathCertificate::tbs`].
+#[must_use]
+pub fn tbs_sha256(der: &[u8]) -> Option<[u8; 32]> {
+    Parsed::of(der).ok().map(|parsed| parsed.tbs_sha256())
+}
+
 /// SHA-1 of the DER. Only hubs still know devices by it (H §4.1.2).
 #[must_use]
 pub fn thumbprint_sha1(der: &[u8]) -> [u8; 20] {
@@ -129,6 +136,8 @@ pub fn path_certificate(certificate: &EnrolledCertificate) -> PathCertificate {
     PathCertificate {
         sha256: thumbprint_sha256(&certificate.der),
         sha1: thumbprint_sha1(&certificate.der),
+        // What is enrolled was taken apart before; what is not a certificate nobody signed.
+        tbs: tbs_sha256(&certificate.der).unwrap_or_else(|| thumbprint_sha256(&certificate.der)),
         subject_and_key: certificate.keys.subject_and_key,
         subject: certificate.keys.subject,
         issuer: certificate.keys.issuer,
@@ -231,6 +240,12 @@ impl<'a> Parsed<'a> {
             subject_and_key: sha256(&[subject, self.x509.public_key().raw]),
             issuer: sha256(&[self.x509.issuer().as_raw()]),
         }
+    }
+
+    /// SHA-256 of what the issuer signed. See [`PathCertificate::tbs`].
+    #[must_use]
+    pub fn tbs_sha256(&self) -> [u8; 32] {
+        sha256(&[self.x509.tbs_certificate.as_ref()])
     }
 
     /// The serial number, upper-case hex without leading zeros.

@@ -66,10 +66,11 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     fn as_path_certificate(&self) -> PathCertificate {
-        let Traits { keys, serial, subject, .. } = &self.traits;
+        let Traits { keys, tbs, serial, subject, .. } = &self.traits;
         PathCertificate {
             sha256: certificate::thumbprint_sha256(&self.der),
             sha1: certificate::thumbprint_sha1(&self.der),
+            tbs: *tbs,
             subject_and_key: keys.subject_and_key,
             subject: keys.subject,
             issuer: keys.issuer,

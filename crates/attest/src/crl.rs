@@ -184,14 +184,14 @@ impl<'a> Unverified<'a> {
         }
         let unfit = |why: String| BadCrl::UnfitCa { ca: name(), why };
         let parsed = Parsed::of(&ca.der).map_err(|bad| unfit(told(bad)))?;
+        if !self.is_signed_by(&parsed) {
+            return Err(BadCrl::WrongSignature(name()));
+        }
         // None of it means that the key may be used for anything.
         if let Ok(Some(usage)) = parsed.x509.key_usage()
             && !usage.value.crl_sign()
         {
             return Err(unfit("its key usage does not allow it to sign lists".to_owned()));
-        }
-        if !self.is_signed_by(&parsed) {
-            return Err(BadCrl::WrongSignature(name()));
         }
         let contents = self.contents()?;
         if contents.this_update > now.plus_secs(MAX_AHEAD_SECS) {

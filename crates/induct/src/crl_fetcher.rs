@@ -1,7 +1,16 @@
 //! Revocation lists over HTTPS, and over HTTP where the operator allows it: a list is signed, and
 //! whoever stands in between can do no more than hold newer ones back, which the alarm tells.
+//!
+//! A URL is what an operator says who may follow lists, and that is not everybody who may reach what
+//! stands beside this server. So only public addresses are asked, unless the configuration allows
+//! others: what counts is the address that is connected to, whatever the name said before.
 
-use std::time::Duration;
+mod public;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use app::{
     crls::{NotTaken, Read},
@@ -11,7 +20,7 @@ use async_trait::async_trait;
 use decide::manage::crls;
 use http::{Method, StatusCode, Uri, header, uri::Scheme};
 use model::{EnrolledCertificate, Timestamp};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{net::lookup_host, task::spawn_blocking, time::timeout};
 use wire::pem;
 
 use crate::client::{Client, ClientError, ClientSettings, Response};
@@ -31,7 +40,16 @@ pub struct CrlFetcherSettings {
     pub time_limit: Duration,
     /// Whether `http:` is allowed.
     pub allow_http: bool,
+    /// Whether addresses are allowed that are not public.
+    pub allow_private_addresses: bool,
 }
+
+/// The most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 4;
+
+/// What there is to do about an address that is not public.
+const NOT_PUBLIC: &str = "its address is not a public one; set `crls.allow_private_addresses` to \
+     true in the configuration to allow that";
 
 /// Fetches lists: one attempt each. Redirects are not followed: they could lead the question
 /// anywhere.
@@ -62,6 +80,12 @@ impl HttpsCrlFetcher {
                         configuration (lists are signed, whoever carries them)"
                 .to_owned());
         }
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = bare.parse::<IpAddr>()
+            && !self.may_connect_to(address)
+        {
+            return Err(NOT_PUBLIC.to_owned());
+        }
         let port = uri.port_u16().unwrap_or(if plain { 80 } else { 443 });
         let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let settings = ClientSettings {
@@ -74,17 +98,51 @@ impl HttpsCrlFetcher {
         Ok((settings, target))
     }
 
+    fn may_connect_to(&self, address: IpAddr) -> bool {
+        self.settings.allow_private_addresses || public::is_public(address)
+    }
+
     async fn ask(&self, url: &str, entity_tag: Option<&str>) -> Result<Response, String> {
         let (settings, target) = self.target(url)?;
-        let client = Client::new(settings).map_err(|error| told(&error))?;
+        let limit = self.settings.time_limit;
+        let asked = timeout(limit, self.ask_there(settings, &target, entity_tag));
+        let late = || format!("no whole answer came within {} s", limit.as_secs());
+        asked.await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Asks the first of a name's addresses that can be reached and may be asked.
+    async fn ask_there(
+        &self,
+        settings: ClientSettings,
+        target: &str,
+        entity_tag: Option<&str>,
+    ) -> Result<Response, String> {
         let mut headers = vec![(header::ACCEPT.as_str(), ACCEPTED)];
         headers.extend(entity_tag.map(|tag| (header::IF_NONE_MATCH.as_str(), tag)));
-        let limit = self.settings.time_limit;
-        let asked = timeout(limit, client.request(Method::GET, &target, &headers, ""));
-        match asked.await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(told(&error)),
-            Err(_) => Err(format!("no whole answer came within {} s", limit.as_secs())),
+        let mut why = "its name is not known, or has no address".to_owned();
+        for address in self.addresses(&settings).await?.into_iter().take(MAX_ADDRESSES) {
+            let there = settings.clone().at(address);
+            let client = Client::new(there).map_err(|error| told(&error))?;
+            match client.request(Method::GET, target, &headers, "").await {
+                Ok(response) => return Ok(response),
+                Err(error @ ClientError::Connect { .. }) => why = told(&error),
+                Err(error) => return Err(told(&error)),
+            }
+        }
+        Err(why)
+    }
+
+    /// The addresses of a name that may be asked: what is connected to is what was looked at.
+    async fn addresses(&self, settings: &ClientSettings) -> Result<Vec<SocketAddr>, String> {
+        let host = settings.host.trim_start_matches('[').trim_end_matches(']');
+        let Ok(found) = lookup_host((host, settings.port)).await else { return Ok(Vec::new()) };
+        let found: Vec<SocketAddr> = found.collect();
+        let is_known = !found.is_empty();
+        let asked: Vec<SocketAddr> =
+            found.into_iter().filter(|address| self.may_connect_to(address.ip())).collect();
+        match asked.is_empty() && is_known {
+            true => Err(NOT_PUBLIC.to_owned()),
+            false => Ok(asked),
         }
     }
 }

@@ -69,6 +69,10 @@ pub struct Attempt {
     pub enrollment: Option<EnrollmentRef>,
     /// How it was decided, at most [`MAX_KEPT_STEPS`]; empty where nobody looked into it.
     pub steps: Vec<Step>,
+    /// Whether the device is one that we know: that has a registration record, an individual
+    /// enrollment or an identity. Anybody can make up names of others, so that half of what is kept
+    /// is for these.
+    pub is_known: bool,
 }
 
 /// What was asked.

@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    Caller, CertificateDer, EnrolledCertificate, ReceiptId, RegistrationId, Timestamp, Version,
+    Caller, CertificateDer, EnrolledCertificate, EnrollmentGroupId, EnrollmentRef, Expect,
+    ReceiptId, RegistrationId, Timestamp, Version,
 };
 
 /// The longest reason that is kept with a ban, in characters.
@@ -60,9 +61,22 @@ pub enum BanSubject {
     /// The device of this registration ID; letter case does not matter.
     Registration(RegistrationId),
     /// Whoever shows, or rests on, the certificate of this SHA-256 thumbprint.
-    Certificate([u8; 32]),
+    Certificate {
+        /// The thumbprint.
+        sha256: [u8; 32],
+        /// What its issuer signed ([`PathCertificate::tbs`]), where the certificate is known.
+        ///
+        /// A thumbprint covers the signature as well, and whoever has an ECDSA certificate can write
+        /// its signature in another way that is as good ((r, s) and (r, n − s)), without any key.
+        tbs: Option<[u8; 32]>,
+    },
     /// Whoever shows, or rests on, the certificate of this SHA-1 thumbprint.
-    CertificateSha1([u8; 20]),
+    CertificateSha1 {
+        /// The thumbprint.
+        sha1: [u8; 20],
+        /// As that of [`BanSubject::Certificate`].
+        tbs: Option<[u8; 32]>,
+    },
     /// Whoever rests on this CA: its name and its key, whichever certificate of it comes
     /// (docs/decisions/0006).
     Ca(Box<EnrolledCertificate>),
@@ -80,16 +94,45 @@ pub enum BanSubject {
 }
 
 impl BanSubject {
-    /// What the subject is found by: one text for one subject. It is the ban's name in the API.
+    /// The certificate of a SHA-256 thumbprint, of which nothing else is known.
+    #[must_use]
+    pub const fn by_sha256(sha256: [u8; 32]) -> Self {
+        Self::Certificate { sha256, tbs: None }
+    }
+
+    /// The certificate of a SHA-1 thumbprint, of which nothing else is known.
+    #[must_use]
+    pub const fn by_sha1(sha1: [u8; 20]) -> Self {
+        Self::CertificateSha1 { sha1, tbs: None }
+    }
+
+    /// What the subject is named by: one text for one subject. It is the ban's name in the API, and
+    /// one of its [`keys`](Self::keys).
     #[must_use]
     pub fn key(&self) -> String {
         match self {
             Self::Registration(id) => registration_key(id),
-            Self::Certificate(sha256) => sha256_key(sha256),
-            Self::CertificateSha1(sha1) => sha1_key(sha1),
+            Self::Certificate { sha256, .. } => sha256_key(sha256),
+            Self::CertificateSha1 { sha1, .. } => sha1_key(sha1),
             Self::Ca(certificate) => ca_key(&certificate.keys.subject_and_key),
             Self::Serial { issuer, serial, .. } => serial_key(issuer, serial),
             Self::EndorsementKey(sha256) => endorsement_key(sha256),
+        }
+    }
+
+    /// All that the subject is found by: its [`key`](Self::key), and what its issuer signed.
+    pub fn keys(&self) -> impl Iterator<Item = String> {
+        std::iter::once(self.key()).chain(self.tbs().map(tbs_key))
+    }
+
+    /// Of a certificate that is known, what its issuer signed ([`PathCertificate::tbs`]).
+    #[must_use]
+    pub const fn tbs(&self) -> Option<&[u8; 32]> {
+        match self {
+            Self::Certificate { tbs, .. } | Self::CertificateSha1 { tbs, .. } => tbs.as_ref(),
+            Self::Registration(_) | Self::Ca(_) | Self::Serial { .. } | Self::EndorsementKey(_) => {
+                None
+            }
         }
     }
 }
@@ -116,6 +159,12 @@ pub fn sha256_key(sha256: &[u8; 32]) -> String {
 #[must_use]
 pub fn sha1_key(sha1: &[u8; 20]) -> String {
     with_hex("sha1:", sha1)
+}
+
+/// The key of a ban on a certificate, by what its issuer signed ([`PathCertificate::tbs`]).
+#[must_use]
+pub fn tbs_key(tbs: &[u8; 32]) -> String {
+    with_hex("tbs:", tbs)
 }
 
 /// The key of a ban on a CA, by [`CaKeys::subject_and_key`](crate::CaKeys::subject_and_key).
@@ -157,6 +206,9 @@ pub struct PathCertificate {
     pub sha256: [u8; 32],
     /// SHA-1 of the DER.
     pub sha1: [u8; 20],
+    /// SHA-256 of the DER of its `TBSCertificate`: all that its issuer signed. Unlike a thumbprint it
+    /// stays the same when the signature is written in another way.
+    pub tbs: [u8; 32],
     /// See [`CaKeys::subject_and_key`](crate::CaKeys::subject_and_key).
     pub subject_and_key: [u8; 32],
     /// SHA-256 of the subject's DER.
@@ -172,10 +224,11 @@ pub struct PathCertificate {
 impl PathCertificate {
     /// The keys of all bans that would be about this certificate.
     #[must_use]
-    pub fn ban_keys(&self) -> [String; 4] {
+    pub fn ban_keys(&self) -> [String; 5] {
         [
             sha256_key(&self.sha256),
             sha1_key(&self.sha1),
+            tbs_key(&self.tbs),
             ca_key(&self.subject_and_key),
             serial_key(&self.issuer, &self.serial),
         ]
@@ -220,14 +273,34 @@ pub struct Origin {
     /// The registration.
     pub registration_id: RegistrationId,
     /// The enrollment that decided.
-    pub enrollment: crate::EnrollmentRef,
+    pub enrollment: EnrollmentRef,
     /// That enrollment as it stands; `None` when it is gone.
     pub entry: Option<OriginEntry>,
     /// The group's own word on whether its end ends sessions, also when it is gone; `None` leaves
     /// it to the service.
     pub ends_sessions: Option<bool>,
-    /// What the admission rests on; absent for registrations from before it was kept, and for those
-    /// whose record was deleted.
+    /// The group that an individual enrollment took the device over from: its word is in
+    /// `ends_sessions`, because the enrollment has none of its own.
+    pub taken_from: Option<EnrollmentGroupId>,
+    /// What the admission rests on; absent for registrations from before it was kept.
+    pub grounds: Option<Grounds>,
+    /// The other registrations that were assigned the same identity. A ban on one of them is a ban
+    /// on the identity; their enrollments are of no matter to it.
+    pub others: Vec<OtherRegistration>,
+    /// What a change set that was decided from this has to expect.
+    pub expects: Vec<Expect>,
+}
+
+/// A registration that shares its identity with the one that an [`Origin`] is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherRegistration {
+    /// The registration.
+    pub registration_id: RegistrationId,
+    /// The enrollment that decided.
+    pub enrollment: EnrollmentRef,
+    /// Whether that is an individual enrollment and there is one still.
+    pub is_enrolled: bool,
+    /// What the admission rests on, where it was kept.
     pub grounds: Option<Grounds>,
 }
 
@@ -272,7 +345,7 @@ pub enum SubjectDraft {
     /// A certificate, DER: a CA's bans the CA, whichever of its certificates comes; another's bans
     /// itself.
     Certificate(Vec<u8>),
-    /// A certificate by its thumbprint. One of a CA that is enrolled here bans the CA.
+    /// A certificate by its thumbprint. One of a CA that is known here bans the CA.
     Thumbprint(Thumbprint),
     /// A certificate by its issuer and serial number.
     Serial {

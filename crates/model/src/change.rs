@@ -2,10 +2,11 @@
 
 use crate::{
     AccessPolicy, Attempt, AttemptRepeat, AuditEntry, Ban, CaCertificate, CloudMessage,
-    ConnectionNumber, Crl, DeprovisionItem, Deprovisioning, Device, DeviceId, DeviceIdentity,
-    EnrollmentGroup, EnrollmentGroupId, Event, Feedback, Grounds, HubName, IdentityMark,
-    IndividualEnrollment, LinkedHub, PolicyScope, ReceiptId, RegistrationId, RegistrationRecord,
-    RemoteRemoval, RevokedChange, ServiceSettings, Subscriptions, Timestamp, TpmChallenge, Twin,
+    ConnectionNumber, Crl, CrlSource, DeprovisionItem, Deprovisioning, Device, DeviceId,
+    DeviceIdentity, EnrollmentGroup, EnrollmentGroupId, Event, Feedback, Grounds, HubName,
+    IdentityMark, IndividualEnrollment, LinkedHub, PolicyScope, ReceiptId, RegistrationId,
+    RegistrationRecord, RemoteRemoval, RevokedChange, ServiceSettings, Subscriptions, Timestamp,
+    TpmChallenge, Twin,
 };
 
 /// The store's version of a row: grows with every commit of the store, so that a row that was
@@ -141,6 +142,9 @@ pub enum Change {
     PutCrl(Box<Crl>),
     /// Change the serial numbers of a CA's revocation list, which must be there.
     ChangeRevoked(RevokedChange),
+    /// Note what came of asking the URL of the list of this CA, which must be there, and which stays
+    /// as it is: it matters to no device.
+    NoteCrlFetch([u8; 32], Box<CrlSource>),
     /// Delete a CA's revocation list with its serial numbers, by
     /// [`CaKeys::subject_and_key`](crate::CaKeys::subject_and_key); nothing happens when there is
     /// none.
@@ -240,7 +244,9 @@ pub enum Change {
     DeleteLinkedHub(HubName),
     /// Replace the service's settings.
     PutServiceSettings(Box<ServiceSettings>),
-    /// Insert or replace the removal of a device identity from a remote hub.
+    /// Insert or replace what a remote hub is to be told about a device identity. One that reports
+    /// to nobody does not silence one that does: it comes due when this one says, but keeps whom it
+    /// reports to, and what is to be disabled stays to be disabled.
     PutRemoval(Box<RemoteRemoval>),
     /// Delete such a removal: it is done.
     DeleteRemoval(HubName, DeviceId),
@@ -251,11 +257,15 @@ pub enum Change {
     /// the second nothing happens.
     PutReceiptItem(Box<DeprovisionItem>),
     /// Forget plans whose time was over at this moment or that too many others came after, and the
-    /// receipts that were finished first, beyond what is kept ([`MAX_OPEN_PLANS`], [`MAX_RECEIPTS`],
-    /// [`MAX_KEPT_ITEMS`]); no more than so many items at a time, and a plan or receipt once it has
-    /// none left.
+    /// receipts that were finished first, beyond what is kept ([`MAX_OPEN_PLANS`] and
+    /// [`MAX_PLANNED_ITEMS`], [`MAX_RECEIPTS`] and [`MAX_KEPT_ITEMS`]: plans never push out
+    /// receipts); no more than so many items at a time, and a plan or receipt once it has none left.
+    /// A plan that goes has a new version and is [`Planning`] from the first item on, so that
+    /// nobody applies what is left of it.
     ///
+    /// [`Planning`]: crate::DeprovisionState::Planning
     /// [`MAX_OPEN_PLANS`]: crate::deprovision::MAX_OPEN_PLANS
+    /// [`MAX_PLANNED_ITEMS`]: crate::deprovision::MAX_PLANNED_ITEMS
     /// [`MAX_RECEIPTS`]: crate::deprovision::MAX_RECEIPTS
     /// [`MAX_KEPT_ITEMS`]: crate::deprovision::MAX_KEPT_ITEMS
     TrimReceipts {

@@ -16,6 +16,11 @@ pub const MAX_CRL_ENTRIES: usize = 1_000_000;
 /// The most lists that are kept: one for each CA that we can know of has room (D §6).
 pub const MAX_CRLS: usize = 1024;
 
+/// How long a list is good that does not say when there will be a newer one: thirty days, in
+/// seconds. RFC 5280 §5.1.2.5 demands that it says so; one that were good for ever would hide that
+/// newer ones do not come.
+pub const UNDATED_CRL_LIFE_SECS: i64 = 30 * 24 * 3600;
+
 /// The longest URL that is followed, in bytes.
 pub const MAX_CRL_URL_BYTES: usize = 2048;
 
@@ -62,7 +67,7 @@ impl Crl {
     /// never fetched lacks them all.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        self.list.as_ref().is_none_or(|list| is_over(list.next_update, now))
+        self.list.as_ref().is_none_or(|list| list.end() < now)
     }
 }
 
@@ -108,6 +113,21 @@ pub struct CrlList {
     pub n_revoked: u64,
     /// When we took it in.
     pub taken_in: Timestamp,
+}
+
+impl CrlList {
+    /// When it is out of date: when there is a newer one at the latest, or
+    /// [`UNDATED_CRL_LIFE_SECS`] after it was made, where the CA does not say.
+    #[must_use]
+    pub fn end(&self) -> Timestamp {
+        end(self.this_update, self.next_update)
+    }
+}
+
+/// When a list is out of date that was made at the first moment, and that says the second of itself.
+#[must_use]
+pub fn end(this_update: Timestamp, next_update: Option<Timestamp>) -> Timestamp {
+    next_update.unwrap_or_else(|| this_update.plus_secs(UNDATED_CRL_LIFE_SECS))
 }
 
 /// A list's number: as many as 20 bytes, compared as numbers (RFC 5280 §5.2.3).
@@ -303,6 +323,16 @@ impl Serials {
             .collect()
     }
 
+    /// All of them, in order, in parts of at most so many, at least one each.
+    pub fn chunks(&self, size: usize) -> impl Iterator<Item = Self> {
+        let size = size.max(1);
+        let part = move |from: usize| {
+            let to = from.saturating_add(size).min(self.len());
+            (from..to).map(|at| self.get(at)).collect()
+        };
+        (0..self.len()).step_by(size).map(part)
+    }
+
     /// Adds one that comes after all others and has no leading zeros.
     pub fn push_last(&mut self, serial: &[u8]) {
         self.bytes.extend_from_slice(serial);
@@ -341,6 +371,40 @@ pub struct RevokedChange {
     pub added: Arc<Serials>,
     /// Those that are not any more (a certificate on hold, or one that is past its end).
     pub removed: Arc<Serials>,
+    /// Whether that is all.
+    pub step: RevokedStep,
+}
+
+/// A list may have a million serial numbers, and nobody else is to wait so long for the store. So
+/// many of them are written in parts, each in a change set of its own, before the list counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokedStep {
+    /// All at once: they are written, and whoever rests on them hears of it.
+    Whole,
+    /// Some of them are written. Nobody hears of it yet, and no decision is taken anew: that comes
+    /// with the last step.
+    Part,
+    /// Nothing is written: whoever rests on those that the list revokes hears of all of them, which
+    /// were written in parts before. Goes with the list.
+    Last,
+}
+
+impl RevokedChange {
+    /// The same in parts of at most so many serial numbers, at least one each: first those that are
+    /// revoked, so that what is cut off keeps out whom the newer list revokes.
+    pub fn parts(&self, size: usize) -> impl Iterator<Item = Self> {
+        let part = |added: Serials, removed: Serials| Self {
+            ca: self.ca,
+            issuer: self.issuer,
+            added: Arc::new(added),
+            removed: Arc::new(removed),
+            step: RevokedStep::Part,
+        };
+        let added = self.added.chunks(size).map(move |added| part(added, Serials::default()));
+        let removed =
+            self.removed.chunks(size).map(move |removed| part(Serials::default(), removed));
+        added.chain(removed)
+    }
 }
 
 /// Of a list, what is known when devices register or connect.
@@ -348,10 +412,9 @@ pub struct RevokedChange {
 pub struct CrlFacts {
     /// The CA's certificate: what it is found by, and its key.
     pub ca: EnrolledCertificate,
-    /// Whether there is a list; one that was never fetched revokes nobody and is out of date.
-    pub is_there: bool,
-    /// When there is a newer list at the latest.
-    pub next_update: Option<Timestamp>,
+    /// When the list is out of date ([`CrlList::end`]); `None` while there is none: one that was
+    /// never fetched revokes nobody and is out of date.
+    pub end: Option<Timestamp>,
     /// Those of the serial numbers asked for that the list revokes, as
     /// [`PathCertificate::serial`] has them.
     pub revoked: Vec<String>,
@@ -361,7 +424,7 @@ impl CrlFacts {
     /// Whether the list's time is over, or there is none yet.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        !self.is_there || is_over(self.next_update, now)
+        self.end.is_none_or(|end| end < now)
     }
 
     /// Whether the list is that of the issuer of this certificate, as far as names tell.
@@ -385,10 +448,6 @@ impl StaleCrl {
     }
 }
 
-fn is_over(next_update: Option<Timestamp>, now: Timestamp) -> bool {
-    next_update.is_some_and(|next| next < now)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,6 +466,22 @@ mod tests {
         check(&[0xDE, 0xAD], "DEAD");
         assert_eq!(Serial::from_hex("0x1"), None);
         assert_eq!(Serial::from_hex("00dead"), Serial::from_hex("DEAD"));
+    }
+
+    #[test]
+    fn a_list_that_does_not_say_its_end_is_over_after_thirty_days() {
+        let made = Timestamp::from_unix_secs(1_000_000);
+        let list = |next_update: Option<Timestamp>| CrlList {
+            sha256: [0; 32],
+            number: None,
+            scope: None,
+            this_update: made,
+            next_update,
+            n_revoked: 0,
+            taken_in: made.plus_secs(5),
+        };
+        assert_eq!(list(None).end(), made.plus_secs(30 * 86_400));
+        assert_eq!(list(Some(made.plus_secs(90 * 86_400))).end(), made.plus_secs(90 * 86_400));
     }
 
     #[test]
@@ -429,6 +504,23 @@ mod tests {
         assert!(!serials.contains(&[8]) && !serials.contains(&[9]) && !serials.contains(&[1, 2]));
         let all: Vec<&[u8]> = serials.iter().collect();
         assert_eq!(all, [&[] as &[u8], &[1, 2, 3], &[7], &[9, 9]]);
+    }
+
+    #[test]
+    fn a_change_of_many_is_the_change_of_all_its_parts() {
+        let of = |from: u8, to: u8| {
+            let bytes: Vec<u8> = (from..to).collect();
+            Arc::new(Serials::from_unsorted(bytes.chunks(1)))
+        };
+        let step = RevokedStep::Whole;
+        let (added, removed) = (of(1, 24), of(100, 101));
+        let change = RevokedChange { ca: [1; 32], issuer: [2; 32], added, removed, step };
+        let parts: Vec<RevokedChange> = change.parts(10).collect();
+        let sizes: Vec<_> = parts.iter().map(|p| (p.added.len(), p.removed.len())).collect();
+        assert_eq!(sizes, [(10, 0), (10, 0), (3, 0), (0, 1)]);
+        let all: Vec<&[u8]> = parts.iter().flat_map(|part| part.added.iter()).collect();
+        assert_eq!(all, change.added.iter().collect::<Vec<_>>());
+        assert!(parts.iter().all(|part| part.step == RevokedStep::Part && part.ca == [1; 32]));
     }
 
     #[test]

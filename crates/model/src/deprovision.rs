@@ -3,9 +3,9 @@
 //! all of it in one step, and nothing reports whether it finished).
 
 use crate::{
-    BanKind, BanSubject, Caller, DeviceId, EnrolledCertificate, EnrollmentGroupId, EnrollmentRef,
-    Etag, HubName, ReceiptId, RegistrationId, RegistrationRecord, RegistrationStatus, Timestamp,
-    Version, ban, query::Filter,
+    BanKind, BanSubject, Caller, Device, DeviceId, EnrolledCertificate, EnrollmentGroupId,
+    EnrollmentRef, Etag, HubName, ReceiptId, RegistrationId, RegistrationRecord,
+    RegistrationStatus, Timestamp, Version, ban, query::Filter,
 };
 
 /// How many devices one plan may have.
@@ -20,11 +20,15 @@ pub const PLAN_LIFE_SECS: i64 = 24 * 3600;
 /// How many plans may wait to be applied; the oldest give way.
 pub const MAX_OPEN_PLANS: u64 = 100;
 
+/// How many devices all plans that wait to be applied may have together; the oldest give way. More
+/// than twice [`MAX_PLAN_DEVICES`], so that no plan alone is too many.
+pub const MAX_PLANNED_ITEMS: u64 = 2_500_000;
+
 /// How many receipts are kept; the ones that were finished first give way.
 pub const MAX_RECEIPTS: u64 = 10_000;
 
-/// How many devices all kept receipts and plans may have together; the ones that were finished
-/// first give way.
+/// How many devices all kept receipts may have together, plans apart; the ones that were finished
+/// first give way. While so many are still being worked off, no new plan is made.
 pub const MAX_KEPT_ITEMS: u64 = 5_000_000;
 
 /// What is to become of devices.
@@ -65,11 +69,22 @@ pub struct Selection {
 /// A certificate that devices are selected by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SelectedCertificate {
-    /// Whatever certificate has this thumbprint. If it is enrolled as a CA, the CA is meant, by
+    /// Whatever certificate has this thumbprint. If it is known as a CA's, the CA is meant, by
     /// name and key.
-    Sha256([u8; 32]),
+    Sha256 {
+        /// The thumbprint.
+        sha256: [u8; 32],
+        /// Where the certificate is known, what its issuer signed
+        /// ([`PathCertificate::tbs`](crate::PathCertificate::tbs)).
+        tbs: Option<[u8; 32]>,
+    },
     /// Likewise, by the thumbprint that the vendor shows.
-    Sha1([u8; 20]),
+    Sha1 {
+        /// The thumbprint.
+        sha1: [u8; 20],
+        /// As that of [`SelectedCertificate::Sha256`].
+        tbs: Option<[u8; 32]>,
+    },
     /// This CA: its name and its key.
     Ca(Box<EnrolledCertificate>),
 }
@@ -79,8 +94,8 @@ impl SelectedCertificate {
     #[must_use]
     pub fn ban_subject(&self) -> BanSubject {
         match self {
-            Self::Sha256(hash) => BanSubject::Certificate(*hash),
-            Self::Sha1(hash) => BanSubject::CertificateSha1(*hash),
+            Self::Sha256 { sha256, tbs } => BanSubject::Certificate { sha256: *sha256, tbs: *tbs },
+            Self::Sha1 { sha1, tbs } => BanSubject::CertificateSha1 { sha1: *sha1, tbs: *tbs },
             Self::Ca(certificate) => BanSubject::Ca(certificate.clone()),
         }
     }
@@ -250,6 +265,18 @@ pub struct PlanTotals {
     pub held_off: Vec<(EnrollmentGroupId, u64)>,
     /// Devices of which it is not known what they can prove themselves with.
     pub n_unknown: u64,
+    /// Those of them that nothing at all is known of: no enrollment, record, identity or ban. Their
+    /// IDs may be mistyped.
+    pub n_known_nowhere: u64,
+    /// Devices that are revoked and prove themselves with a symmetric key: their names are banned,
+    /// and whoever has the key may come back under another one.
+    pub n_by_key: u64,
+    /// Devices outside the selection that rest on a CA that is banned as a whole.
+    pub n_others: u64,
+    /// Live sessions of these.
+    pub n_other_sessions: u64,
+    /// Of these, those that a group decided last, by group.
+    pub others: Vec<(EnrollmentGroupId, u64)>,
 }
 
 /// Something done to a group or a CA as a whole.
@@ -264,10 +291,10 @@ pub struct SharedPart {
 /// What is done to a group or a CA as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SharedAct {
-    /// The group is disabled.
-    DisableGroup(EnrollmentGroupId),
-    /// The group is deleted.
-    DeleteGroup(EnrollmentGroupId),
+    /// The group, as it was planned with this etag, is disabled.
+    DisableGroup(EnrollmentGroupId, Etag),
+    /// The group, as it was planned with this etag, is deleted.
+    DeleteGroup(EnrollmentGroupId, Etag),
     /// The group that the suspension disabled is enabled, if it still has the etag of then.
     EnableGroup(EnrollmentGroupId, Etag),
     /// A ban is set.
@@ -312,6 +339,20 @@ impl DeviceSubject {
         RegistrationId::parse(id.as_str())
             .map_or_else(|_| Self::Identity(id.clone()), Self::Registration)
     }
+}
+
+/// An identity that a registration had, and whose record was deleted since or has another one now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// The hub.
+    pub hub: HubName,
+    /// The device's name there.
+    pub device_id: DeviceId,
+    /// The enrollment that decided last, as the record said.
+    pub enrollment: EnrollmentRef,
+    /// The identity; `None` when the hub is not built in, so that it is not known whether there is
+    /// one.
+    pub device: Option<Device>,
 }
 
 /// One device of a plan or a receipt.
@@ -637,6 +678,9 @@ pub struct ReceiptCounts {
     pub slowest_micros: Option<u64>,
     /// When the last session of all was closed.
     pub last_closed: Option<Timestamp>,
+    /// Devices and records looked at so far while the plan is being made; afterwards, and for a
+    /// plan that another process makes, 0. The store does not keep it.
+    pub looked_at: u64,
     /// Steps on remote hubs that are to be done.
     pub remote_pending: u64,
     /// Those done.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    Ban, CaCertificate, CrlFacts, Device, EnrollmentGroup, EnrollmentGroupId, Grounds, HubName,
-    HubSettings, IndividualEnrollment, LinkedHub, RegistrationId, RegistrationRecord,
-    ServiceSettings, Timestamp, TpmChallenge, Version,
+    Ban, CaCertificate, CrlFacts, Device, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId,
+    Grounds, HubName, HubSettings, IndividualEnrollment, LinkedHub, RegistrationId,
+    RegistrationRecord, ServiceSettings, Timestamp, TpmChallenge, Version,
 };
 
 /// What to read for a register request.
@@ -19,6 +19,8 @@ pub struct RegisterQuery {
     /// ([`PathCertificate::ban_keys`](crate::PathCertificate::ban_keys) of every certificate,
     /// the endorsement key's); the registration ID's is looked up in any case.
     pub ban_keys: Vec<String>,
+    /// SHA-256 of the names of CAs besides those of `groups`, to find bans on CAs by.
+    pub ca_names: Vec<[u8; 32]>,
     /// Issuer (SHA-256 of its name's DER) and serial number of every certificate shown: what
     /// revocation lists are asked about. The store adds those of the certificates it finds.
     pub serials: Vec<([u8; 32], String)>,
@@ -168,8 +170,14 @@ pub struct PendingFacts {
     pub devices: Vec<(HubName, Device)>,
     /// What the registration rests on.
     pub grounds: Option<Grounds>,
-    /// The bans on the registration ID or on what the registration rests on. Some may be over.
+    /// The bans on the registration ID or on what the registration rests on, also on CAs above that.
+    /// Some may be over.
     pub bans: Vec<Ban>,
+    /// The certificates of the CAs that we know on the way up to a banned one, as in
+    /// [`ConnectFacts::known_cas`](crate::ConnectFacts::known_cas).
+    pub known_cas: Vec<EnrolledCertificate>,
+    /// The version of the set of bans and revocation lists.
+    pub bans_version: Version,
     /// The revocation lists of the issuers in what the registration rests on, as in
     /// [`RegisterFacts::crls`].
     pub crls: Vec<CrlFacts>,

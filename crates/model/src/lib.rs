@@ -20,11 +20,13 @@ pub mod ids;
 pub mod json;
 pub mod message;
 pub mod query;
+pub mod question;
 pub mod record;
 pub mod refusal;
 pub mod secret;
 pub mod service;
 pub mod session;
+pub mod simulation;
 pub mod step;
 pub mod time;
 pub mod twin;
@@ -35,16 +37,17 @@ pub use attempt::{
     StoredAttempt,
 };
 pub use ban::{
-    Anchor, Ban, BanKind, BanSubject, Grounds, KnownProof, Origin, OriginEntry, PathCertificate,
+    Anchor, Ban, BanKind, BanSubject, Grounds, KnownProof, Origin, OriginEntry, OtherRegistration,
+    PathCertificate,
 };
 pub use change::{Change, ChangeSet, Counted, Expect, Version};
-pub use crl::{Crl, CrlFacts, CrlList, CrlNumber, CrlSource, RevokedChange, Serials};
+pub use crl::{Crl, CrlFacts, CrlList, CrlNumber, CrlSource, RevokedChange, RevokedStep, Serials};
 pub use deprovision::{
     Closed, DeprovisionItem, DeprovisionState, Deprovisioning, DeviceSubject, EndedSessions,
-    Intent, ItemState, Part, PlanTotals, PlannedDevice, PlannedIdentity, Receipt, ReceiptCounts,
-    RecordCondition, RemoteStep, RemoteStepState, RemoteStepTask, ReplacedBan, SelectedBy,
-    SelectedCertificate, Selection, SharedAct, SharedOutcome, SharedPart, StillAdmitted, Trouble,
-    TwinCondition, Whole,
+    Former, Intent, ItemState, Part, PlanTotals, PlannedDevice, PlannedIdentity, Receipt,
+    ReceiptCounts, RecordCondition, RemoteStep, RemoteStepState, RemoteStepTask, ReplacedBan,
+    SelectedBy, SelectedCertificate, Selection, SharedAct, SharedOutcome, SharedPart,
+    StillAdmitted, Trouble, TwinCondition, Whole,
 };
 pub use enrollment::*;
 pub use event::*;
@@ -57,11 +60,16 @@ pub use hub::*;
 pub use ids::*;
 pub use json::Json;
 pub use message::*;
+pub use question::{Question, Shows};
 pub use record::*;
 pub use refusal::{AttestFailure, ConnectRefusal, DeviceRefusal, HubRefusal, OperatorRefusal};
 pub use secret::{BadKey, SymmetricKey, SymmetricKeys};
 pub use service::*;
 pub use session::*;
+pub use simulation::{
+    ChangeDraft, SimulatedEffect, SimulatedEntry, SimulatedUnknown, Simulation, SimulationLimits,
+    SimulationStop,
+};
 pub use step::{Decided, Step};
 pub use time::Timestamp;
 pub use twin::{Metadata, Twin, TwinSection};

@@ -1,8 +1,8 @@
 //! What a hub remembers of a device's connections.
 
 use crate::{
-    AccessPolicy, Ban, CaCertificate, CrlFacts, DeviceId, DeviceIdentity, HubName, Origin,
-    ServiceSettings, Version,
+    AccessPolicy, Ban, CaCertificate, CrlFacts, DeviceId, DeviceIdentity, EnrolledCertificate,
+    HubName, Origin, ServiceSettings, Version,
 };
 
 /// Tells whether an identity was written since: its generation, and its etag's counter. Neither
@@ -82,8 +82,13 @@ pub struct ConnectFacts {
     pub origin: Option<Origin>,
     /// The bans asked for, those on the origin (its registration ID and what it rests on), those on
     /// the device ID taken as a registration ID, those on the CA certificates read, and those on CAs
-    /// whose subject is among the names asked for, or is the issuer of a CA found. Some may be over.
+    /// whose subject is among the names asked for or in what the origin rests on, or is the issuer of
+    /// a CA found. Some may be over.
     pub bans: Vec<Ban>,
+    /// The certificates of CAs of these names and of those above them, of groups, of the service's
+    /// store and of revocation lists: the way up to a banned CA leads over them. None while no ban on
+    /// a CA is among the bans.
+    pub known_cas: Vec<EnrolledCertificate>,
     /// The version of the set of bans and revocation lists.
     pub bans_version: Version,
     /// The revocation lists of the issuers asked about and of those in what the origin rests on,

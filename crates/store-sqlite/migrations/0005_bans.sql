@@ -13,11 +13,13 @@ ALTER TABLE enrollment_groups ADD COLUMN stale_crl TEXT;
 ALTER TABLE tpm_challenges ADD COLUMN ban_keys TEXT NOT NULL DEFAULT '[]';
 
 -- `key` is the one text of a subject, which is a document. `ca_subject` is the hash of a CA's name, so
--- that a banned CA is found by its name whoever has its certificate; null for other subjects.
+-- that a banned CA is found by its name whoever has its certificate; null for other subjects. `tbs`
+-- is the hash of what a banned certificate's issuer signed, where the certificate is known.
 CREATE TABLE bans (
   key TEXT PRIMARY KEY NOT NULL,
   subject TEXT NOT NULL,
   ca_subject BLOB,
+  tbs BLOB,
   kind TEXT NOT NULL,
   reason TEXT,
   policy TEXT NOT NULL,
@@ -29,6 +31,7 @@ CREATE TABLE bans (
 ) STRICT;
 
 CREATE INDEX bans_by_ca ON bans (ca_subject) WHERE ca_subject IS NOT NULL;
+CREATE INDEX bans_by_tbs ON bans (tbs) WHERE tbs IS NOT NULL;
 
 -- Certificates that registrations rest on or that were shown for them, each once however many devices
 -- share it; a row goes with the last registration that needs it. `der` is null for one that was
@@ -38,6 +41,7 @@ CREATE TABLE known_certificates (
   sha256 BLOB NOT NULL UNIQUE,
   der BLOB,
   sha1 BLOB,
+  tbs BLOB,
   subject_and_key BLOB,
   subject BLOB,
   issuer BLOB,
@@ -46,13 +50,15 @@ CREATE TABLE known_certificates (
 ) STRICT;
 
 CREATE INDEX known_certificates_by_sha1 ON known_certificates (sha1) WHERE sha1 IS NOT NULL;
+CREATE INDEX known_certificates_by_tbs ON known_certificates (tbs) WHERE tbs IS NOT NULL;
 CREATE INDEX known_certificates_by_ca
   ON known_certificates (subject_and_key) WHERE subject_and_key IS NOT NULL;
 CREATE INDEX known_certificates_by_serial
   ON known_certificates (issuer, serial) WHERE issuer IS NOT NULL;
 
 -- What the registration of a key (the lower-case ID) proved itself with. No secret is among it.
--- `endorsement_hash` is the SHA-256 of the endorsement key. A row goes with its record.
+-- `endorsement_hash` is the SHA-256 of the endorsement key. A row goes with its record, or
+-- with the last identity whose former registration it is of.
 CREATE TABLE grounds (
   key TEXT PRIMARY KEY NOT NULL,
   proof TEXT NOT NULL,
@@ -78,11 +84,16 @@ CREATE INDEX grounds_by_certificate ON grounds_certificates (certificate, shown,
 -- Where an identity came from.
 CREATE INDEX records_by_device ON registration_records (hub, device_id) WHERE hub IS NOT NULL;
 
+-- The key of the group that the device was provisioned by before its individual enrollment took it
+-- over; an individual enrollment has no word of its own on whether its end ends sessions.
+ALTER TABLE registration_records ADD COLUMN taken_from TEXT;
+
 -- Of an identity whose registration record was deleted, what that record rested on, so that the end
 -- of the enrollment is known when the device connects.
 ALTER TABLE devices ADD COLUMN former_kind TEXT;
 ALTER TABLE devices ADD COLUMN former_enrollment TEXT;
 ALTER TABLE devices ADD COLUMN former_registration TEXT;
+ALTER TABLE devices ADD COLUMN former_taken_from TEXT;
 
 -- What deleted groups said of the sessions that rest on them, where they said anything. Those nobody
 -- rests on any more go when the next one comes.
@@ -90,5 +101,25 @@ CREATE TABLE gone_groups (
   key TEXT PRIMARY KEY NOT NULL,
   disenroll_ends_sessions INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX devices_by_former ON devices (lower(former_enrollment))
+CREATE INDEX devices_by_former ON devices (lower(former_enrollment), lower(former_registration))
   WHERE former_kind = 'group';
+CREATE INDEX devices_by_former_registration
+  ON devices (lower(former_registration), hub, device_id)
+  WHERE former_registration IS NOT NULL;
+
+-- The same of identities on hubs elsewhere, of which there is no row. `key` is the lower-case
+-- registration ID. A row goes when the hub has deleted the identity, or when it is assigned again.
+CREATE TABLE former_remotes (
+  hub TEXT NOT NULL,
+  device_id TEXT NOT NULL,
+  key TEXT NOT NULL,
+  registration_id TEXT NOT NULL,
+  enrollment_kind TEXT NOT NULL,
+  enrollment_key TEXT NOT NULL,
+  enrollment_id TEXT NOT NULL,
+  PRIMARY KEY (hub, device_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX former_remotes_by_registration ON former_remotes (key);
+CREATE INDEX former_remotes_by_group ON former_remotes (enrollment_key, key)
+  WHERE enrollment_kind = 'group';

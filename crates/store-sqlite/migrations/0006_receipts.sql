@@ -54,3 +54,6 @@ ALTER TABLE remote_removals ADD COLUMN task TEXT NOT NULL DEFAULT 'delete';
 ALTER TABLE remote_removals ADD COLUMN reason TEXT;
 ALTER TABLE remote_removals ADD COLUMN receipt TEXT;
 ALTER TABLE remote_removals ADD COLUMN item INTEGER;
+
+-- What is due is looked for hub by hub, so that the backlog of one does not stand before the others'.
+CREATE INDEX removals_by_hub ON remote_removals (hub, due, device_id);

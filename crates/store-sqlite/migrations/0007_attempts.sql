@@ -4,7 +4,9 @@
 -- `number` grows by one with every attempt, and the oldest numbers go when there are more rows than
 -- are kept. `device` is the registration ID or the device ID in lower case. `n`, `last` and
 -- `last_tracking_id` move when the same refusal is given again. `asked`, `outcome` and `steps` are
--- documents. Nothing here is secret.
+-- documents. `known` is 1 for devices that have a record, an enrollment or an identity; of those, and
+-- of the others, the oldest go by `place`, which grows by one in each of the two without a gap.
+-- Nothing here is secret.
 CREATE TABLE attempts (
   number INTEGER PRIMARY KEY,
   tracking_id TEXT NOT NULL,
@@ -23,8 +25,11 @@ CREATE TABLE attempts (
   outcome TEXT NOT NULL,
   enrollment_kind TEXT,
   enrollment_id TEXT,
-  steps TEXT NOT NULL
+  steps TEXT NOT NULL,
+  known INTEGER NOT NULL,
+  place INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX attempts_by_place ON attempts (known, place);
 CREATE INDEX attempts_by_tracking_id ON attempts (tracking_id);
 CREATE INDEX attempts_by_last_tracking_id ON attempts (last_tracking_id)
   WHERE last_tracking_id IS NOT NULL;

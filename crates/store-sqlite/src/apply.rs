@@ -2,7 +2,7 @@
 
 use model::{
     AttestationMechanism, CaCertificate, Change, ChangeSet, EnrollmentGroup, EnrollmentGroupId,
-    IndividualEnrollment, RegistrationId, RegistrationRecord, Version,
+    IndividualEnrollment, RegistrationId, RegistrationRecord, RevokedStep, Version,
 };
 use rusqlite::{OptionalExtension, Params, Result};
 use store::{AuditHead, audit};
@@ -13,7 +13,7 @@ use crate::{
     rows::{
         self, attempt, ban, certificate, challenge, connection, crl, device,
         device::Counted,
-        enrollment, grounds, hub, message, policy, receipt, record,
+        enrollment, former, grounds, hub, message, policy, receipt, record,
         record::{Indexed, Owner, OwnerKind},
         settings,
         terms::Mechanism,
@@ -115,8 +115,20 @@ impl Writing<'_> {
                 crl::put(self.db, new, self.version)?;
             }
             Change::ChangeRevoked(change) => {
-                self.effect.versions.bans = self.version;
-                is_there(crl::change(self.db, change)?)?;
+                let (writes, counts) = match change.step {
+                    RevokedStep::Whole => (true, true),
+                    RevokedStep::Part => (true, false),
+                    RevokedStep::Last => (false, true),
+                };
+                if counts {
+                    self.effect.versions.bans = self.version;
+                }
+                if writes {
+                    is_there(crl::change(self.db, change)?)?;
+                }
+            }
+            Change::NoteCrlFetch(ca, source) => {
+                is_there(crl::note_fetch(self.db, ca, source, self.version)?)?;
             }
             Change::DeleteCrl(ca) => {
                 if crl::delete(self.db, ca)? {
@@ -154,8 +166,12 @@ impl Writing<'_> {
             }
             Change::DeleteDevice(hub, id) => {
                 if let Some(old) = Counted::find(self.db, hub, id)? {
+                    let former = former::key_of(self.db, hub, id)?;
                     let sql = "DELETE FROM devices WHERE hub = ?1 AND device_id = ?2";
                     execute(self.db, sql, [hub.as_str(), id.as_str()])?;
+                    if let Some(former) = former {
+                        grounds::forget_unneeded(self.db, &former)?;
+                    }
                     message::delete_all(self.db, hub, id)?;
                     if id.module().is_none() {
                         let (from, to) = device::modules_of(id);
@@ -221,12 +237,15 @@ impl Writing<'_> {
             }
             Change::PutRemoval(removal) => hub::put_removal(self.db, removal, self.version)?,
             Change::DeleteRemoval(hub, id) => {
+                former::told(self.db, hub, id)?;
                 let sql = "DELETE FROM remote_removals WHERE hub = ?1 AND device_id = ?2";
                 execute(self.db, sql, [hub.as_str(), id.as_str()])?;
             }
             Change::PutReceipt(new) => receipt::put(self.db, new, self.version)?,
             Change::PutReceiptItem(new) => receipt::put_item(self.db, new, self.version)?,
-            Change::TrimReceipts { now, at_most } => receipt::trim(self.db, *now, *at_most)?,
+            Change::TrimReceipts { now, at_most } => {
+                receipt::trim(self.db, *now, *at_most, self.version)?;
+            }
             Change::Audit(entry) => {
                 let line = audit::next_line(self.effect.versions.audit, (**entry).clone());
                 rows::audit::append(self.db, &line)?;
@@ -309,11 +328,22 @@ impl Writing<'_> {
 
     fn put_record(&mut self, new: &RegistrationRecord) -> Result<()> {
         let old = Indexed::find(self.db, &new.registration_id)?;
+        let assigned = Indexed::of(new).assigned;
+        let is_moved = old.as_ref().is_none_or(|old| old.assigned != assigned);
+        if is_moved && old.as_ref().is_some_and(|old| old.assigned.is_some()) {
+            former::remember(self.db, &new.registration_id)?;
+        }
         record::put(self.db, new, old.as_ref(), self.version)?;
+        if is_moved || new.pending.is_some() {
+            former::forget_of(self.db, new)?;
+        }
         let owner = Owner::of(new);
         let old = old.map(|old| old.owner);
         if old.as_ref() == Some(&owner) {
             return Ok(());
+        }
+        if let Some(old) = &old {
+            record::take_from(self.db, &new.registration_id, old, &owner)?;
         }
         match old {
             None => self.effect.tally.registrations += 1,
@@ -330,9 +360,10 @@ impl Writing<'_> {
 
     fn delete_record(&mut self, id: &RegistrationId) -> Result<()> {
         let Some(Indexed { owner: old, .. }) = Indexed::find(self.db, id)? else { return Ok(()) };
-        record::remember_as_former(self.db, id)?;
+        former::remember(self.db, id)?;
+        former::remember_pending(self.db, id)?;
         execute(self.db, "DELETE FROM registration_records WHERE key = ?1", [id.key()])?;
-        grounds::delete(self.db, id)?;
+        grounds::forget_unneeded(self.db, id.key())?;
         self.effect.tally.registrations -= 1;
         if !exists(self.db, &old)? {
             self.effect.tally.orphaned_registrations -= 1;

@@ -14,6 +14,7 @@ use crate::{
 pub(crate) mod attempts;
 pub(crate) mod bans;
 pub(crate) mod crls;
+pub(crate) mod former;
 pub(crate) mod hub;
 pub(crate) mod receipt;
 pub(crate) mod register;

@@ -13,6 +13,7 @@ pub(crate) mod crl;
 pub(crate) mod device;
 pub(crate) mod enrollment;
 pub(crate) mod event;
+pub(crate) mod former;
 pub(crate) mod grounds;
 pub(crate) mod hub;
 pub(crate) mod message;

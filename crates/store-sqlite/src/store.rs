@@ -10,6 +10,7 @@ use std::{
 };
 
 use flume::Sender;
+use store::Marks;
 use tokio::sync::watch;
 use tracing::error;
 
@@ -52,6 +53,8 @@ struct Inner {
     path: PathBuf,
     readers: Readers,
     writer: Option<WriterSide>,
+    /// Of a store that is only read they never move.
+    marks: Arc<Marks>,
     running: Mutex<Running>,
 }
 
@@ -93,6 +96,7 @@ impl SqliteStore {
             })?;
         let writer = Writer::new(connection, Arc::clone(&vault), checkpoints, settings.max_batch)
             .map_err(|source| open::classify(&path, source))?;
+        let marks = writer.marks();
         let (side, writer_thread) = start_writer(writer, settings.max_waiting)?;
         let (readers, reader_threads) =
             Readers::start(readers, &vault).map_err(OpenError::Thread)?;
@@ -102,7 +106,7 @@ impl SqliteStore {
             writer: vec![writer_thread, checkpoint_thread],
             lock: Some(lock),
         };
-        Ok(Self::new(path, readers, Some(side), running))
+        Ok(Self::new(path, readers, Some(side), marks, running))
     }
 
     /// Opens a database for reading only, beside a server that may be writing to it. Committing
@@ -117,7 +121,7 @@ impl SqliteStore {
         let connections = iter::once(Ok(first)).chain(others).collect::<Result<_, _>>()?;
         let (readers, threads) = Readers::start(connections, &vault).map_err(OpenError::Thread)?;
         let running = Running { readers: threads, ..Running::default() };
-        Ok(Self::new(path.to_owned(), readers, None, running))
+        Ok(Self::new(path.to_owned(), readers, None, Arc::default(), running))
     }
 
     /// Copies the database into a new file while it is in use; see [`crate::backup_file`].
@@ -138,9 +142,15 @@ impl SqliteStore {
         self.inner.stop();
     }
 
-    fn new(path: PathBuf, readers: Readers, writer: Option<WriterSide>, running: Running) -> Self {
+    fn new(
+        path: PathBuf,
+        readers: Readers,
+        writer: Option<WriterSide>,
+        marks: Arc<Marks>,
+        running: Running,
+    ) -> Self {
         let running = Mutex::new(running);
-        Self { inner: Arc::new(Inner { path, readers, writer, running }) }
+        Self { inner: Arc::new(Inner { path, readers, writer, marks, running }) }
     }
 }
 

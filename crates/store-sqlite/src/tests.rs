@@ -16,6 +16,7 @@ mod migration;
 mod plans;
 mod rows;
 mod secrets;
+mod trim;
 
 mod suite {
     use super::Folder;

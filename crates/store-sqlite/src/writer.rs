@@ -9,7 +9,7 @@ use std::{iter, sync::Arc};
 use flume::Receiver;
 use model::ChangeSet;
 use rusqlite::Connection;
-use store::{CommitError, StoreFault};
+use store::{CommitError, Marks, StoreFault};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
@@ -48,6 +48,7 @@ pub(crate) struct Writer {
     max_batch: usize,
     versions: Versions,
     heads: Heads,
+    marks: Arc<Marks>,
     /// A transaction failed, and what the disk holds since could not be read yet.
     must_reload: bool,
 }
@@ -63,7 +64,13 @@ impl Writer {
         let versions = load_versions(&connection)?;
         let heads = Heads::load(&connection)?;
         let (max_batch, must_reload) = (max_batch.max(1), false);
-        Ok(Self { connection, vault, checkpoints, max_batch, versions, heads, must_reload })
+        let marks = Arc::default();
+        Ok(Self { connection, vault, checkpoints, max_batch, versions, heads, marks, must_reload })
+    }
+
+    /// The marks that it moves.
+    pub(crate) fn marks(&self) -> Arc<Marks> {
+        Arc::clone(&self.marks)
     }
 
     /// Writes until it is told to stop or nobody is left to ask.
@@ -106,13 +113,14 @@ impl Writer {
         let mut versions = self.versions;
         let mut tally = Tally::default();
         let mut outcomes = Vec::new();
-        let mut n_written = 0_usize;
+        let mut written = Vec::new();
         for Pending { changes, answer } in batch {
+            let moves = self.marks.moves(&changes);
             let outcome = match apply_one(db, &changes, versions, &tally, &mut self.heads) {
                 Ok(effect) => {
                     versions = effect.versions;
                     tally.add(effect.tally);
-                    n_written += 1;
+                    written.push(moves);
                     Ok(())
                 }
                 Err(failure) => Err(failure),
@@ -127,7 +135,7 @@ impl Writer {
             self.fail_with_last_cause(outcomes);
             return;
         }
-        let committed = if n_written == 0 {
+        let committed = if written.is_empty() {
             execute(&self.connection, "ROLLBACK")
         } else {
             tally
@@ -139,12 +147,17 @@ impl Writer {
         match committed {
             Ok(()) => {
                 self.versions = versions;
+                // Before anybody hears of it.
+                written.iter().for_each(|moves| self.marks.written(moves));
                 for (answer, outcome) in outcomes {
                     // Whoever asked may have gone; what it asked for stands.
                     let _ = answer.send(outcome.map_err(commit_error));
                 }
             }
-            Err(error) => self.fail(outcomes, error),
+            Err(error) => {
+                self.marks.anything_written();
+                self.fail(outcomes, error);
+            }
         }
     }
 

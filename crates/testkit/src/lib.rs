@@ -11,11 +11,13 @@
 
 pub mod certificates;
 pub mod entropy;
+pub mod malleable;
 pub mod sas;
 pub mod tpm;
 
 pub use certificates::{Ca, Credential, KeyKind, Profile, Revocations};
 pub use entropy::fresh;
+pub use malleable::with_other_signature;
 pub use sas::{ClientStyle, DeviceToken, ServiceToken};
 pub use tpm::SoftTpm;
 

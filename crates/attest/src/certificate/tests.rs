@@ -102,3 +102,17 @@ fn bytes_that_are_no_certificate_are_refused_with_the_reason() {
     check(&[&good[..], b"ab"].concat(), "2 bytes follow the end of the certificate");
     check(&vec![0x30; 20_000], "a certificate has at most 16384 bytes, this one has 20000");
 }
+
+#[test]
+fn what_an_issuer_signed_is_the_same_however_the_signature_is_written() {
+    let ca = Ca::root("plant");
+    let leaf = ca.leaf("press-17");
+    let other = testkit::with_other_signature(leaf.der()).0;
+    assert_ne!(thumbprint_sha256(&other), thumbprint_sha256(leaf.der()));
+    assert_eq!(tbs_sha256(&other), tbs_sha256(leaf.der()));
+    assert!(crate::chain::is_signed_by(&other, ca.der()), "it is as good");
+    let path = |der: &[u8]| path_certificate(&describe(der).expect("a certificate"));
+    assert_eq!(Some(path(&other).tbs), tbs_sha256(leaf.der()));
+    assert_ne!(tbs_sha256(leaf.der()), tbs_sha256(ca.leaf("press-17").der()));
+    assert_eq!(tbs_sha256(b"no certificate"), None);
+}

@@ -193,13 +193,15 @@ impl Search<'_> {
 }
 
 fn as_path_certificate(candidate: &Candidate<'_>) -> Result<PathCertificate, AttestFailure> {
+    let parsed = Parsed::of(candidate.der)?;
     Ok(PathCertificate {
         sha256: certificate::thumbprint_sha256(candidate.der),
         sha1: certificate::thumbprint_sha1(candidate.der),
+        tbs: parsed.tbs_sha256(),
         subject_and_key: candidate.keys.subject_and_key,
         subject: candidate.keys.subject,
         issuer: candidate.keys.issuer,
-        serial: Parsed::of(candidate.der)?.serial(),
+        serial: parsed.serial(),
         subject_name: candidate.subject.to_owned(),
     })
 }

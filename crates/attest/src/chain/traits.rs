@@ -28,6 +28,8 @@ const OID_ENDORSEMENT_KEY: Oid<'static> = oid!(2.23.133.8.1);
 #[derive(Debug, Clone)]
 pub(crate) struct Traits {
     pub(crate) keys: CaKeys,
+    /// As [`Parsed::tbs_sha256`] has it.
+    pub(crate) tbs: [u8; 32],
     /// As text, cut to a bounded length and without control characters: for messages.
     pub(crate) subject: String,
     /// As [`Parsed::serial`] has it.
@@ -67,6 +69,7 @@ impl Traits {
         let subject = if nameless { "a certificate".to_owned() } else { parsed.subject() };
         let mut traits = Self {
             keys: parsed.keys(),
+            tbs: parsed.tbs_sha256(),
             subject: subject.chars().take(128).map(printable).collect(),
             serial: parsed.serial(),
             not_before: parsed.not_before(),

@@ -149,13 +149,21 @@ fn check_distribution_point(value: &[u8]) -> Result<(), BadCrl> {
     let mut value = Reader::new(value);
     let mut members = value.sequence()?;
     value.end()?;
+    let mut is_named = false;
     while !members.is_at_end() {
         let member = members.next()?;
         let is_set = member.contents.iter().any(|byte| *byte != 0);
         match member.tag.place() {
-            // Where it can be had; and that it is about devices only, or about CAs only. The list
-            // is believed as far as it goes.
-            Some(0..=2) => {}
+            Some(0) => is_named = true,
+            // About devices only. It is complete for them, and believed as far as it goes.
+            Some(1) => {}
+            Some(2) if is_set => {
+                return Err(BadCrl::Unfit(
+                    "it is about CAs only, and says nothing of devices; import the CA's complete \
+                     list"
+                        .to_owned(),
+                ));
+            }
             Some(3) => {
                 return Err(BadCrl::Unfit(
                     "it covers some reasons for a revocation only; import the CA's complete list"
@@ -166,9 +174,17 @@ fn check_distribution_point(value: &[u8]) -> Result<(), BadCrl> {
             Some(5) if is_set => {
                 return Err(BadCrl::Unfit("it is about attribute certificates".to_owned()));
             }
-            Some(4 | 5) => {}
+            Some(2 | 4 | 5) => {}
             _ => return Err(BadCrl::Unparsable("its distribution point is malformed")),
         }
+    }
+    if is_named {
+        // As far as it says: without the name it would be complete.
+        return Err(BadCrl::Unfit(
+            "it names its distribution point, so that it may be one of several parts of the CA's \
+             list; import the CA's complete list"
+                .to_owned(),
+        ));
     }
     Ok(())
 }
@@ -179,4 +195,33 @@ fn indirect() -> BadCrl {
          itself"
             .to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_a_part_is_not_taken_for_the_whole() {
+        let check = |members: &[u8], expected: Option<&str>| {
+            let length = u8::try_from(members.len()).expect("short");
+            let value = [&[0x30, length], members].concat();
+            match (check_distribution_point(&value), expected) {
+                (Ok(()), None) => {}
+                (Err(bad), Some(text)) => assert!(bad.to_string().contains(text), "{bad}"),
+                (outcome, expected) => panic!("{members:02X?}: {outcome:?} is not {expected:?}"),
+            }
+        };
+        check(&[], None);
+        // About devices only; and what is false is as if it were not there.
+        check(&[0x81, 1, 0xFF], None);
+        check(&[0x82, 1, 0], None);
+        check(&[0x82, 1, 0xFF], Some("about CAs only"));
+        // [0] { fullName [0] { URI "a" } }
+        check(&[0xA0, 5, 0xA0, 3, 0x86, 1, b'a'], Some("one of several parts"));
+        check(&[0x83, 2, 1, 2], Some("some reasons"));
+        check(&[0x84, 1, 0xFF], Some("indirect"));
+        check(&[0x85, 1, 0xFF], Some("attribute certificates"));
+        check(&[0x86, 1, 0xFF], Some("malformed"));
+    }
 }

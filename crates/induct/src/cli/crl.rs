@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
   induct crl follow plant-ca.pem https://crl.example/plant.crl
   induct crl list -o table
   induct crl show plant-ca
-  induct enrollment-group settings update --gid line-4 --stale-crl refuse
+  induct enrollment-group settings set --gid line-4 --stale-crl refuse
 
 A CA is named by its certificate's file, by the name it has in `induct certificate list`, or by the
 id that `induct crl list` shows. It must be enrolled: as a group's certificate, or with `induct
@@ -74,7 +74,8 @@ enum CrlCommand {
 
 What fails is tried again ever later, and leaves the list that counts. The server asks by https:;
 many CAs offer their lists by http: only, which `crls.allow_http` in its configuration allows: a
-list is signed, whoever carries it.")]
+list is signed, whoever carries it. Addresses that are not public, as a plant's own CA may have, are
+asked where `crls.allow_private_addresses` allows it.")]
     Follow(Follow),
     /// Fetch a CA's list no more. The list that counts stays.
     Unfollow(Existing),

@@ -1,6 +1,12 @@
 //! A server of revocation lists that answers well, wrongly, slowly, never, and elsewhere.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -60,7 +66,17 @@ fn fetcher(allow_http: bool) -> HttpsCrlFetcher {
         ca_pem: String::new(),
         time_limit: Duration::from_millis(500),
         allow_http,
+        allow_private_addresses: true,
     })
+}
+
+/// As it is when nobody has said anything of addresses.
+fn for_public_addresses() -> HttpsCrlFetcher {
+    let CrlFetcherSettings { ca_pem, time_limit, .. } = fetcher(true).settings;
+    let allow_private_addresses = false;
+    let settings =
+        CrlFetcherSettings { ca_pem, time_limit, allow_http: true, allow_private_addresses };
+    HttpsCrlFetcher::new(settings)
 }
 
 /// What comes of a server that answers so, told what is to be found in the words of a failure.
@@ -111,10 +127,80 @@ async fn what_is_no_list_is_a_failure_that_says_why() {
     check(answer("200 OK", b"<html>secret</html>"), Err("is no list")).await;
     check(answer("200 OK", b""), Err("is no list")).await;
     check(Some(Vec::new()), Err("broke off")).await;
-    check(None, Err("in")).await;
+    check(None, Err("no whole answer came")).await;
     // A server that announces more than any list has, and goes on for ever.
     let huge = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n0000".to_vec();
     check(Some(huge), Err("broke off, or is too large")).await;
+}
+
+/// Serves one connection: a head, and then a piece of body again and again, with this much time
+/// between them, for as long as it is read. Says how many bytes it got rid of.
+async fn endless(piece: Vec<u8>, pause: Duration) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut ended = stream.write_all(head).await.is_err();
+        let size = format!("{:x}\r\n", piece.len());
+        let chunk = [size.as_bytes(), &piece, b"\r\n"].concat();
+        while !ended {
+            ended = stream.write_all(&chunk).await.is_err();
+            counted.fetch_add(chunk.len(), Ordering::Relaxed);
+            tokio::time::sleep(pause).await;
+        }
+    });
+    (address, sent)
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off_by_its_time_and_by_its_size() {
+    let ask = async |limit: Duration, address: SocketAddr| {
+        let mut settings = fetcher(true).settings;
+        settings.time_limit = limit;
+        let (fetcher, url) = (HttpsCrlFetcher::new(settings), format!("http://{address}/"));
+        match fetcher.fetch(&url, None).await {
+            CrlAnswer::Failed(why) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    // A byte now and then, each of them in time.
+    let (address, _) = endless(vec![0x30], Duration::from_millis(20)).await;
+    let why = ask(Duration::from_millis(300), address).await;
+    assert!(why.contains("no whole answer came"), "{why}");
+    // As much as the line carries.
+    let (address, sent) = endless(vec![0x30; 1024 * 1024], Duration::ZERO).await;
+    let why = ask(Duration::from_secs(120), address).await;
+    assert!(why.contains("too large"), "{why}");
+    let most = pem::MAX_CRL_TEXT_BYTES + 32 * 1024 * 1024;
+    assert!(sent.load(Ordering::Relaxed) < most, "{sent:?} bytes were read");
+}
+
+#[tokio::test]
+async fn addresses_that_are_not_public_are_asked_only_where_that_is_allowed() {
+    let server = Server::answering(answer("200 OK", LIST)).await;
+    let port = server.address.port();
+    let fetcher = for_public_addresses();
+    // By address, and by a name that leads to one.
+    for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"] {
+        let url = format!("http://{host}:{port}/");
+        match fetcher.fetch(&url, None).await {
+            CrlAnswer::Failed(why) => assert!(why.contains("allow_private_addresses"), "{why}"),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+    assert!(server.asked.lock().await.is_empty());
+    let check = |url: &str, expected: bool| {
+        assert_eq!(fetcher.may_ask(url).is_ok(), expected, "{url}");
+    };
+    check("https://169.254.169.254/latest", false);
+    check("https://[fd00::1]:8443/a", false);
+    check("https://10.1.2.3/a", false);
+    check("https://8.8.8.8/a", true);
+    // A name is looked up when it is asked.
+    check("https://localhost/a", true);
 }
 
 #[tokio::test]

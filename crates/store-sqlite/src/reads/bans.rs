@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Anchor, AttestationMechanism, Ban, BanSubject, CaCertificate, CertificateDer, ConnectQuery,
-    DeviceId, EnrolledCertificate, EnrollmentGroupId, EnrollmentRef, Grounds, HubName, KnownProof,
-    Origin, OriginEntry, Page, ProvisioningStatus, RegistrationId, RegistrationRecord, Sent, Slots,
+    DeviceId, EnrolledCertificate, EnrollmentGroupId, EnrollmentRef, Expect, Grounds, HubName,
+    KnownProof, Origin, OriginEntry, OtherRegistration, Page, ProvisioningStatus, RegistrationId,
+    RegistrationRecord, Sent, Slots, Version,
     ban::{ca_key, endorsement_key, registration_key, serial_key},
 };
 use rusqlite::{OptionalExtension, Params, Result};
 
-use super::{counter, find, find_individual, list, one_more, page};
+use super::{counter, crls, find, find_individual, list, one_more, page};
 use crate::{
     codec::{Columns, Db},
     rows::{
@@ -41,9 +42,15 @@ pub(super) fn add_by_keys(
 ) -> Result<()> {
     for key in keys {
         let key = key.as_ref();
-        if let Some(ban) = find(db, ban::FIND, [key], ban::read)? {
-            found.insert(key.to_owned(), ban);
-        }
+        // One certificate may be banned by two thumbprints.
+        let bans = match key.strip_prefix("tbs:") {
+            None => find(db, ban::FIND, [key], ban::read)?.into_iter().collect(),
+            Some(tbs) => match unhex::<32>(tbs) {
+                Some(tbs) => list(db, ban::BY_TBS, [tbs], ban::read)?,
+                None => Vec::new(),
+            },
+        };
+        found.extend(bans.into_iter().map(|ban| (ban.subject.key(), ban)));
     }
     Ok(())
 }
@@ -69,6 +76,55 @@ pub(super) fn add_by_ca_names(
         }
     }
     Ok(())
+}
+
+/// Adds the bans on CAs of these names and on those above them, as far as there are certificates:
+/// those of CAs that groups, the CA store and the lists hold, and of the banned CAs themselves. If
+/// any is found, these certificates are returned.
+fn add_above(
+    db: Db<'_>,
+    names: BTreeSet<[u8; 32]>,
+    found: &mut Found,
+) -> Result<Vec<EnrolledCertificate>> {
+    let is_any = "SELECT 1 FROM bans WHERE ca_subject IS NOT NULL";
+    if !db.prepare_cached(is_any)?.exists([])? {
+        return Ok(Vec::new());
+    }
+    let names = names_above(db, names)?;
+    add_by_ca_names(db, names.clone(), found)?;
+    let is_of_ca = |ban: &Ban| matches!(ban.subject, BanSubject::Ca(_));
+    if !found.values().any(is_of_ca) {
+        return Ok(Vec::new());
+    }
+    let mut known = Vec::new();
+    for name in names {
+        known.extend(crls::cas_called(db, &name)?);
+    }
+    Ok(known)
+}
+
+/// These names, and those of the issuers of whatever CA has one of them, again and again.
+fn names_above(db: Db<'_>, mut names: BTreeSet<[u8; 32]>) -> Result<BTreeSet<[u8; 32]>> {
+    let mut at: Vec<[u8; 32]> = names.iter().copied().collect();
+    let mut n_followed = 0;
+    while let Some(name) = at.pop() {
+        for issuer in list(db, ISSUERS_OF_CA, [name], |columns| columns.take::<[u8; 32]>())? {
+            if n_followed < MAX_CAS && names.insert(issuer) {
+                n_followed += 1;
+                at.push(issuer);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// The names of the issuers of the CAs of groups and of the CA store whose own name is `?1`.
+pub(crate) const ISSUERS_OF_CA: &str = "SELECT issuer FROM ca_keys WHERE subject = ?1";
+
+/// The names in a verified path: its own, and that of who issued the highest certificate.
+fn names_in(grounds: Option<&Grounds>) -> impl Iterator<Item = [u8; 32]> {
+    let path = grounds.map_or(&[][..], |grounds| &grounds.path);
+    path.iter().flat_map(|one| [one.subject, one.issuer])
 }
 
 /// Adds the bans that are about a certificate that is enrolled or stored.
@@ -98,31 +154,36 @@ pub(super) fn add_by_grounds(
     Ok(())
 }
 
-/// The bans on a device that connects.
+/// The bans on a device that connects, and the certificates of the CAs on the way up to banned ones.
 pub(super) fn of_connection(
     db: Db<'_>,
     query: &ConnectQuery,
     origin: Option<&Origin>,
     ca_certificates: &[CaCertificate],
-) -> Result<Vec<Ban>> {
+) -> Result<(Vec<Ban>, Vec<EnrolledCertificate>)> {
     if are_none(db)? {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let mut found = Found::new();
     add_by_keys(db, &query.ban_keys, &mut found)?;
     if let Ok(id) = RegistrationId::parse(query.device_id.device()) {
         add_by_keys(db, [registration_key(&id)], &mut found)?;
     }
+    let mut names: BTreeSet<[u8; 32]> = query.ca_names.iter().copied().collect();
     if let Some(origin) = origin {
         add_by_grounds(db, &origin.registration_id, origin.grounds.as_ref(), &mut found)?;
+        names.extend(names_in(origin.grounds.as_ref()));
+        for other in &origin.others {
+            add_by_grounds(db, &other.registration_id, other.grounds.as_ref(), &mut found)?;
+            names.extend(names_in(other.grounds.as_ref()));
+        }
     }
-    let mut names: BTreeSet<[u8; 32]> = query.ca_names.iter().copied().collect();
     for CaCertificate { certificate, .. } in ca_certificates {
         add_by_certificate(db, certificate, &mut found)?;
         names.extend([certificate.keys.subject, certificate.keys.issuer]);
     }
-    add_by_ca_names(db, names, &mut found)?;
-    Ok(found.into_values().collect())
+    let known_cas = add_above(db, names, &mut found)?;
+    Ok((found.into_values().collect(), known_cas))
 }
 
 /// A page of bans.
@@ -165,8 +226,19 @@ fn keys_resting_on(db: Db<'_>, ban_key: &str, after: &str, limit: i64) -> Result
             }
             return Ok(keys);
         }
-        ("sha256", None) => known_by(db, grounds::BY_SHA256, unhex::<32>(rest).map(|hash| [hash])),
-        ("sha1", None) => known_by(db, grounds::BY_SHA1, unhex::<20>(rest).map(|hash| [hash])),
+        ("sha256", None) => {
+            let hash = unhex::<32>(rest).map(|hash| [hash]);
+            let mut known = known_by(db, grounds::BY_SHA256, hash)?;
+            known.extend(known_by(db, grounds::LIKE_SHA256, hash)?);
+            Ok(known)
+        }
+        ("sha1", None) => {
+            let hash = unhex::<20>(rest).map(|hash| [hash]);
+            let mut known = known_by(db, grounds::BY_SHA1, hash)?;
+            known.extend(known_by(db, grounds::LIKE_SHA1, hash)?);
+            Ok(known)
+        }
+        ("tbs", None) => known_by(db, grounds::BY_TBS, unhex::<32>(rest).map(|hash| [hash])),
         ("ca", None) => known_by(db, grounds::BY_CA, unhex::<32>(rest).map(|hash| [hash])),
         ("serial", Some((issuer, serial))) => {
             known_by(db, grounds::BY_SERIAL, unhex::<32>(issuer).map(|hash| (hash, serial)))
@@ -186,38 +258,78 @@ fn known_by(db: Db<'_>, sql: &str, value: Option<impl Params>) -> Result<Vec<i64
 
 /// Where an identity came from; the caller holds the snapshot.
 pub(crate) fn origin(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<Option<Origin>> {
-    let assigned = list(db, record::ASSIGNED, [hub.as_str(), id.device()], |columns| {
-        Ok((columns.take::<i64>()?, record::read_owner(columns)?))
+    let key = [hub.as_str(), id.device()];
+    let mut assigned = list(db, record::ASSIGNED, key, |columns| {
+        let (at, version) = (columns.take::<i64>()?, columns.unsigned()?);
+        let taken_from = columns.optional_text(EnrollmentGroupId::parse)?;
+        Ok((at, Assigned { version, taken_from, owner: record::read_owner(columns)? }))
     })?;
-    let last = assigned.into_iter().max_by(|a, b| {
-        let order = |(at, (id, _)): &(i64, (RegistrationId, _))| (*at, id.key().to_owned());
-        order(a).cmp(&order(b))
-    });
-    let last = match last {
+    assigned.sort_unstable_by_key(|(at, last)| (*at, last.owner.0.key().to_owned()));
+    let last = match assigned.pop() {
         Some((_, last)) => Some(last),
-        None => find(db, record::FORMER, [hub.as_str(), id.device()], record::read_owner)?,
+        None => find(db, record::FORMER, key, |columns| {
+            let version = columns.unsigned()?;
+            let taken_from = columns.optional_text(EnrollmentGroupId::parse)?;
+            Ok(Assigned { version, taken_from, owner: record::read_owner(columns)? })
+        })?,
     };
-    let Some((registration_id, enrollment)) = last else { return Ok(None) };
+    let Some(Assigned { version, taken_from, owner: (registration_id, enrollment) }) = last else {
+        return Ok(None);
+    };
+    let mut expects = vec![Expect::Record(registration_id.clone(), version)];
     let entry = match &enrollment {
-        EnrollmentRef::Individual(id) => individual_entry(db, id)?,
-        EnrollmentRef::Group(id) => group_entry(db, id)?,
+        EnrollmentRef::Individual(id) => individual_entry(db, id, &mut expects)?,
+        EnrollmentRef::Group(id) => group_entry(db, id, &mut expects)?,
     };
-    let ends_sessions = match (&entry, &enrollment) {
-        (Some(entry), _) => entry.ends_sessions,
-        (None, EnrollmentRef::Group(id)) => enrollment::gone_group_ends_sessions(db, id)?,
-        (None, EnrollmentRef::Individual(_)) => None,
+    let taken_from = taken_from.filter(|_| matches!(enrollment, EnrollmentRef::Individual(_)));
+    let ends_sessions = match (&entry, &enrollment, &taken_from) {
+        (_, EnrollmentRef::Individual(_), None) => None,
+        (_, EnrollmentRef::Individual(_), Some(group)) => {
+            match group_entry(db, group, &mut expects)? {
+                Some(entry) => entry.ends_sessions,
+                None => enrollment::gone_group_ends_sessions(db, group)?,
+            }
+        }
+        (Some(entry), EnrollmentRef::Group(_), _) => entry.ends_sessions,
+        (None, EnrollmentRef::Group(id), _) => enrollment::gone_group_ends_sessions(db, id)?,
     };
+    let mut others = Vec::with_capacity(assigned.len());
+    for (_, Assigned { owner: (registration_id, enrollment), .. }) in assigned {
+        let is_enrolled = match &enrollment {
+            EnrollmentRef::Individual(id) => find_individual(db, id)?.is_some(),
+            EnrollmentRef::Group(_) => false,
+        };
+        let grounds = grounds::find(db, &registration_id)?;
+        others.push(OtherRegistration { registration_id, enrollment, is_enrolled, grounds });
+    }
     Ok(Some(Origin {
         entry,
         ends_sessions,
+        taken_from,
         grounds: grounds::find(db, &registration_id)?,
         registration_id,
         enrollment,
+        others,
+        expects,
     }))
 }
 
-fn individual_entry(db: Db<'_>, id: &RegistrationId) -> Result<Option<OriginEntry>> {
-    let Some(enrollment) = find_individual(db, id)? else { return Ok(None) };
+/// Of a record, by which an identity was assigned.
+struct Assigned {
+    version: Version,
+    taken_from: Option<EnrollmentGroupId>,
+    owner: (RegistrationId, EnrollmentRef),
+}
+
+fn individual_entry(
+    db: Db<'_>,
+    id: &RegistrationId,
+    expects: &mut Vec<Expect>,
+) -> Result<Option<OriginEntry>> {
+    let found = find_individual(db, id)?;
+    let version = found.as_ref().map_or(0, |enrollment| enrollment.terms.version);
+    expects.push(Expect::Individual(id.clone(), version));
+    let Some(enrollment) = found else { return Ok(None) };
     let anchors = match &enrollment.terms.attestation {
         AttestationMechanism::X509Client(slots) => {
             Some(certificates_of(slots).map(|leaf| own(grounds::sha256(&leaf.der))).collect())
@@ -229,9 +341,9 @@ fn individual_entry(db: Db<'_>, id: &RegistrationId) -> Result<Option<OriginEntr
             let mut anchors = Vec::new();
             for name in slots.primary.iter().chain(&slots.secondary) {
                 let ca = find(db, certificate::FIND_CA, [name], certificate::read_ca)?;
-                anchors.extend(ca.filter(|ca| ca.verified).map(|ca| Anchor {
-                    key: ca.certificate.keys.subject_and_key,
-                    reference: Some(ca.name),
+                anchors.extend(ca.filter(|ca| ca.verified).map(|ca| {
+                    expects.push(Expect::CaCertificate(ca.name.clone(), ca.version));
+                    Anchor { key: ca.certificate.keys.subject_and_key, reference: Some(ca.name) }
                 }));
             }
             Some(anchors)
@@ -243,18 +355,33 @@ fn individual_entry(db: Db<'_>, id: &RegistrationId) -> Result<Option<OriginEntr
 }
 
 /// Of the group's row as little as is asked for: this is read with every connection.
-fn group_entry(db: Db<'_>, id: &EnrollmentGroupId) -> Result<Option<OriginEntry>> {
-    let sql = "SELECT provisioning_status, disenroll_ends_sessions, attestation \
+fn group_entry(
+    db: Db<'_>,
+    id: &EnrollmentGroupId,
+    expects: &mut Vec<Expect>,
+) -> Result<Option<OriginEntry>> {
+    let sql = "SELECT version, provisioning_status, disenroll_ends_sessions, attestation \
          FROM enrollment_groups WHERE key = ?1";
     let found = find(db, sql, [id.key()], |columns| {
-        Ok((columns.word::<Sent<ProvisioningStatus>>()?, columns.take()?, columns.word()?))
+        let version = columns.unsigned()?;
+        let status = columns.word::<Sent<ProvisioningStatus>>()?;
+        Ok((version, status, columns.take()?, columns.word()?))
     })?;
-    let Some((status, ends_sessions, mechanism)) = found else { return Ok(None) };
-    let anchors = |sql| {
-        list(db, sql, [id.key()], |columns| {
-            Ok(Anchor { key: columns.take()?, reference: columns.take()? })
-        })
-        .map(Some)
+    let version = found.as_ref().map_or(0, |(version, ..)| *version);
+    expects.push(Expect::Group(id.clone(), version));
+    let Some((_, status, ends_sessions, mechanism)) = found else { return Ok(None) };
+    let mut anchors = |sql| {
+        let found: Vec<(Anchor, Option<Version>)> = list(db, sql, [id.key()], |columns| {
+            let anchor = Anchor { key: columns.take()?, reference: columns.take()? };
+            let version: Option<i64> = columns.take()?;
+            Ok((anchor, version.map(i64::cast_unsigned)))
+        })?;
+        let expected = |(anchor, version): &(Anchor, Option<Version>)| {
+            let (name, version) = (anchor.reference.clone()?, (*version)?);
+            Some(Expect::CaCertificate(name, version))
+        };
+        expects.extend(found.iter().filter_map(expected));
+        Ok::<_, rusqlite::Error>(Some(found.into_iter().map(|(anchor, _)| anchor).collect()))
     };
     Ok(Some(OriginEntry {
         is_enabled: status != Sent::Value(ProvisioningStatus::Disabled),
@@ -270,17 +397,19 @@ fn group_entry(db: Db<'_>, id: &EnrollmentGroupId) -> Result<Option<OriginEntry>
 }
 
 /// The CAs that the group `?1` holds itself.
-pub(crate) const OWN_ANCHORS: &str = "SELECT subject_and_key, NULL FROM ca_keys \
+pub(crate) const OWN_ANCHORS: &str = "SELECT subject_and_key, NULL, NULL FROM ca_keys \
      WHERE owner_kind = 'group' AND owner_key = ?1";
 
 /// The verified CAs that the group `?1` refers to. Joined in the order written: with few CAs the
 /// planner would rather begin with all of them.
-pub(crate) const STORED_ANCHORS: &str = "SELECT ca_keys.subject_and_key, ca_references.name FROM ca_references \
+pub(crate) const STORED_ANCHORS: &str = "SELECT ca_keys.subject_and_key, ca_references.name, \
+     ca_certificates.version FROM ca_references \
      CROSS JOIN ca_certificates ON ca_certificates.name = ca_references.name \
      CROSS JOIN ca_keys ON ca_keys.owner_kind = 'store' AND ca_keys.owner_key = ca_references.name \
      WHERE ca_references.group_key = ?1 AND ca_certificates.verified = 1";
 
-/// The certificate of a thumbprint among those of the CA store and of groups.
+/// The certificate of a thumbprint among those of the CA store, of groups and of individual
+/// enrollments.
 pub(crate) fn known_certificate(
     db: Db<'_>,
     thumbprint: &str,
@@ -295,19 +424,22 @@ pub(crate) fn known_certificate(
     if found.is_some() {
         return Ok(found);
     }
-    // Read through: there are a few thousand groups at most, and this is an operator's question.
-    let mut statement = db.prepare_cached(
+    // Read through, the few groups first: this is an operator's question.
+    for sql in [
         "SELECT attestation_document FROM enrollment_groups \
          WHERE attestation IN ('x509Signing', 'tpmIssuer')",
-    )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let mut columns = Columns::new(db, row);
-        let slots: SlotsRow<CertificateRow> = columns.document()?;
-        let slots = slots.into_model().map_err(|why| columns.unreadable(why))?;
-        let found = slots.primary.into_iter().chain(slots.secondary).find(is_it);
-        if found.is_some() {
-            return Ok(found);
+        "SELECT attestation_document FROM individual_enrollments WHERE attestation = 'x509Client'",
+    ] {
+        let mut statement = db.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let mut columns = Columns::new(db, row);
+            let slots: SlotsRow<CertificateRow> = columns.document()?;
+            let slots = slots.into_model().map_err(|why| columns.unreadable(why))?;
+            let found = slots.primary.into_iter().chain(slots.secondary).find(is_it);
+            if found.is_some() {
+                return Ok(found);
+            }
         }
     }
     Ok(None)
@@ -324,17 +456,20 @@ pub(crate) fn shown_certificate(db: Db<'_>, thumbprint: &str) -> Result<Option<C
     Ok(der.flatten().map(CertificateDer))
 }
 
-/// What a registration rests on, and the bans on that.
+/// What a registration rests on, the bans on that, and the certificates of the CAs on the way up to
+/// banned ones.
 pub(super) fn of_registration(
     db: Db<'_>,
     id: &RegistrationId,
-) -> Result<(Option<Grounds>, Vec<Ban>)> {
+) -> Result<(Option<Grounds>, Vec<Ban>, Vec<EnrolledCertificate>)> {
     let grounds = grounds::find(db, id)?;
-    let mut found = Found::new();
-    if !are_none(db)? {
-        add_by_grounds(db, id, grounds.as_ref(), &mut found)?;
+    if are_none(db)? {
+        return Ok((grounds, Vec::new(), Vec::new()));
     }
-    Ok((grounds, found.into_values().collect()))
+    let mut found = Found::new();
+    add_by_grounds(db, id, grounds.as_ref(), &mut found)?;
+    let known_cas = add_above(db, names_in(grounds.as_ref()).collect(), &mut found)?;
+    Ok((grounds, found.into_values().collect(), known_cas))
 }
 
 /// The keys of the bans that would be about a certificate of ours, as

@@ -48,8 +48,10 @@ pub(crate) fn connect_facts(db: Db<'_>, query: &ConnectQuery) -> Result<ConnectF
     let origin = bans::origin(db, &query.hub, &query.device_id)?;
     let grounds = origin.as_ref().and_then(|origin| origin.grounds.as_ref());
     let crls = crls::of_grounds(db, &query.serials, grounds, &ca_certificates)?;
+    let (bans, known_cas) = bans::of_connection(db, query, origin.as_ref(), &ca_certificates)?;
     Ok(ConnectFacts {
-        bans: bans::of_connection(db, query, origin.as_ref(), &ca_certificates)?,
+        bans,
+        known_cas,
         bans_version: counter(db, "bans_version")?,
         crls,
         origin,

@@ -115,6 +115,7 @@ fn bans_on(
     let mut on = bans::Found::new();
     bans::add_by_keys(db, [registration_key(&query.registration_id)], &mut on)?;
     bans::add_by_keys(db, &query.ban_keys, &mut on)?;
+    names.extend(&query.ca_names);
     bans::add_by_keys(db, challenges.iter().flat_map(|challenge| &challenge.ban_keys), &mut on)?;
     let terms = found.groups.iter().map(|group| &group.terms);
     let enrolled = terms

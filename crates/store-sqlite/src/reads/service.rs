@@ -59,14 +59,16 @@ pub(crate) fn pending_facts(reader: &Reader, id: &RegistrationId) -> Result<Pend
         .map(|assignment| assignment.device_id.as_str().to_ascii_lowercase())
         .collect();
     let (hubs, hubs_version) = hub_settings(reader)?;
-    let (grounds, bans) = match &record {
+    let (grounds, bans, known_cas) = match &record {
         Some(record) => bans::of_registration(db, &record.registration_id)?,
-        None => (None, Vec::new()),
+        None => (None, Vec::new(), Vec::new()),
     };
     let crls = crls::of_grounds(db, &[], grounds.as_ref(), &[])?;
     Ok(PendingFacts {
         grounds,
         bans,
+        known_cas,
+        bans_version: counter(db, "bans_version")?,
         crls,
         devices: devices_on_any_hub(db, &ids)?,
         record,
@@ -88,9 +90,18 @@ pub(crate) fn due_assignments(
     list(db, record::DUE, (now.ticks(), at_most(limit)), read)
 }
 
-/// The removals that are due.
+/// The removals that are due, so many of each hub; the caller holds the snapshot.
 pub(crate) fn due_removals(db: Db<'_>, now: Timestamp, limit: usize) -> Result<Vec<RemoteRemoval>> {
-    list(db, hub::DUE_REMOVALS, (now.ticks(), at_most(limit)), hub::read_removal)
+    let mut due = Vec::new();
+    let mut last = String::new();
+    let name = |columns: &mut Columns<'_, '_>| columns.take::<String>();
+    // There are few hubs, and each is found by the index.
+    while let Some(hub) = find(db, hub::NEXT_TOLD, [&last], name)? {
+        let of = (&hub, now.ticks(), at_most(limit));
+        due.extend(list(db, hub::DUE_REMOVALS, of, hub::read_removal)?);
+        last = hub;
+    }
+    Ok(due)
 }
 
 /// What a remote hub is to be told about a device.

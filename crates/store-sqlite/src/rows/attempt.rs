@@ -21,25 +21,31 @@ use crate::{
 macro_rules! columns {
     () => {
         "number, tracking_id, last_tracking_id, first, last, n, door, address, asked, kind, \
-         leaf_sha256, leaf_sha1, endorsement_key, outcome, enrollment_kind, enrollment_id, steps"
+         leaf_sha256, leaf_sha1, endorsement_key, outcome, enrollment_kind, enrollment_id, steps, \
+         known"
     };
 }
 
-/// The number is one more than the last one's: rows are only deleted from the other end.
+/// The number is one more than the last one's, which stays where two are kept: the latest of each
+/// kind does.
 const APPEND: &str = concat!(
     "INSERT INTO attempts (device, ",
     columns!(),
-    ") VALUES (?1, (SELECT COALESCE(MAX(number), 0) + 1 FROM attempts), ?2, ?3, ?4, ?5, ?6, ?7, \
-     ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+    ", place) VALUES (?1, (SELECT COALESCE(MAX(number), 0) + 1 FROM attempts), ?2, ?3, ?4, ?5, \
+     ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+     (SELECT COALESCE(MAX(place), 0) + 1 FROM attempts WHERE known = ?18))"
 );
 
 /// The latest attempt of the tracking ID `?1` was repeated.
 pub(crate) const REPEAT: &str = "UPDATE attempts SET n = n + ?2, last = MAX(last, ?3), last_tracking_id = ?4 \
      WHERE number = (SELECT MAX(number) FROM attempts WHERE tracking_id = ?1)";
 
-/// Deletes all but the last `?1`.
-pub(crate) const TRIM: &str =
-    "DELETE FROM attempts WHERE number <= (SELECT MAX(number) FROM attempts) - ?1";
+/// Deletes those of known devices (`?1`), or of others, up to the place `?2`.
+pub(crate) const TRIM: &str = "DELETE FROM attempts WHERE known = ?1 AND place <= ?2";
+
+/// Reads the first place, and the last one, of those of known devices (`?1`), or of others.
+pub(crate) const FIRST: &str = "SELECT MIN(place) FROM attempts WHERE known = ?1";
+pub(crate) const LAST: &str = "SELECT MAX(place) FROM attempts WHERE known = ?1";
 
 macro_rules! select {
     ($condition:literal) => {
@@ -81,7 +87,8 @@ enum OutcomeDocument {
     Fault,
 }
 
-/// Appends attempts, counts repetitions, and deletes all but the last `keep` attempts.
+/// Appends attempts, counts repetitions, and deletes the oldest until there are `keep` attempts: of
+/// strangers first, as long as they have more than their half.
 pub(crate) fn append(
     db: Db<'_>,
     attempts: &[Attempt],
@@ -96,9 +103,40 @@ pub(crate) fn append(
         let values = (&**tracking_id, n, last.ticks(), &**last_tracking_id);
         db.prepare_cached(REPEAT)?.execute(values)?;
     }
-    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
-    db.prepare_cached(TRIM)?.execute([keep])?;
+    trim(db, i64::try_from(keep).unwrap_or(i64::MAX))
+}
+
+fn trim(db: Db<'_>, keep: i64) -> Result<()> {
+    let (known, strange) = (Places::of(db, true)?, Places::of(db, false)?);
+    let keep_strange = strange.len().min(keep - known.len().min(keep / 2));
+    let keep_known = known.len().min(keep - keep_strange);
+    for (is_known, places, keep) in [(false, strange, keep_strange), (true, known, keep_known)] {
+        if keep < places.len() {
+            db.prepare_cached(TRIM)?.execute((is_known, places.last - keep))?;
+        }
+    }
     Ok(())
+}
+
+/// The places of one of the two kinds: there is no gap between them.
+#[derive(Clone, Copy)]
+struct Places {
+    first: i64,
+    last: i64,
+}
+
+impl Places {
+    fn of(db: Db<'_>, is_known: bool) -> Result<Self> {
+        let end = |sql: &str| {
+            db.prepare_cached(sql)?.query_row([is_known], |row| row.get::<_, Option<i64>>(0))
+        };
+        // None is from 1 to 0.
+        Ok(Self { first: end(FIRST)?.unwrap_or(1), last: end(LAST)?.unwrap_or(0) })
+    }
+
+    const fn len(self) -> i64 {
+        self.last - self.first + 1
+    }
 }
 
 fn append_one(db: Db<'_>, attempt: &Attempt) -> Result<()> {
@@ -127,6 +165,7 @@ fn append_one(db: Db<'_>, attempt: &Attempt) -> Result<()> {
     binder.put(enrollment_kind.map(crate::codec::Word::word))?;
     binder.put(enrollment_id)?;
     binder.document(&steps)?;
+    binder.put(attempt.is_known)?;
     binder.run()?;
     Ok(())
 }
@@ -170,6 +209,7 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<StoredAttempt> {
     let steps: Vec<StepDocument> = columns.document()?;
     let steps = steps.into_iter().map(StepDocument::read).collect::<Result<_, _>>();
     let steps = steps.map_err(|why| columns.unreadable(why))?;
+    let is_known = columns.take()?;
     let attempt = Attempt {
         tracking_id,
         last_tracking_id,
@@ -183,6 +223,7 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<StoredAttempt> {
         outcome,
         enrollment,
         steps,
+        is_known,
     };
     Ok(StoredAttempt { number, attempt })
 }

@@ -22,14 +22,17 @@ pub(crate) const FIND: &str = concat!("SELECT ", ban_columns!(), " FROM bans WHE
 pub(crate) const LIST: &str =
     concat!("SELECT ", ban_columns!(), " FROM bans WHERE key > ?1 ORDER BY key LIMIT ?2");
 
+/// Reads the bans on certificates that are known by what their issuer signed, which has the hash `?1`.
+pub(crate) const BY_TBS: &str = concat!("SELECT ", ban_columns!(), " FROM bans WHERE tbs = ?1");
+
 /// Reads the bans on CAs whose name has the hash `?1`.
 pub(crate) const BY_CA: &str =
     concat!("SELECT ", ban_columns!(), " FROM bans WHERE ca_subject = ?1");
 
 const PUT: &str = concat!(
-    "INSERT OR REPLACE INTO bans (key, ca_subject, ",
+    "INSERT OR REPLACE INTO bans (key, ca_subject, tbs, ",
     ban_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
 );
 
 words!(BanKind {
@@ -51,11 +54,12 @@ pub(crate) fn put(db: Db<'_>, key: &str, ban: &Ban, version: Version) -> Result<
     binder.put(match &ban.subject {
         BanSubject::Ca(certificate) => Some(certificate.keys.subject),
         BanSubject::Registration(_)
-        | BanSubject::Certificate(_)
-        | BanSubject::CertificateSha1(_)
+        | BanSubject::Certificate { .. }
+        | BanSubject::CertificateSha1 { .. }
         | BanSubject::Serial { .. }
         | BanSubject::EndorsementKey(_) => None,
     })?;
+    binder.put(ban.subject.tbs().copied())?;
     binder.document(&SubjectRow::from(&ban.subject))?;
     binder.word(ban.kind)?;
     binder.put(&ban.reason)?;
@@ -94,8 +98,8 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<Ban> {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum SubjectRow {
     Registration(String),
-    Certificate(Base64),
-    CertificateSha1(Base64),
+    Certificate { thumbprint: Base64, tbs: Option<Base64> },
+    CertificateSha1 { thumbprint: Base64, tbs: Option<Base64> },
     Ca(Box<CertificateRow>),
     Serial { issuer: Base64, issuer_name: String, serial: String },
     EndorsementKey(Base64),
@@ -105,8 +109,14 @@ impl From<&BanSubject> for SubjectRow {
     fn from(subject: &BanSubject) -> Self {
         match subject {
             BanSubject::Registration(id) => Self::Registration(id.as_str().to_owned()),
-            BanSubject::Certificate(sha256) => Self::Certificate(Base64(sha256.to_vec())),
-            BanSubject::CertificateSha1(sha1) => Self::CertificateSha1(Base64(sha1.to_vec())),
+            BanSubject::Certificate { sha256, tbs } => Self::Certificate {
+                thumbprint: Base64(sha256.to_vec()),
+                tbs: tbs.map(|tbs| Base64(tbs.to_vec())),
+            },
+            BanSubject::CertificateSha1 { sha1, tbs } => Self::CertificateSha1 {
+                thumbprint: Base64(sha1.to_vec()),
+                tbs: tbs.map(|tbs| Base64(tbs.to_vec())),
+            },
             BanSubject::Ca(certificate) => Self::Ca(Box::new((&**certificate).into())),
             BanSubject::Serial { issuer, issuer_name, serial } => Self::Serial {
                 issuer: Base64(issuer.to_vec()),
@@ -125,8 +135,14 @@ impl SubjectRow {
             Self::Registration(id) => BanSubject::Registration(
                 RegistrationId::parse(&id).map_err(|_| "a registration ID that is none")?,
             ),
-            Self::Certificate(sha256) => BanSubject::Certificate(hash(sha256)?),
-            Self::CertificateSha1(sha1) => BanSubject::CertificateSha1(hash(sha1)?),
+            Self::Certificate { thumbprint, tbs } => BanSubject::Certificate {
+                sha256: hash(thumbprint)?,
+                tbs: tbs.map(hash).transpose()?,
+            },
+            Self::CertificateSha1 { thumbprint, tbs } => BanSubject::CertificateSha1 {
+                sha1: hash(thumbprint)?,
+                tbs: tbs.map(hash).transpose()?,
+            },
             Self::Ca(certificate) => BanSubject::Ca(Box::new(certificate.into_model()?)),
             Self::Serial { issuer, issuer_name, serial } => {
                 BanSubject::Serial { issuer: hash(issuer)?, issuer_name, serial }

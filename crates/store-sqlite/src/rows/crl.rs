@@ -36,7 +36,7 @@ pub(crate) const DUE: &str = "SELECT subject_and_key FROM crls \
 
 /// Reads what devices are held against, of the lists of CAs with the name `?1`.
 pub(crate) const BY_SUBJECT: &str =
-    "SELECT id, ca, sha256 IS NOT NULL, next_update FROM crls WHERE subject = ?1";
+    "SELECT id, ca, sha256 IS NOT NULL, this_update, next_update FROM crls WHERE subject = ?1";
 
 /// Reads the CAs of lists that have the name `?1`.
 pub(crate) const CAS_CALLED: &str = "SELECT ca FROM crls WHERE subject = ?1";
@@ -67,6 +67,9 @@ const PUT: &str = concat!(
      failures = excluded.failures, etag = excluded.etag, created = excluded.created, \
      last_updated = excluded.last_updated, version = excluded.version"
 );
+
+const NOTE_FETCH: &str = "UPDATE crls SET url = ?2, every_secs = ?3, entity_tag = ?4, due = ?5, \
+     last_success = ?6, last_error = ?7, failures = ?8, version = ?9 WHERE subject_and_key = ?1";
 
 /// How many CAs are followed from list to list: more than the longest chain has.
 const MAX_CAS: usize = 4096;
@@ -100,6 +103,27 @@ pub(crate) fn put(db: Db<'_>, crl: &Crl, version: Version) -> Result<()> {
     binder.unsigned(version)?;
     binder.run()?;
     Ok(())
+}
+
+/// Writes what came of asking the URL of a list; says whether there is such a list.
+pub(crate) fn note_fetch(
+    db: Db<'_>,
+    ca: &[u8; 32],
+    source: &CrlSource,
+    version: Version,
+) -> Result<bool> {
+    let mut statement = db.prepare_cached(NOTE_FETCH)?;
+    let mut binder = Binder::new(db, &mut statement);
+    binder.put(ca)?;
+    binder.put(&source.url)?;
+    binder.put(source.every_secs)?;
+    binder.put(&source.entity_tag)?;
+    binder.time(source.due)?;
+    binder.optional_time(source.last_success)?;
+    binder.put(&source.last_error)?;
+    binder.put(source.n_failures)?;
+    binder.unsigned(version)?;
+    Ok(binder.run()? > 0)
 }
 
 /// Changes the serial numbers of a list; says whether there is such a list.
@@ -222,7 +246,7 @@ pub(crate) fn facts(
     let mut facts = Vec::new();
     for (issuer, rows) in found {
         let serials = by_issuer.get(&issuer);
-        for Row { id, ca, is_there, next_update } in rows {
+        for Row { id, ca, end } in rows {
             let mut revoked = Vec::new();
             for serial in serials.into_iter().flatten() {
                 let Some(bytes) = Serial::from_hex(serial) else { continue };
@@ -230,7 +254,7 @@ pub(crate) fn facts(
                     revoked.push(serial.clone());
                 }
             }
-            facts.push(CrlFacts { ca, is_there, next_update, revoked });
+            facts.push(CrlFacts { ca, end, revoked });
         }
     }
     Ok(facts)
@@ -240,11 +264,13 @@ pub(crate) fn facts(
 struct Row {
     id: i64,
     ca: EnrolledCertificate,
-    is_there: bool,
-    next_update: Option<Timestamp>,
+    end: Option<Timestamp>,
 }
 
 fn read_row(columns: &mut Columns<'_, '_>) -> Result<Row> {
     let (id, ca) = (columns.take()?, read_ca(columns)?);
-    Ok(Row { id, ca, is_there: columns.take()?, next_update: columns.optional_time()? })
+    let is_there: bool = columns.take()?;
+    let (this_update, next_update) = (columns.optional_time()?, columns.optional_time()?);
+    let end = this_update.filter(|_| is_there).map(|made| model::crl::end(made, next_update));
+    Ok(Row { id, ca, end })
 }

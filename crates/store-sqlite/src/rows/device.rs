@@ -64,6 +64,14 @@ pub(crate) const FIND: &str = select!("hub = ?1 AND device_id = ?2");
 pub(crate) const FIND_ON_ANY_HUB: &str =
     select!("device_id = ?1 COLLATE NOCASE ORDER BY hub, device_id");
 
+/// Reads the devices that the registration of the key `?1` had and that no other one has now.
+pub(crate) const FIND_FORMER: &str = select!(
+    "lower(former_registration) = ?1 AND former_registration IS NOT NULL \
+     AND NOT EXISTS (SELECT 1 FROM registration_records AS record \
+     WHERE record.hub = devices.hub AND record.device_id = devices.device_id AND record.key <> ?1) \
+     ORDER BY hub, device_id"
+);
+
 /// Reads `?3` devices of the hub `?1` after the device ID `?2`; no modules, of which each device
 /// has few.
 pub(crate) const LIST: &str = select!(

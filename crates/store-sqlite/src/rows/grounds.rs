@@ -17,26 +17,38 @@ pub(crate) const FIND: &str =
 
 /// Reads the certificates of the registration with the key `?1`: its path, then what it showed.
 pub(crate) const CERTIFICATES: &str = "SELECT link.shown, \
-     CASE link.shown WHEN 1 THEN known.der END, known.sha256, known.sha1, known.subject_and_key, \
-     known.subject, known.issuer, known.serial, known.subject_name \
+     CASE link.shown WHEN 1 THEN known.der END, known.sha256, known.sha1, known.tbs, \
+     known.subject_and_key, known.subject, known.issuer, known.serial, known.subject_name \
      FROM grounds_certificates AS link \
      JOIN known_certificates AS known ON known.id = link.certificate \
      WHERE link.key = ?1 ORDER BY link.shown, link.position";
 
 /// Reads `?3` keys, after the key `?2`, of registrations that rest on the known certificate `?1`.
-pub(crate) const RESTING_ON: &str = "SELECT DISTINCT key FROM grounds_certificates \
-     WHERE certificate = ?1 AND shown = 0 AND key > ?2 ORDER BY key LIMIT ?3";
+pub(crate) const RESTING_ON: &str = "SELECT DISTINCT key FROM grounds_certificates AS link \
+     WHERE certificate = ?1 AND shown = 0 AND key > ?2 \
+     AND EXISTS (SELECT 1 FROM registration_records AS record WHERE record.key = link.key) \
+     ORDER BY key LIMIT ?3";
 
 /// Reads `?3` keys, after the key `?2`, of registrations of the endorsement key with the hash `?1`.
-pub(crate) const WITH_ENDORSEMENT_KEY: &str =
-    "SELECT key FROM grounds WHERE endorsement_hash = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+pub(crate) const WITH_ENDORSEMENT_KEY: &str = "SELECT key FROM grounds WHERE endorsement_hash = ?1 AND key > ?2 \
+     AND EXISTS (SELECT 1 FROM registration_records AS record WHERE record.key = grounds.key) \
+     ORDER BY key LIMIT ?3";
 
 /// Reads the known certificates by each of what a ban may know them by.
 pub(crate) const BY_SHA256: &str = "SELECT id FROM known_certificates WHERE sha256 = ?1";
 pub(crate) const BY_SHA1: &str = "SELECT id FROM known_certificates WHERE sha1 = ?1";
+pub(crate) const BY_TBS: &str = "SELECT id FROM known_certificates WHERE tbs = ?1";
 pub(crate) const BY_CA: &str = "SELECT id FROM known_certificates WHERE subject_and_key = ?1";
 pub(crate) const BY_SERIAL: &str =
     "SELECT id FROM known_certificates WHERE issuer = ?1 AND serial = ?2";
+
+/// Reads the other forms of the certificate of a thumbprint: those whose issuer signed the same.
+pub(crate) const LIKE_SHA256: &str = "SELECT alike.id FROM known_certificates AS known \
+     JOIN known_certificates AS alike ON alike.tbs = known.tbs \
+     WHERE known.sha256 = ?1 AND alike.id <> known.id";
+pub(crate) const LIKE_SHA1: &str = "SELECT alike.id FROM known_certificates AS known \
+     JOIN known_certificates AS alike ON alike.tbs = known.tbs \
+     WHERE known.sha1 = ?1 AND alike.id <> known.id";
 
 /// Reads the bytes of the known certificate `?1`.
 pub(crate) const DER: &str = "SELECT der FROM known_certificates WHERE id = ?1";
@@ -114,17 +126,34 @@ pub(crate) fn put(db: Db<'_>, id: &RegistrationId, grounds: &Grounds) -> Result<
     forget_unlinked(db, before.difference(&after))
 }
 
-/// Forgets what a registration rests on.
-pub(crate) fn delete(db: Db<'_>, id: &RegistrationId) -> Result<()> {
-    let deleted = db.prepare_cached("DELETE FROM grounds WHERE key = ?1")?.execute([id.key()])?;
+/// Forgets what the registration of a key rests on, once it has no record and no identity came from
+/// it: as long as one did, it is known by what its device may be banned.
+pub(crate) fn forget_unneeded(db: Db<'_>, key: &str) -> Result<()> {
+    if db.prepare_cached(HAS_RECORD)?.exists([key])?
+        || db.prepare_cached(IS_FORMER)?.exists([key])?
+    {
+        return Ok(());
+    }
+    let deleted = db.prepare_cached("DELETE FROM grounds WHERE key = ?1")?.execute([key])?;
     if deleted == 0 {
         return Ok(());
     }
-    let before = take_links(db, id.key())?;
+    let before = take_links(db, key)?;
     forget_unlinked(db, before.iter())
 }
 
-/// What a registration rests on.
+const HAS_RECORD: &str = "SELECT 1 FROM registration_records WHERE key = ?1";
+
+/// Tells whether an identity came from the registration of the key `?1`.
+pub(crate) const IS_FORMER: &str = "SELECT 1 FROM devices \
+     WHERE lower(former_registration) = ?1 AND former_registration IS NOT NULL";
+
+/// What a registration that has a record rests on.
+pub(crate) fn find_of_record(db: Db<'_>, id: &RegistrationId) -> Result<Option<Grounds>> {
+    if db.prepare_cached(HAS_RECORD)?.exists([id.key()])? { find(db, id) } else { Ok(None) }
+}
+
+/// What a registration rests on, or rested on when its record was deleted.
 pub(crate) fn find(db: Db<'_>, id: &RegistrationId) -> Result<Option<Grounds>> {
     let found = reads::find(db, FIND, [id.key()], |columns| {
         let proof: Proof = columns.word()?;
@@ -163,6 +192,7 @@ fn read_path(columns: &mut Columns<'_, '_>) -> Result<PathCertificate> {
     Ok(PathCertificate {
         sha256: columns.take()?,
         sha1: columns.take()?,
+        tbs: columns.take()?,
         subject_and_key: columns.take()?,
         subject: columns.take()?,
         issuer: columns.take()?,
@@ -173,8 +203,16 @@ fn read_path(columns: &mut Columns<'_, '_>) -> Result<PathCertificate> {
 
 /// The row of a certificate of a verified path, made or completed.
 fn know_path(db: Db<'_>, certificate: &PathCertificate) -> Result<i64> {
-    let PathCertificate { sha256, sha1, subject_and_key, subject, issuer, serial, subject_name } =
-        certificate;
+    let PathCertificate {
+        sha256,
+        sha1,
+        tbs,
+        subject_and_key,
+        subject,
+        issuer,
+        serial,
+        subject_name,
+    } = certificate;
     let sql = "SELECT id, sha1 IS NOT NULL FROM known_certificates WHERE sha256 = ?1";
     let known: Option<(i64, bool)> = db
         .prepare_cached(sql)?
@@ -183,15 +221,15 @@ fn know_path(db: Db<'_>, certificate: &PathCertificate) -> Result<i64> {
     let sql = match known {
         Some((id, true)) => return Ok(id),
         Some((_, false)) => {
-            "UPDATE known_certificates SET (sha1, subject_and_key, subject, issuer, serial, \
-             subject_name) = (?2, ?3, ?4, ?5, ?6, ?7) WHERE sha256 = ?1 RETURNING id"
+            "UPDATE known_certificates SET (sha1, tbs, subject_and_key, subject, issuer, serial, \
+             subject_name) = (?2, ?3, ?4, ?5, ?6, ?7, ?8) WHERE sha256 = ?1 RETURNING id"
         }
         None => {
-            "INSERT INTO known_certificates (sha256, sha1, subject_and_key, subject, issuer, \
-             serial, subject_name) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id"
+            "INSERT INTO known_certificates (sha256, sha1, tbs, subject_and_key, subject, issuer, \
+             serial, subject_name) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id"
         }
     };
-    let values = (sha256, sha1, subject_and_key, subject, issuer, serial, subject_name);
+    let values = (sha256, sha1, tbs, subject_and_key, subject, issuer, serial, subject_name);
     db.prepare_cached(sql)?.query_row(values, |row| row.get(0))
 }
 

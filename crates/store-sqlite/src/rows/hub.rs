@@ -36,11 +36,15 @@ const PUT: &str = concat!(
     ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
 );
 
-/// Reads `?2` removals that are due at `?1`.
+/// Reads the first hub behind the name `?1` that is to be told something.
+pub(crate) const NEXT_TOLD: &str =
+    "SELECT hub FROM remote_removals WHERE hub > ?1 ORDER BY hub LIMIT 1";
+
+/// Reads `?3` removals from the hub `?1` that are due at `?2`.
 pub(crate) const DUE_REMOVALS: &str = concat!(
     "SELECT ",
     removal_columns!(),
-    " FROM remote_removals WHERE due <= ?1 ORDER BY due, hub, device_id LIMIT ?2"
+    " FROM remote_removals WHERE hub = ?1 AND due <= ?2 ORDER BY due, device_id LIMIT ?3"
 );
 
 /// Reads the removal of the device `?2` from the hub `?1`.
@@ -50,10 +54,17 @@ pub(crate) const FIND_REMOVAL: &str = concat!(
     " FROM remote_removals WHERE hub = ?1 AND device_id = ?2"
 );
 
+/// What reports to nobody (`receipt` is null) leaves to the one that is there whom it reports to,
+/// and that it disables. SQLite takes all that stands on the right from the row as it was.
 const PUT_REMOVAL: &str = concat!(
-    "INSERT OR REPLACE INTO remote_removals (",
+    "INSERT INTO remote_removals (",
     removal_columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
+     ON CONFLICT (hub, device_id) DO UPDATE SET \
+     task = iif(?5 IS NULL AND receipt IS NOT NULL AND task = 'disable', task, ?3), \
+     reason = iif(?5 IS NULL AND receipt IS NOT NULL AND task = 'disable', reason, ?4), \
+     receipt = coalesce(?5, receipt), item = iif(?5 IS NULL, item, ?6), \
+     n_failures = ?7, due = ?8, last_error = ?9, version = ?10"
 );
 
 /// Where a linked hub is.
@@ -125,7 +136,7 @@ pub(crate) fn read(columns: &mut Columns<'_, '_>) -> Result<LinkedHub> {
     })
 }
 
-/// Inserts or replaces a removal.
+/// Inserts or replaces a removal, as [`model::Change::PutRemoval`] says.
 pub(crate) fn put_removal(db: Db<'_>, removal: &RemoteRemoval, version: Version) -> Result<()> {
     let mut statement = db.prepare_cached(PUT_REMOVAL)?;
     let mut binder = Binder::new(db, &mut statement);

@@ -113,24 +113,27 @@ pub(crate) const DUE: &str =
     "SELECT registration_id FROM registration_records WHERE due <= ?1 ORDER BY due, key LIMIT ?2";
 
 /// When and by which enrollment the identity `?2` of the hub `?1` was assigned to registrations.
-pub(crate) const ASSIGNED: &str = "SELECT last_updated, enrollment_kind, enrollment_id, \
-     registration_id FROM registration_records WHERE hub = ?1 AND device_id = ?2";
+pub(crate) const ASSIGNED: &str = "SELECT last_updated, version, taken_from, enrollment_kind, \
+     enrollment_id, registration_id FROM registration_records WHERE hub = ?1 AND device_id = ?2";
 
-/// By which enrollment the identity `?2` of the hub `?1` was assigned to a registration that was
-/// deleted since.
-pub(crate) const FORMER: &str = "SELECT former_kind, former_enrollment, former_registration \
-     FROM devices WHERE hub = ?1 AND device_id = ?2 AND former_kind IS NOT NULL";
+/// By which enrollment the identity `?2` of the hub `?1` was assigned to a registration whose record
+/// was deleted since, or has another identity now; and the version of that record.
+pub(crate) const FORMER: &str = "SELECT \
+     COALESCE((SELECT version FROM registration_records WHERE key = lower(former_registration)), 0), \
+     former_taken_from, former_kind, former_enrollment, former_registration FROM devices WHERE hub = ?1 AND device_id = ?2 AND former_kind IS NOT NULL";
 
-/// Keeps with the identity what the record that is about to go rests on.
-pub(crate) fn remember_as_former(db: Db<'_>, id: &RegistrationId) -> Result<()> {
-    db.prepare_cached(
-        "UPDATE devices SET (former_kind, former_enrollment, former_registration) = \
-         (record.enrollment_kind, record.enrollment_id, record.registration_id) \
-         FROM registration_records AS record WHERE record.key = ?1 \
-         AND devices.hub = record.hub AND devices.device_id = record.device_id",
-    )?
-    .execute([id.key()])
-    .map(drop)
+/// Keeps with a record by which group the device was provisioned before its individual enrollment
+/// took it over; `old` is whom the record rested on before.
+pub(crate) fn take_from(db: Db<'_>, id: &RegistrationId, old: &Owner, new: &Owner) -> Result<()> {
+    let group = match (old.kind, new.kind) {
+        (OwnerKind::Group, OwnerKind::Individual) => Some(&old.key),
+        (OwnerKind::Group | OwnerKind::Individual, OwnerKind::Group) => None,
+        // It goes on to be that group's word.
+        (OwnerKind::Individual, OwnerKind::Individual) => return Ok(()),
+    };
+    db.prepare_cached("UPDATE registration_records SET taken_from = ?2 WHERE key = ?1")?
+        .execute((id.key(), group))
+        .map(drop)
 }
 
 /// The enrollment a record rests on, as it is looked up.
@@ -170,7 +173,7 @@ pub(crate) struct Indexed {
     /// The enrollment it rests on.
     pub(crate) owner: Owner,
     /// Hub and device ID of the identity that was assigned.
-    assigned: Option<(String, String)>,
+    pub(crate) assigned: Option<(String, String)>,
 }
 
 impl Indexed {

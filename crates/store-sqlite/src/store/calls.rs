@@ -1,28 +1,34 @@
 //! The trait: each call becomes a read on one of the reading threads, or a message to the writer.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use model::{
     AccessPolicy, AttemptFilter, AuditFilter, AuditLine, Ban, CaCertificate, CertificateDer,
     ChangeSet, CloudMessage, ConnectFacts, ConnectQuery, Crl, DeprovisionItem, Device,
     DeviceCounts, DeviceId, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EventPosition,
-    Feedback, Grounds, HubName, IndividualEnrollment, IndividualFacts, ItemState, Origin, Page,
-    PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId, RecordFilter, RegisterFacts,
-    RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, Serials, ServiceFacts,
-    StoredAttempt, StoredEvent, Timestamp, Usage,
+    Feedback, Former, Grounds, HubName, IndividualEnrollment, IndividualFacts, ItemState, Origin,
+    Page, PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId, RecordFilter,
+    RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, Serials,
+    ServiceFacts, StoredAttempt, StoredEvent, Timestamp, Usage,
 };
-use store::{AuditHead, CommitError, Store, StoreFault};
+use store::{AuditHead, CommitError, Marks, Store, StoreFault};
 use tokio::sync::oneshot;
 
 use super::SqliteStore;
 use crate::{
     readers::{Closed, Reader, wait},
-    reads::{self, attempts, bans, hub, receipt, service},
+    reads::{self, attempts, bans, former, hub, receipt, service},
     rows::{ban, certificate, enrollment, grounds, policy},
     writer::{Message, Pending},
 };
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn marks(&self) -> Arc<Marks> {
+        Arc::clone(&self.inner.marks)
+    }
+
     async fn register_facts(&self, query: RegisterQuery) -> Result<RegisterFacts, StoreFault> {
         let read =
             move |reader: &Reader| reader.snapshot(|reader| reads::register::facts(reader, &query));
@@ -192,7 +198,9 @@ impl Store for SqliteStore {
 
     async fn find_grounds(&self, id: &RegistrationId) -> Result<Option<Grounds>, StoreFault> {
         let id = id.clone();
-        let read = move |reader: &Reader| reader.snapshot(|reader| grounds::find(reader.db(), &id));
+        let read = move |reader: &Reader| {
+            reader.snapshot(|reader| grounds::find_of_record(reader.db(), &id))
+        };
         self.inner.readers.read("read what a registration rests on", read).await
     }
 
@@ -201,6 +209,26 @@ impl Store for SqliteStore {
         let read =
             move |reader: &Reader| reader.snapshot(|reader| bans::origin(reader.db(), &hub, &id));
         self.inner.readers.read("read where an identity came from", read).await
+    }
+
+    async fn formers(&self, id: &RegistrationId) -> Result<Vec<Former>, StoreFault> {
+        let id = id.clone();
+        let read =
+            move |reader: &Reader| reader.snapshot(|reader| former::formers(reader.db(), &id));
+        self.inner.readers.read("read what a registration left behind", read).await
+    }
+
+    async fn former_of_group(
+        &self,
+        group: &EnrollmentGroupId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<RegistrationId>, StoreFault> {
+        let (group, after) = (group.clone(), after.unwrap_or_default().to_owned());
+        let read = move |reader: &Reader| {
+            reader.snapshot(|reader| former::of_group(reader.db(), &group, &after, limit))
+        };
+        self.inner.readers.read("looked for what a group's registrations left behind", read).await
     }
 
     async fn known_certificate(
@@ -430,7 +458,7 @@ impl Store for SqliteStore {
         self.inner
             .readers
             .read("looked for due removals", move |reader| {
-                service::due_removals(reader.db(), now, limit)
+                reader.snapshot(|reader| service::due_removals(reader.db(), now, limit))
             })
             .await
     }

@@ -49,6 +49,15 @@ fn the_orphans_of_one_group_are_found_by_its_name() {
 }
 
 #[test]
+fn what_registrations_left_behind_is_found_by_their_names_and_their_groups() {
+    check(rows::device::FIND_FORMER, "devices_by_former_registration (<expr>=?)");
+    check(rows::former::REMOTES, "former_remotes_by_registration (key=?)");
+    check(rows::former::OF_GROUP, "devices_by_former (<expr>=? AND <expr>>?)");
+    let by_group = "former_remotes_by_group (enrollment_key=? AND key>?)";
+    check(rows::former::REMOTES_OF_GROUP, by_group);
+}
+
+#[test]
 fn events_are_one_range_of_their_table() {
     for sql in [rows::event::READ, rows::event::READ_AGES, rows::event::DELETE] {
         check(sql, "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
@@ -85,12 +94,14 @@ fn bans_are_found_by_key_and_by_ca() {
     check(rows::ban::FIND, "(key=?)");
     check(rows::ban::LIST, "(key>?)");
     check(rows::ban::BY_CA, "bans_by_ca (ca_subject=?)");
+    check(rows::ban::BY_TBS, "bans_by_tbs (tbs=?)");
 }
 
 #[test]
 fn what_rests_on_a_certificate_is_found_among_a_million() {
     use rows::grounds::{
-        BY_CA, BY_SERIAL, BY_SHA1, BY_SHA256, CERTIFICATES, FIND, RESTING_ON, WITH_ENDORSEMENT_KEY,
+        BY_CA, BY_SERIAL, BY_SHA1, BY_SHA256, BY_TBS, CERTIFICATES, FIND, LIKE_SHA1, LIKE_SHA256,
+        RESTING_ON, WITH_ENDORSEMENT_KEY,
     };
     check(FIND, "SEARCH grounds USING PRIMARY KEY (key=?)");
     check(CERTIFICATES, "SEARCH link USING PRIMARY KEY (key=?)");
@@ -99,6 +110,9 @@ fn what_rests_on_a_certificate_is_found_among_a_million() {
     check(WITH_ENDORSEMENT_KEY, "grounds_by_endorsement (endorsement_hash=? AND key>?)");
     check(BY_SHA256, "(sha256=?)");
     check(BY_SHA1, "known_certificates_by_sha1 (sha1=?)");
+    check(BY_TBS, "known_certificates_by_tbs (tbs=?)");
+    check(LIKE_SHA256, "known_certificates_by_tbs (tbs=?)");
+    check(LIKE_SHA1, "known_certificates_by_tbs (tbs=?)");
     check(BY_CA, "known_certificates_by_ca (subject_and_key=?)");
     check(BY_SERIAL, "known_certificates_by_serial (issuer=? AND serial=?)");
     check(rows::grounds::LINKED, "SEARCH grounds_certificates USING PRIMARY KEY (key=?)");
@@ -108,6 +122,8 @@ fn what_rests_on_a_certificate_is_found_among_a_million() {
 #[test]
 fn where_an_identity_came_from_is_found_by_index() {
     check(rows::record::ASSIGNED, "records_by_device (hub=? AND device_id=?)");
+    check(rows::grounds::IS_FORMER, "devices_by_former_registration (<expr>=?)");
+    check(reads::bans::ISSUERS_OF_CA, "(subject=?)");
     check(reads::bans::OWN_ANCHORS, "ca_keys_by_owner (owner_kind=? AND owner_key=?)");
     let references = reads::bans::STORED_ANCHORS;
     check(references, "ca_references_by_group (group_key=?)");
@@ -125,5 +141,27 @@ fn attempts_are_found_by_what_is_known_of_them_and_read_from_the_last() {
     let by_key = "attempts_by_endorsement_key (endorsement_key=? AND rowid<?)";
     check(find(AttemptFilter::EndorsementKey([0; 32])), by_key);
     check(rows::attempt::REPEAT, "attempts_by_tracking_id (tracking_id=?)");
-    check(rows::attempt::TRIM, "SEARCH attempts USING INTEGER PRIMARY KEY (rowid<?)");
+    check(rows::attempt::TRIM, "attempts_by_place (known=? AND place<?)");
+    check(rows::attempt::FIRST, "attempts_by_place (known=?)");
+    check(rows::attempt::LAST, "attempts_by_place (known=?)");
+}
+
+#[test]
+fn receipts_and_their_devices_are_found_among_millions() {
+    use rows::receipt::{
+        FIND, FIND_BY_KEY, FIND_ITEM, LIST, LIST_APPLYING, LIST_BEFORE, LIST_ITEMS,
+        LIST_ITEMS_IN_STATE, LIST_OPEN,
+    };
+    check(FIND, "SEARCH receipts USING PRIMARY KEY (id=?)");
+    check(LIST, "USING INDEX receipts_by_created");
+    check(LIST_BEFORE, "receipts_by_created ((created,id)<(?,?))");
+    check(LIST_APPLYING, "receipts_by_state (state=?)");
+    check(FIND_ITEM, "SEARCH receipt_items USING PRIMARY KEY (receipt=? AND number=?)");
+    check(FIND_BY_KEY, "receipt_items_by_key (receipt=? AND key=?)");
+    check(LIST_ITEMS, "SEARCH receipt_items USING PRIMARY KEY (receipt=? AND number>?)");
+    check(LIST_ITEMS_IN_STATE, "receipt_items_by_state (receipt=? AND state=? AND number>?)");
+    check(LIST_OPEN, "receipt_items_open (receipt=? AND number>?)");
+    check(rows::hub::FIND_REMOVAL, "(hub=? AND device_id=?)");
+    check(rows::hub::DUE_REMOVALS, "removals_by_hub (hub=? AND due<?)");
+    check(rows::hub::NEXT_TOLD, "(hub>?)");
 }

@@ -218,7 +218,8 @@ proptest! {
         let bans = count("SELECT value FROM counters WHERE name = 'bans'");
         prop_assert_eq!(bans, count("SELECT COUNT(*) FROM bans"));
         for nothing in [
-            "grounds WHERE key NOT IN (SELECT key FROM registration_records)",
+            "grounds WHERE key NOT IN (SELECT key FROM registration_records) AND key NOT IN \
+             (SELECT lower(former_registration) FROM devices WHERE former_kind IS NOT NULL)",
             "grounds_certificates WHERE key NOT IN (SELECT key FROM grounds)",
             "grounds_certificates WHERE certificate NOT IN (SELECT id FROM known_certificates)",
             "known_certificates WHERE id NOT IN (SELECT certificate FROM grounds_certificates)",

@@ -237,8 +237,8 @@ struct SharedRow {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum ActRow {
-    DisableGroup(String),
-    DeleteGroup(String),
+    DisableGroup(String, String),
+    DeleteGroup(String, String),
     EnableGroup(String, String),
     SetBan(SubjectRow),
 }
@@ -254,12 +254,12 @@ enum OutcomeRow {
 
 impl From<&SharedPart> for SharedRow {
     fn from(part: &SharedPart) -> Self {
+        let text = |id: &EnrollmentGroupId| id.as_str().to_owned();
+        let etag_text = |etag: &Etag| etag.as_str().to_owned();
         let act = match &part.act {
-            SharedAct::DisableGroup(id) => ActRow::DisableGroup(id.as_str().to_owned()),
-            SharedAct::DeleteGroup(id) => ActRow::DeleteGroup(id.as_str().to_owned()),
-            SharedAct::EnableGroup(id, etag) => {
-                ActRow::EnableGroup(id.as_str().to_owned(), etag.as_str().to_owned())
-            }
+            SharedAct::DisableGroup(id, etag) => ActRow::DisableGroup(text(id), etag_text(etag)),
+            SharedAct::DeleteGroup(id, etag) => ActRow::DeleteGroup(text(id), etag_text(etag)),
+            SharedAct::EnableGroup(id, etag) => ActRow::EnableGroup(text(id), etag_text(etag)),
             SharedAct::SetBan(subject) => ActRow::SetBan(SubjectRow::from(subject)),
         };
         let outcome = match &part.outcome {
@@ -277,8 +277,12 @@ impl From<&SharedPart> for SharedRow {
 impl SharedRow {
     fn into_model(self) -> Result<SharedPart, &'static str> {
         let act = match self.act {
-            ActRow::DisableGroup(id) => SharedAct::DisableGroup(group_id(&id)?),
-            ActRow::DeleteGroup(id) => SharedAct::DeleteGroup(group_id(&id)?),
+            ActRow::DisableGroup(id, etag) => {
+                SharedAct::DisableGroup(group_id(&id)?, Etag::from_stored(&etag))
+            }
+            ActRow::DeleteGroup(id, etag) => {
+                SharedAct::DeleteGroup(group_id(&id)?, Etag::from_stored(&etag))
+            }
             ActRow::EnableGroup(id, etag) => {
                 SharedAct::EnableGroup(group_id(&id)?, Etag::from_stored(&etag))
             }
@@ -307,12 +311,19 @@ struct TotalsRow {
     still_admitted: u64,
     held_off: Vec<(String, u64)>,
     unknown: u64,
+    known_nowhere: u64,
+    by_key: u64,
+    others: u64,
+    other_sessions: u64,
+    other_groups: Vec<(String, u64)>,
 }
 
 impl From<&PlanTotals> for TotalsRow {
     fn from(totals: &PlanTotals) -> Self {
         let identities = totals.identities.iter().map(|(hub, n)| (hub.to_string(), *n));
-        let held_off = totals.held_off.iter().map(|(group, n)| (group.as_str().to_owned(), *n));
+        let by_group = |counts: &[(EnrollmentGroupId, u64)]| -> Vec<(String, u64)> {
+            counts.iter().map(|(group, n)| (group.as_str().to_owned(), *n)).collect()
+        };
         Self {
             devices: totals.n_devices,
             unchanged: totals.n_unchanged,
@@ -322,8 +333,13 @@ impl From<&PlanTotals> for TotalsRow {
             bans: totals.n_bans,
             identities: identities.collect(),
             still_admitted: totals.n_still_admitted,
-            held_off: held_off.collect(),
+            held_off: by_group(&totals.held_off),
             unknown: totals.n_unknown,
+            known_nowhere: totals.n_known_nowhere,
+            by_key: totals.n_by_key,
+            others: totals.n_others,
+            other_sessions: totals.n_other_sessions,
+            other_groups: by_group(&totals.others),
         }
     }
 }
@@ -331,7 +347,9 @@ impl From<&PlanTotals> for TotalsRow {
 impl TotalsRow {
     fn into_model(self) -> Result<PlanTotals, &'static str> {
         let identities = self.identities.iter().map(|(name, n)| Ok((hub(name)?, *n)));
-        let held_off = self.held_off.iter().map(|(group, n)| Ok((group_id(group)?, *n)));
+        let by_group = |counts: &[(String, u64)]| -> Result<Vec<_>, &'static str> {
+            counts.iter().map(|(group, n)| Ok((group_id(group)?, *n))).collect()
+        };
         Ok(PlanTotals {
             n_devices: self.devices,
             n_unchanged: self.unchanged,
@@ -341,8 +359,13 @@ impl TotalsRow {
             n_bans: self.bans,
             identities: identities.collect::<Result<_, &'static str>>()?,
             n_still_admitted: self.still_admitted,
-            held_off: held_off.collect::<Result<_, &'static str>>()?,
+            held_off: by_group(&self.held_off)?,
             n_unknown: self.unknown,
+            n_known_nowhere: self.known_nowhere,
+            n_by_key: self.by_key,
+            n_others: self.others,
+            n_other_sessions: self.other_sessions,
+            others: by_group(&self.other_groups)?,
         })
     }
 }

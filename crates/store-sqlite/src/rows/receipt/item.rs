@@ -13,30 +13,33 @@ use crate::codec::{Binder, Columns, Db, Word, words};
 
 macro_rules! select {
     ($($rest:tt)*) => {
-        concat!(
-            "SELECT receipt, number, state, document, version FROM receipt_items WHERE ",
-            $($rest)*
-        )
+        concat!("SELECT receipt, number, state, document, version FROM receipt_items ", $($rest)*)
     };
 }
 
 /// Reads the item with the number `?2` of the receipt `?1`.
-pub(crate) const FIND_ITEM: &str = select!("receipt = ?1 AND number = ?2");
+pub(crate) const FIND_ITEM: &str = select!("WHERE receipt = ?1 AND number = ?2");
 
 /// Reads the item with the key `?2` of the receipt `?1`.
-pub(crate) const FIND_BY_KEY: &str = select!("receipt = ?1 AND key = ?2");
+pub(crate) const FIND_BY_KEY: &str = select!("WHERE receipt = ?1 AND key = ?2");
 
 /// Reads `?3` items of the receipt `?1` after the number `?2`.
 pub(crate) const LIST_ITEMS: &str =
-    select!("receipt = ?1 AND number > ?2 ORDER BY number LIMIT ?3");
+    select!("WHERE receipt = ?1 AND number > ?2 ORDER BY number LIMIT ?3");
 
-/// Reads `?3` items of the receipt `?1` after the number `?2` that stand so, `?4`.
-pub(crate) const LIST_ITEMS_IN_STATE: &str =
-    select!("receipt = ?1 AND state = ?4 AND number > ?2 ORDER BY number LIMIT ?3");
+/// Reads `?3` items of the receipt `?1` after the number `?2` that stand so, `?4`. By itself SQLite
+/// would read all after the number, and a plan may have a million.
+pub(crate) const LIST_ITEMS_IN_STATE: &str = select!(
+    "INDEXED BY receipt_items_by_state WHERE receipt = ?1 AND state = ?4 AND number > ?2 \
+     ORDER BY number LIMIT ?3"
+);
 
-/// Reads `?3` items of the receipt `?1` after the number `?2` with which something is to be done.
-pub(crate) const LIST_OPEN: &str =
-    select!("receipt = ?1 AND open = 1 AND number > ?2 ORDER BY number LIMIT ?3");
+/// Reads `?3` items of the receipt `?1` after the number `?2` with which something is to be done, by
+/// their own index for the same reason.
+pub(crate) const LIST_OPEN: &str = select!(
+    "INDEXED BY receipt_items_open WHERE receipt = ?1 AND open = 1 AND number > ?2 \
+     ORDER BY number LIMIT ?3"
+);
 
 const PUT: &str = "INSERT OR REPLACE INTO receipt_items \
      (receipt, number, key, state, open, document, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
