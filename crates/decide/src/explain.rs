@@ -4,10 +4,15 @@
 //! it. No text holds a secret or a certificate. What a device hears is not here: that is less, and
 //! in `wire`.
 
+pub mod evidence;
+mod would;
+
 use model::{
     AllocationPolicy, Attempt, AttemptAsked, AttemptOutcome, AttestFailure, AttestationKind,
     DeviceRefusal, EnrollmentRef, HubName, Reprovision, Step,
 };
+
+pub use self::would::{Verdict, would};
 
 /// A decision in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
