@@ -110,6 +110,8 @@ async fn request(
         let text = "registrationId: is not the registration ID of the path";
         return Err(Problem::Refused(DeviceRefusal::BadRequest(text.to_owned())));
     }
+    // Nobody who may not ask gets anything written down, or read.
+    call.app.admit_device(call.peer.address.ip(), &registration_id, asked).await?;
     let evidence = evidence(call, &body).inspect_err(|refusal| {
         if asked == DeviceCall::Register {
             // What was shown cannot be read, so it is nothing that could be kept.
@@ -121,7 +123,6 @@ async fn request(
             call.app.refused_at_the_door(&visit(call), call.param(0), said, refusal);
         }
     })?;
-    call.app.admit_device(call.peer.address.ip(), &registration_id, asked).await?;
     Ok(RegisterRequest { registration_id, evidence, payload: body.payload, api_version })
 }
 

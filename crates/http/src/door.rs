@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header, reques
 use hyper::{body::Body, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use listen::websocket::{BadHandshake, Handshake};
-use model::{CertificateDer, HubName, RegistrationId, Timestamp};
+use model::{CertificateDer, HubName, RegistrationId, SimulationLimits, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::{
     sync::{Semaphore, watch},
@@ -364,6 +364,9 @@ const fn waiting(route: &Route) -> Duration {
         }
         Action::Manage(ManageAction::PlanDeprovisioning | ManageAction::ApplyDeprovisioning) => {
             manage::MAX_DEPROVISIONING_WAIT
+        }
+        Action::Manage(ManageAction::Simulate) => {
+            Duration::from_secs(SimulationLimits::MOST_SECS.unsigned_abs())
         }
         // Whoever runs the server says how long a fetch may take, up to this.
         Action::Manage(ManageAction::FetchCrl) => Duration::from_secs(240),

@@ -15,6 +15,8 @@ use wire::RequestFault;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::errors::{self, Problem};
+use crate::manage::refused_dry_run;
+use crate::openapi::OWN;
 use crate::routes::{HubAction, Route};
 use crate::{events, messages};
 
@@ -40,6 +42,11 @@ pub(crate) async fn answer(
 
 async fn perform(call: &Call<'_>, action: HubAction, route: &Route, hub: &HubName) -> Outcome {
     let by = authorize(call, route, hub).await?;
+    if route.template.starts_with(OWN)
+        && let Some(why) = refused_dry_run(call, route)?
+    {
+        return Err(HubRefusal::ArgumentInvalid(why).into());
+    }
     match action {
         HubAction::ListDevices => identities::list(call, hub).await,
         HubAction::BulkDevices => identities::bulk(call, hub, &by).await,

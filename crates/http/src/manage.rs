@@ -6,16 +6,19 @@
 //! Its version is in the path, so no `api-version` is asked for. Errors look as the operator
 //! API's.
 
+mod attempts;
 mod audit;
 mod bans;
 mod certificates;
 mod crls;
 mod deprovisionings;
+mod explain;
 mod group_settings;
 mod hubs;
 mod orphans;
 mod policies;
 mod service;
+mod simulate;
 mod tpm;
 
 use app::enrollments::GroupShape;
@@ -32,6 +35,7 @@ use crate::{events, messages};
 pub(crate) use self::deprovisionings::{
     MAX_AT_ONCE as MAX_DEPROVISIONINGS_AT_ONCE, MAX_WAIT as MAX_DEPROVISIONING_WAIT,
 };
+pub(crate) use self::simulate::refused_dry_run;
 
 /// How much of a hub's name a refusal repeats, in characters.
 const MAX_NAME_CHARS: usize = 128;
@@ -58,7 +62,11 @@ pub(crate) async fn answer(call: &Call<'_>, action: ManageAction, route: &Route)
 async fn perform(call: &Call<'_>, action: ManageAction, route: &Route) -> Outcome {
     // First of all: who proves nothing learns nothing, not even that a request is malformed.
     let by = authorize(call, route).await?;
+    if let Some(why) = refused_dry_run(call, route)? {
+        return Err(bad(&why));
+    }
     match action {
+        ManageAction::Simulate => simulate::simulate(call, &by).await,
         ManageAction::GetService => service::get(call).await,
         ManageAction::PatchService => service::patch(call, &by).await,
         ManageAction::GetIpRules => service::get_ip_rules(call).await,
@@ -99,6 +107,10 @@ async fn perform(call: &Call<'_>, action: ManageAction, route: &Route) -> Outcom
         ManageAction::GetBan => bans::get(call).await,
         ManageAction::PutBan => bans::put(call, &by).await,
         ManageAction::LiftBan => bans::lift(call, &by).await,
+        ManageAction::Explain => explain::explain(call).await,
+        ManageAction::ListAttempts => attempts::list(call).await,
+        ManageAction::GetAttempt => attempts::get(call).await,
+        ManageAction::TopRefused => attempts::top_refused(call).await,
         ManageAction::ListTpmGroups => tpm::list_groups(call).await,
         ManageAction::GetTpmGroup => tpm::get_group(call).await,
         ManageAction::PutTpmGroup => tpm::put_group(call, &by).await,

@@ -50,8 +50,12 @@ const IF_MATCH: Parameter = header(
 );
 const FORCE: Parameter =
     query("force", "Does what would otherwise be refused for its effect.", Shape::Flag);
-const DRY_RUN: Parameter =
-    query("dryRun", "Answers what would come of it, and writes nothing.", Shape::Flag);
+const DRY_RUN: Parameter = query(
+    "dryRun",
+    "Answers what would come of it, and writes nothing. Where the change decides who is admitted, \
+     simulation says for whom. Calls that have no dry run refuse this.",
+    Shape::Flag,
+);
 const HUB: Parameter = query(
     "hub",
     "The built-in hub whose policies are meant; without it, the service's.",
@@ -97,6 +101,26 @@ const STATE: Parameter = query(
 );
 
 const PAGE: &[Parameter] = &[MAX_ITEMS, CONTINUATION];
+
+const ATTEMPTS: &[Parameter] = &[
+    query(
+        "trackingId",
+        "Only the one whose first or last answer had this tracking ID.",
+        Shape::Text,
+    ),
+    query("device", "Only those of this registration ID or device ID.", Shape::Text),
+    query("thumbprint", "Only those with this certificate, SHA-1 or SHA-256.", Shape::Text),
+    query(
+        "endorsementKey",
+        "Only those of this TPM: its endorsement key in base64, or the SHA-256 of it in hex. Of \
+         these four, one may be asked by.",
+        Shape::Text,
+    ),
+    query("refused", "Only those that were not admitted; a page may be short then.", Shape::Flag),
+    MAX_ITEMS,
+    CONTINUATION,
+];
+const TOP: &[Parameter] = &[query("top", "How many, 1 to 1024; 20 when absent.", Shape::Count)];
 
 const AUDIT: &[Parameter] = &[
     query("policy", "Only changes by this policy.", Shape::Text),
@@ -163,10 +187,10 @@ fn operation(action: ManageAction) -> Operation {
         M::ProbeHub => op("probeLinkedHub", "Finds out whether a hub answers and lets us in", None, body("LinkedHubProbe"), &[]),
         M::ListCertificates => op("listCertificates", "The CA certificates", None, CERTIFICATES, &[]),
         M::GetCertificate => op("getCertificate", "A CA certificate", None, CERTIFICATE, &[]),
-        M::PutCertificate => op("putCertificate", "Uploads a CA certificate or replaces it", body("CertificateDraft"), CERTIFICATE, &[IF_MATCH]),
-        M::DeleteCertificate => op("deleteCertificate", "Deletes a CA certificate", None, body("CertificateRemoved"), &[IF_MATCH]),
+        M::PutCertificate => op("putCertificate", "Uploads a CA certificate or replaces it", body("CertificateDraft"), CERTIFICATE, &[IF_MATCH, DRY_RUN]),
+        M::DeleteCertificate => op("deleteCertificate", "Deletes a CA certificate", None, body("CertificateRemoved"), &[IF_MATCH, DRY_RUN]),
         M::GenerateVerificationCode => op("generateVerificationCode", "Makes a new verification code", None, CERTIFICATE, &[IF_MATCH]),
-        M::VerifyCertificate => op("verifyCertificate", "Proves possession of a CA's key", body("CertificateProof"), CERTIFICATE, &[IF_MATCH]),
+        M::VerifyCertificate => op("verifyCertificate", "Proves possession of a CA's key", body("CertificateProof"), CERTIFICATE, &[IF_MATCH, DRY_RUN]),
         M::ListPolicies => op("listPolicies", "The shared access policies, without keys", None, POLICIES, &[HUB]),
         M::GetPolicy => op("getPolicy", "A shared access policy, without keys", None, POLICY, &[HUB]),
         M::PutPolicy => op("putPolicy", "Creates a policy or replaces it", body("PolicyDraft"), POLICY, &[HUB, IF_MATCH]),
@@ -192,9 +216,14 @@ fn operation(action: ManageAction) -> Operation {
         M::GetBan => op("getBan", "A ban, by its name", None, body("Ban"), &[]),
         M::PutBan => op("putBan", "Keeps a device out until the ban is lifted; again, changes its words", body("BanDraft"), body("Ban"), &[DRY_RUN]),
         M::LiftBan => op("liftBan", "Lifts a ban; answers what it was", None, body("Ban"), &[DRY_RUN]),
+        M::Simulate => op("simulateChange", "Says what a change would mean for the devices that are known, and changes nothing", body("SimulationDraft"), body("Simulation"), &[]),
+        M::Explain => op("explain", "Says why a device is admitted or refused, or would be, and changes nothing", body("ExplainDraft"), body("Explanation"), &[]),
+        M::ListAttempts => op("listAttempts", "What devices asked for and what became of it, the latest first, page by page", None, Some(List(&Document("Attempt"))), ATTEMPTS),
+        M::GetAttempt => op("getAttempt", "Why an attempt was admitted or refused, by its tracking ID", None, body("Explanation"), &[]),
+        M::TopRefused => op("topRefused", "Which devices and addresses are refused most", None, body("TopRefused"), TOP),
         M::ListTpmGroups => op("listTpmEnrollmentGroups", "Groups of TPMs, an extension of Induct, page by page", None, Some(List(&Document("TpmEnrollmentGroup"))), PAGE),
         M::GetTpmGroup => op("getTpmEnrollmentGroup", "A group of TPMs", None, TPM_GROUP, &[]),
-        M::PutTpmGroup => op("putTpmEnrollmentGroup", "Creates a group of TPMs or replaces it", TPM_GROUP, TPM_GROUP, &[IF_MATCH]),
+        M::PutTpmGroup => op("putTpmEnrollmentGroup", "Creates a group of TPMs or replaces it", TPM_GROUP, TPM_GROUP, &[IF_MATCH, DRY_RUN]),
         M::DeleteTpmGroup => removal("deleteTpmEnrollmentGroup", "Deletes a group of TPMs; its registration records stay, unless they are to go too"),
         M::DeleteGroup => removal("deleteEnrollmentGroup", "Deletes an enrollment group as the vendor's API does; its registration records stay, unless they are to go too"),
         M::GetGroupSettings => op("getEnrollmentGroupSettings", "What is set on a group, of TPMs or not, beside what the vendor's API shows", None, body("GroupSettings"), &[]),
@@ -203,11 +232,22 @@ fn operation(action: ManageAction) -> Operation {
         M::CountOrphans => op("countOrphans", "How many registration records have no enrollment", None, body("OrphanCount"), &[OF_GROUP, OLDER_THAN]),
         M::DeleteOrphans => op("deleteOrphans", "Deletes the next batch of orphans; the devices' identities stay on their hubs", None, body("OrphansRemoved"), ORPHANS_TO_DELETE),
         M::GetEndorsement => op("getEndorsement", "What an individual enrollment demands of its TPM's certificate, an extension of Induct", None, body("Endorsement"), &[]),
-        M::PutEndorsement => op("putEndorsement", "Demands a certificate, whatever was demanded before", body("EndorsementDraft"), body("Endorsement"), &[IF_ENROLLMENT_MATCH]),
-        M::DeleteEndorsement => op("deleteEndorsement", "Demands no certificate any more", None, None, &[IF_ENROLLMENT_MATCH]),
+        M::PutEndorsement => op("putEndorsement", "Demands a certificate, whatever was demanded before", body("EndorsementDraft"), body("Endorsement"), &[IF_ENROLLMENT_MATCH, DRY_RUN]),
+        M::DeleteEndorsement => Operation { or_nothing: true, ..op("deleteEndorsement", "Demands no certificate any more", None, body("Endorsement"), &[IF_ENROLLMENT_MATCH, DRY_RUN]) },
         M::ReadEvents => reading("readHubEvents"),
         M::SendMessage => sending("sendHubMessage"),
     }
+}
+
+/// Whether a call of our own has a parameter of this name.
+pub(crate) fn takes(route: &Route, parameter: &str) -> bool {
+    let operation = match route.action {
+        Action::Manage(action) => Some(operation(action)),
+        Action::Hub(action) => hub_operation(action),
+        Action::Health | Action::Device(_) | Action::Operator(_) => None,
+    };
+    let mut parameters = operation.iter().flat_map(|operation| operation.parameters);
+    parameters.any(|known| known.name == parameter)
 }
 
 /// A group is deleted; where its records go too, or of a dry run, there is something to tell.

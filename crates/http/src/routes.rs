@@ -117,6 +117,10 @@ pub(crate) enum ManageAction {
     GetBan,
     PutBan,
     LiftBan,
+    Explain,
+    ListAttempts,
+    GetAttempt,
+    TopRefused,
     ListTpmGroups,
     GetTpmGroup,
     PutTpmGroup,
@@ -130,6 +134,7 @@ pub(crate) enum ManageAction {
     GetEndorsement,
     PutEndorsement,
     DeleteEndorsement,
+    Simulate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,7 +309,16 @@ pub static ROUTES: &[Route] = {
         extension(GET, "/induct/v1/bans", EnrollmentRead, M::ListBans),
         extension(POST, "/induct/v1/bans", EnrollmentWrite, M::PutBan),
         extension(GET, "/induct/v1/bans/{name}", EnrollmentRead, M::GetBan),
-        extension(DELETE, "/induct/v1/bans/{name}", EnrollmentWrite, M::LiftBan),
+        // Whoever enrolls devices may keep some out; but to let in whom somebody keeps out, who may
+        // be revoked, is for whoever may revoke.
+        manage(DELETE, "/induct/v1/bans/{name}", M::LiftBan),
+        extension(POST, "/induct/v1/simulate", EnrollmentRead, M::Simulate),
+        // Explanations and attempts tell of enrollments and bans, and of the registrations that
+        // enrollments show as well (O §1.3).
+        extension(POST, "/induct/v1/explain", EnrollmentRead, M::Explain),
+        extension(GET, "/induct/v1/attempts", EnrollmentRead, M::ListAttempts),
+        extension(GET, "/induct/v1/attempts/{trackingId}", EnrollmentRead, M::GetAttempt),
+        extension(GET, "/induct/v1/topRefused", EnrollmentRead, M::TopRefused),
         extension(GET, "/induct/v1/orphans", RegistrationStatusRead, M::ListOrphans),
         extension(DELETE, "/induct/v1/orphans", RegistrationStatusWrite, M::DeleteOrphans),
         extension(GET, "/induct/v1/orphans/count", RegistrationStatusRead, M::CountOrphans),

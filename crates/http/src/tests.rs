@@ -1,6 +1,7 @@
 //! The door over a real store, with a fixed clock: a request goes in, an answer comes out.
 
 mod access;
+mod attempts;
 mod audit_log;
 mod bad_input;
 mod bulk;
@@ -10,6 +11,7 @@ mod device;
 mod enrollments;
 mod event_streams;
 mod events;
+mod explain;
 mod faults;
 mod frozen;
 mod hub_identities;
@@ -30,6 +32,7 @@ mod openapi;
 mod paging;
 mod scene;
 mod secrets;
+mod simulate;
 mod storms;
 mod tls;
 mod tpm;

@@ -33,6 +33,8 @@ pub enum Collection {
     Deprovisionings,
     /// Devices of a plan or a receipt.
     DeprovisionedDevices,
+    /// Attempts.
+    Attempts,
 }
 
 impl Collection {
@@ -48,6 +50,7 @@ impl Collection {
             Self::Bans => b'b',
             Self::Deprovisionings => b'p',
             Self::DeprovisionedDevices => b'v',
+            Self::Attempts => b'n',
         }
     }
 }

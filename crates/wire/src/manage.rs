@@ -6,11 +6,13 @@
 //! API is ours, so unknown members are refused: a misspelt one would otherwise be taken for one
 //! that was left out. [`schema`] says the shapes once more, for the OpenAPI document.
 
+mod attempts;
 mod audit;
 mod bans;
 mod certificates;
 mod crls;
 mod deprovisionings;
+mod explain;
 mod group_settings;
 mod hubs;
 mod networking;
@@ -18,11 +20,15 @@ mod orphans;
 mod policies;
 pub mod schema;
 mod service;
+mod simulate;
 #[cfg(test)]
 mod tests;
 mod tpm;
 mod usage;
 
+pub use attempts::{
+    AttemptsAsked, RefusedOften, attempt, attempt_number, parse_attempts_asked, top_refused,
+};
 pub use audit::{AuditCheck, audit_check, audit_line, audit_moment, audit_number};
 pub use bans::{ban, kind as ban_kind, parse_ban};
 pub use certificates::{
@@ -33,6 +39,7 @@ pub use deprovisionings::{
     DeprovisioningBody, MAX_DEPROVISIONING_BYTES, deprovisioned_device, deprovisioning, device_key,
     device_number, parse_deprovisioning, parse_item_state,
 };
+pub use explain::{ExplainBody, Explained, explanation, parse_explain};
 pub use group_settings::{group_settings, parse_group_settings};
 pub use hubs::{
     AccessBody, HubBody, HubProbe, HubUnlinked, hub_name, hub_probe, hub_unlinked, linked_hub,
@@ -44,6 +51,7 @@ pub use policies::{
     PolicyBody, RotatedKey, parse_policy, parse_rotation, policy, policy_with_keys, rights_text,
 };
 pub use service::{ServiceBody, parse_service, service};
+pub use simulate::{SimulationBody, parse_simulation, simulation, with_simulation};
 pub use tpm::{endorsement, parse_endorsement, parse_tpm_group, tpm_group};
 pub use usage::{Counted, usage};
 

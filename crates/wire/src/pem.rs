@@ -82,6 +82,15 @@ fn from_pem(text: &str) -> Result<Vec<u8>, BadCertificateText> {
     if text.contains("PRIVATE KEY-----") {
         return Err(BadCertificateText::PrivateKey);
     }
+    match blocks(text)?.as_slice() {
+        [] => Err(BadCertificateText::OtherBlock),
+        [body] => decode(body),
+        several => Err(BadCertificateText::Several(several.len())),
+    }
+}
+
+/// The bodies of the certificates' blocks, in their order.
+fn blocks(text: &str) -> Result<Vec<&str>, BadCertificateText> {
     let mut certificates = Vec::new();
     let mut rest = text;
     while let Some((_, after)) = rest.split_once("-----BEGIN ") {
@@ -95,11 +104,35 @@ fn from_pem(text: &str) -> Result<Vec<u8>, BadCertificateText> {
         }
         rest = after;
     }
-    match certificates.as_slice() {
-        [] => Err(BadCertificateText::OtherBlock),
-        [body] => decode(body),
-        several => Err(BadCertificateText::Several(several.len())),
+    Ok(certificates)
+}
+
+/// The DERs of a chain, in the order of the text: PEM with one certificate or several, or what
+/// [`certificate`] takes. How many there may be is not looked at here.
+///
+/// # Errors
+/// As [`certificate`].
+pub fn chain(text: &str) -> Result<Vec<Vec<u8>>, BadCertificateText> {
+    let text = text.trim();
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(BadCertificateText::TooLong(text.len()));
     }
+    if !text.contains("-----") {
+        return Ok(vec![certificate(text)?]);
+    }
+    if text.contains("PRIVATE KEY-----") {
+        return Err(BadCertificateText::PrivateKey);
+    }
+    let blocks = blocks(text)?;
+    if blocks.is_empty() {
+        return Err(BadCertificateText::OtherBlock);
+    }
+    let der = |body: &str| {
+        let der = decode(body)?;
+        check_der(&der)?;
+        Ok(der)
+    };
+    blocks.into_iter().map(der).collect()
 }
 
 /// The longest revocation list that is read, in bytes, as PEM text: one of

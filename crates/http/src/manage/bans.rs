@@ -1,14 +1,15 @@
 //! Bans: who is kept out whatever an enrollment says.
 
 use app::bans::Wet;
-use model::{Caller, OperatorRefusal};
+use app::simulate::Hypothesis;
+use model::Caller;
 use wire::continuation::Collection;
 use wire::manage as api;
 
-use super::{Outcome, asked, bad};
+use super::Outcome;
+use super::simulate::{told, wet};
 use crate::answer::Answer;
 use crate::call::Call;
-use crate::errors::Problem;
 use crate::operator::{after, page};
 
 const ITEM: &str = "ban";
@@ -25,20 +26,19 @@ pub(super) async fn get(call: &Call<'_>) -> Outcome {
 
 pub(super) async fn put(call: &Call<'_>, by: &Caller) -> Outcome {
     let draft = api::parse_ban(call.body()?)?;
-    Ok(Answer::ok(&api::ban(&call.app.put_ban(&draft, wet(call)?, by).await?)))
+    let wet = wet(call)?;
+    let ban = call.app.put_ban(&draft, wet, by).await?;
+    match wet {
+        Wet::Done => Ok(Answer::ok(&api::ban(&ban))),
+        Wet::Dry => told(call, api::ban(&ban), Hypothesis::PutBan(Box::new(ban))).await,
+    }
 }
 
 pub(super) async fn lift(call: &Call<'_>, by: &Caller) -> Outcome {
-    let lifted = call.app.lift_ban(call.param(0), wet(call)?, by).await?;
-    Ok(Answer::ok(&api::ban(&lifted)))
-}
-
-/// Whether the caller wants it done, or only told what it would do.
-pub(super) fn wet(call: &Call<'_>) -> Result<Wet, Problem<OperatorRefusal>> {
-    match asked(call, "dryRun")?.as_deref() {
-        None => Ok(Wet::Done),
-        Some(text) if text.eq_ignore_ascii_case("false") => Ok(Wet::Done),
-        Some(text) if text.eq_ignore_ascii_case("true") => Ok(Wet::Dry),
-        Some(_) => Err(bad("dryRun: expected true or false")),
+    let wet = wet(call)?;
+    let lifted = call.app.lift_ban(call.param(0), wet, by).await?;
+    match wet {
+        Wet::Done => Ok(Answer::ok(&api::ban(&lifted))),
+        Wet::Dry => told(call, api::ban(&lifted), Hypothesis::LiftBan(lifted.subject.key())).await,
     }
 }

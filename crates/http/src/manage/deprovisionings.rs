@@ -4,6 +4,7 @@
 //! itself then, and the answer says 202: whoever asks again later hears how far it is.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use app::No;
@@ -22,8 +23,8 @@ use crate::call::Call;
 use crate::errors::Problem;
 use crate::operator::{after, page};
 
-/// How many plans are made, and how many are applied within a request, at a time. Applying goes on
-/// without a request too.
+/// How many plans are made and applied within a request, at a time. Applying goes on without a
+/// request too, and so has a place for no longer than somebody waits for it.
 pub(crate) const MAX_AT_ONCE: usize = 4;
 
 /// The longest that an answer may be waited for, by who asks for it.
@@ -109,13 +110,15 @@ pub(super) async fn apply(call: &Call<'_>, by: &Caller) -> Outcome {
     }
     // Refusals are told at once, whoever waits or not.
     let begun = call.app.begin_deprovision(&id, by).await?;
-    let Some(place) = place(call) else { return Ok(told(&begun)) };
-    let (app, by, of) = (call.app.clone(), by.clone(), id.clone());
-    let applying = async move {
-        let _place = place;
-        app.deprovision(&of, &by).await
-    };
-    match within(call, wait, &id, applying).await {
+    let Some(_place) = place(call) else { return Ok(told(&begun)) };
+    let (app, of) = (call.app.clone(), id.clone());
+    // The worker goes on with what is left when nobody waits any more.
+    let waiting = Arc::new(());
+    let waits = Arc::downgrade(&waiting);
+    let applying = async move { app.go_on_deprovision(&of, || waits.strong_count() > 0).await };
+    let done = within(call, wait, &id, applying).await;
+    drop(waiting);
+    match done {
         Some(done) => Ok(told(&done?)),
         None => Ok(told(&call.app.deprovisioning(&id).await?)),
     }

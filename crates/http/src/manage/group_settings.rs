@@ -1,11 +1,13 @@
 //! What an operator sets on a group beside what the vendor's API shows, whichever its attestation.
 
+use app::bans::Wet;
+use app::simulate::Hypothesis;
 use model::Caller;
 use wire::manage as api;
 use wire::operator::group_id;
 
 use super::Outcome;
-use super::bans::wet;
+use super::simulate::{told, wet};
 use crate::answer::Answer;
 use crate::call::Call;
 
@@ -19,5 +21,10 @@ pub(super) async fn put(call: &Call<'_>, by: &Caller) -> Outcome {
     let (precondition, wet) = (call.precondition()?, wet(call)?);
     let settings = api::parse_group_settings(call.body()?)?;
     let written = call.app.put_group_settings(&id, settings, &precondition, wet, by).await?;
-    Ok(Answer::ok(&api::group_settings(&written)))
+    match wet {
+        Wet::Done => Ok(Answer::ok(&api::group_settings(&written))),
+        Wet::Dry => {
+            told(call, api::group_settings(&written), Hypothesis::PutGroup(Box::new(written))).await
+        }
+    }
 }

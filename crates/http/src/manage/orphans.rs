@@ -4,12 +4,13 @@
 use app::bans::Wet;
 use app::enrollments::GroupShape;
 use app::orphans::Cleared;
+use app::simulate::Hypothesis;
 use model::{Caller, OperatorRefusal, OrphanFilter, RecordFilter};
 use wire::continuation::{self, Collection};
 use wire::manage as api;
 use wire::operator::group_id;
 
-use super::bans::wet;
+use super::simulate::{told_if_possible, wet};
 use super::{Outcome, asked, bad, flag};
 use crate::answer::Answer;
 use crate::call::Call;
@@ -54,7 +55,10 @@ pub(super) async fn delete_group(call: &Call<'_>, shape: GroupShape, by: &Caller
         Cleared::default()
     };
     let is_more = cleared.next.is_some();
-    let told = api::group_deleted(&id, cleared.n_records, wet == Wet::Dry, is_more);
+    let mut told = api::group_deleted(&id, cleared.n_records, wet == Wet::Dry, is_more);
+    if wet == Wet::Dry {
+        told = told_if_possible(call, told, Hypothesis::DeleteGroup(id)).await?;
+    }
     Ok(going_on(Answer::ok(&told), &cleared))
 }
 

@@ -5,7 +5,7 @@ use app::service::SettingsDraft;
 use model::{Caller, OperatorRefusal, Precondition, ServiceSettings};
 use wire::manage as api;
 
-use super::bans::wet;
+use super::simulate::wet;
 use super::{Outcome, force};
 use crate::answer::Answer;
 use crate::call::Call;

@@ -2,13 +2,16 @@
 //! enrollment demands. Registration records of a group's devices are where all records are, in the
 //! operator API.
 
+use app::bans::Wet;
 use app::enrollments::GroupShape;
-use model::{Caller, EndorsementDraft};
+use app::simulate::Hypothesis;
+use model::{Caller, EndorsementDraft, Precondition, RegistrationId};
 use wire::continuation::Collection;
 use wire::manage as api;
 use wire::operator::{TPM_ENROLLMENT_GROUP_ITEM, group_id, registration_id};
 
 use super::Outcome;
+use super::simulate::{told, wet};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::operator::{after, page, same_id};
@@ -30,7 +33,15 @@ pub(super) async fn put_group(call: &Call<'_>, by: &Caller) -> Outcome {
     let precondition = call.precondition()?;
     let draft = api::parse_tpm_group(call.body()?)?;
     same_id(&draft.group_id, &id, "enrollmentGroupId")?;
-    Ok(Answer::ok(&api::tpm_group(&call.app.put_group(draft, &precondition, by).await?)))
+    match wet(call)? {
+        Wet::Done => {
+            Ok(Answer::ok(&api::tpm_group(&call.app.put_group(draft, &precondition, by).await?)))
+        }
+        Wet::Dry => {
+            let group = call.app.preview_group(draft, &precondition).await?;
+            told(call, api::tpm_group(&group), Hypothesis::PutGroup(Box::new(group))).await
+        }
+    }
 }
 
 pub(super) async fn get_endorsement(call: &Call<'_>) -> Outcome {
@@ -42,13 +53,30 @@ pub(super) async fn put_endorsement(call: &Call<'_>, by: &Caller) -> Outcome {
     let id = registration_id(call.param(0))?;
     let precondition = call.precondition()?;
     let demand = api::parse_endorsement(call.body()?)?;
+    if wet(call)? == Wet::Dry {
+        return preview_endorsement(call, &id, demand, &precondition).await;
+    }
     let written = call.app.put_endorsement(&id, demand, &precondition, by).await?;
     Ok(Answer::ok(&api::endorsement(&written)))
 }
 
 pub(super) async fn delete_endorsement(call: &Call<'_>, by: &Caller) -> Outcome {
     let id = registration_id(call.param(0))?;
-    let remove = EndorsementDraft::Remove;
-    call.app.put_endorsement(&id, remove, &call.precondition()?, by).await?;
+    let (remove, precondition) = (EndorsementDraft::Remove, call.precondition()?);
+    if wet(call)? == Wet::Dry {
+        return preview_endorsement(call, &id, remove, &precondition).await;
+    }
+    call.app.put_endorsement(&id, remove, &precondition, by).await?;
     Ok(Answer::no_content())
+}
+
+async fn preview_endorsement(
+    call: &Call<'_>,
+    id: &RegistrationId,
+    demand: EndorsementDraft,
+    precondition: &Precondition,
+) -> Outcome {
+    let enrollment = call.app.preview_endorsement(id, demand, precondition).await?;
+    let answer = api::endorsement(&enrollment);
+    told(call, answer, Hypothesis::PutIndividual(Box::new(enrollment))).await
 }

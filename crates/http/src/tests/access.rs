@@ -114,6 +114,11 @@ DELETE /induct/v1/crls/{ca} EnrollmentWrite
 PUT /induct/v1/crls/{ca}/source ServiceConfig
 DELETE /induct/v1/crls/{ca}/source ServiceConfig
 POST /induct/v1/crls/{ca}/fetch ServiceConfig
+POST /induct/v1/explain EnrollmentRead
+GET /induct/v1/attempts EnrollmentRead
+GET /induct/v1/attempts/{trackingId} EnrollmentRead
+GET /induct/v1/topRefused EnrollmentRead
+POST /induct/v1/simulate EnrollmentRead
 GET /induct/v1/orphans RegistrationStatusRead
 DELETE /induct/v1/orphans RegistrationStatusWrite
 GET /induct/v1/orphans/count RegistrationStatusRead
@@ -123,7 +128,7 @@ PUT /induct/v1/enrollmentGroups/{id}/settings EnrollmentWrite
 GET /induct/v1/bans EnrollmentRead
 POST /induct/v1/bans EnrollmentWrite
 GET /induct/v1/bans/{name} EnrollmentRead
-DELETE /induct/v1/bans/{name} EnrollmentWrite
+DELETE /induct/v1/bans/{name} ServiceConfig
 GET /induct/v1/deprovisionings ServiceConfig
 POST /induct/v1/deprovisionings ServiceConfig
 GET /induct/v1/deprovisionings/{id} ServiceConfig

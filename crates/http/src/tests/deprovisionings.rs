@@ -198,6 +198,8 @@ async fn who_does_not_wait_asks_again_how_far_it_is() {
     assert_eq!(until("planned").await.at("/plan/devices"), 3);
     let apply = ask(&scene, "POST", &format!("{path}/apply?wait=0")).await.with_status(202);
     assert_eq!(apply.at("/state"), "applying");
+    // Nobody waits, so it is the worker's.
+    scene.app.work_off_deprovisionings().await.expect("worked off");
     assert_eq!(until("done").await.at("/progress/done"), 3);
     ask(&scene, "POST", &format!("{path}/apply?wait=0")).await.with_status(200);
     for bad in ["-1", "61", "soon"] {
@@ -302,4 +304,28 @@ async fn whoever_may_only_enroll_may_not_deprovision() {
         scene.send(ask).await.with_code(401_003);
     }
     ask(&scene, "GET", "/enrollmentGroups/line-4").await.with_status(200);
+}
+
+/// A key of the provisioning line keeps devices out, and lets in nobody who is revoked.
+#[tokio::test]
+async fn whoever_may_only_enroll_may_neither_lift_nor_shorten_a_revocation() {
+    let scene = scene().await;
+    a_group(&scene, 1).await;
+    let receipt = plan_and_apply(&scene, "revoke", json!({"registrationIds": ["line-4-0"]})).await;
+    let rights = [Right::EnrollmentWrite, Right::EnrollmentRead];
+    scene.add_policy(PolicyScope::Service, "editor", &rights).await;
+    let path = "/induct/v1/bans/registration:line-4-0";
+    for path in [path.to_owned(), format!("{path}?dryRun=true")] {
+        let lift = Ask::new("DELETE", &path).header("authorization", scene.service_token("editor"));
+        scene.send(lift).await.with_code(401_003);
+    }
+    let body = json!({"registrationId": "line-4-0", "expires": "2999-01-01T00:00:00Z"});
+    let again = Ask::new("POST", "/induct/v1/bans")
+        .header("authorization", scene.service_token("editor"))
+        .json(body.to_string());
+    scene.send(again).await.with_status(200);
+    let ban = ask(&scene, "GET", path).await.with_status(200);
+    assert_eq!((ban.at("/kind"), ban.at("/reason")), ("revoked".into(), "stolen".into()));
+    assert_eq!((ban.at("/receipt"), ban.at("/expires")), (receipt.at("/id"), Value::Null));
+    ask(&scene, "DELETE", path).await.with_status(200);
 }

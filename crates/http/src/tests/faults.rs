@@ -11,7 +11,7 @@ use model::{
     PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery, RegistrationId,
     RegistrationRecord, RemoteRemoval, ServiceFacts, StoredEvent, Timestamp, Usage,
 };
-use store::{AuditHead, CommitError, Store, StoreFault};
+use store::{AuditHead, CommitError, Marks, Store, StoreFault};
 use tracing::subscriber::DefaultGuard;
 
 use super::frozen::Frozen;
@@ -45,6 +45,9 @@ impl Broken {
 
 #[async_trait]
 impl Store for Broken {
+    fn marks(&self) -> Arc<Marks> {
+        self.store.marks()
+    }
     async fn register_facts(&self, _: RegisterQuery) -> Result<RegisterFacts, StoreFault> {
         Err(self.fault())
     }
@@ -148,6 +151,17 @@ impl Store for Broken {
         Err(self.fault())
     }
     async fn find_grounds(&self, _: &RegistrationId) -> Result<Option<model::Grounds>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn formers(&self, _: &RegistrationId) -> Result<Vec<model::Former>, StoreFault> {
+        Err(self.fault())
+    }
+    async fn former_of_group(
+        &self,
+        _: &EnrollmentGroupId,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<Page<RegistrationId>, StoreFault> {
         Err(self.fault())
     }
     async fn origin(&self, _: &HubName, _: &DeviceId) -> Result<Option<model::Origin>, StoreFault> {

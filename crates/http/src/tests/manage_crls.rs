@@ -172,3 +172,78 @@ async fn a_source_is_kept_with_the_list_and_needs_a_ca_that_is_known() {
     ask(&scene, "POST", &format!("/{id}/fetch"), "").await.with_code(404_211);
     ask(&scene, "POST", "/nobody/fetch", "").await.with_code(404_211);
 }
+
+/// A list of `CN=Fixture CA` (fixtures/crls).
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/crls");
+    std::fs::read(folder.join(name)).expect("a fixture")
+}
+
+#[tokio::test]
+async fn a_list_that_would_be_taken_for_more_than_it_says_is_refused_in_clear_words() {
+    let scene = scene().await;
+    let pem = String::from_utf8(fixture("ca.pem")).expect("PEM");
+    let body = json!({"certificate": pem});
+    let path = "/induct/v1/certificates/fixture";
+    scene.operator("PUT", path, &body.to_string()).await.with_status(200);
+    for (name, words) in [
+        ("delta.crl", "delta list, which only says what changed"),
+        ("indirect.crl", "indirect list, which speaks for several CAs"),
+        ("reasons.crl", "covers some reasons for a revocation only"),
+        ("attributes.crl", "about attribute certificates"),
+        ("unknown.crl", "its critical extension"),
+        ("takes-back.crl", "takes a revocation back"),
+        ("sha1.crl", "algorithm that is not accepted"),
+    ] {
+        let refused = import(&scene, "application/pkix-crl", fixture(name)).await;
+        let message = refused.with_code(400_000).text_at("/message");
+        assert!(message.contains(words), "{name}: {message}");
+    }
+    let mut forged = fixture("complete.crl");
+    *forged.last_mut().expect("a signature") ^= 1;
+    let refused = import(&scene, "application/pkix-crl", forged).await.with_code(400_000);
+    assert!(refused.text_at("/message").contains("did not sign it"), "{refused:?}");
+    assert_eq!(ask(&scene, "GET", "", "").await.text, "[]");
+    let taken = import(&scene, "application/pkix-crl", fixture("complete.crl")).await;
+    assert_eq!(taken.with_status(200).at("/newlyRevoked"), 2);
+}
+
+#[tokio::test]
+async fn a_list_that_goes_out_of_date_is_counted_and_each_group_says_what_that_means() {
+    let ca = Ca::root("plant");
+    let scene = scene_with(&ca).await;
+    let next_update = scene.now().plus_secs(600);
+    let list = Revocations { next_update, ..Revocations::number(1) };
+    import(&scene, "application/pkix-crl", ca.revocation_list(&list)).await.with_status(200);
+    let set = async |to: serde_json::Value| {
+        let body = json!({"staleCrl": to}).to_string();
+        let path = "/induct/v1/enrollmentGroups/line-4/settings";
+        let put = scene.owner("PUT", path).header("if-match", "*").json(body);
+        scene.send(put).await.with_status(200);
+    };
+    let check = async |n_stale: u64, status: u16| {
+        let usage = scene.operator("GET", "/induct/v1/usage", "").await;
+        assert_eq!(usage.at("/staleRevocationLists/current"), n_stale);
+        assert_eq!(ask(&scene, "GET", "", "").await.at("/0/isStale"), n_stale == 1);
+        register(&scene, &ca).await.with_status(status);
+    };
+    set(json!("refuse")).await;
+    check(0, 202).await;
+    scene.advance_secs(601);
+    check(1, 401).await;
+    set(json!("admit")).await;
+    check(1, 202).await;
+    set(json!("refuse")).await;
+    check(1, 401).await;
+    // Nothing is said: as the vendor's service, which looks at no list.
+    set(json!(null)).await;
+    check(1, 202).await;
+    set(json!("refuse")).await;
+    let newer = Revocations {
+        this_update: scene.now(),
+        next_update: scene.now().plus_secs(600),
+        ..Revocations::number(2)
+    };
+    import(&scene, "application/pkix-crl", ca.revocation_list(&newer)).await.with_status(200);
+    check(0, 202).await;
+}

@@ -121,6 +121,7 @@ impl Secrets {
             registration_id: id.clone(),
             groups: GroupQuery::None,
             ban_keys: Vec::new(),
+            ca_names: Vec::new(),
             serials: Vec::new(),
         };
         for challenge in store.register_facts(query).await.expect("store").tpm_challenges {

@@ -1,10 +1,11 @@
 //! A device that is refused and asks for ever: it is told when to ask again, the others notice
 //! nothing of it, and the operator finds it.
 
+use app::limits::{Rate, RateSettings};
 use model::{AttemptFilter, AttemptOutcome, AttestFailure, DeviceRefusal, Door};
 use testkit::{Ca, ClientStyle};
 
-use super::scene::{Ask, KEY, Reply, Scene, scene};
+use super::scene::{Ask, KEY, Reply, Scene, scene, scene_at};
 
 #[track_caller]
 fn wait(reply: &Reply) -> Option<u32> {
@@ -106,4 +107,21 @@ async fn a_storm_leaves_healthy_devices_alone_and_shows_who_it_is() {
     assert_eq!(refused.len(), 3, "one for each device that storms");
     assert_eq!(refused.iter().map(|one| one.attempt.n).sum::<u64>(), 190);
     assert_eq!(all.len() - refused.len(), 10);
+}
+
+#[tokio::test]
+async fn who_may_not_ask_gets_nothing_written_down() {
+    let rate = Some(Rate { n: 2, per_secs: 10 });
+    let rates = RateSettings { device_calls_per_address: rate, ..RateSettings::default() };
+    let scene = scene_at(rates).await;
+    let broken = |device: &str| {
+        let ask = Ask::new("PUT", &scene.device_path(device, "/register"));
+        ask.header("authorization", "SharedAccessSignature nonsense").json("{}")
+    };
+    for n in 0..8 {
+        let code = if n < 2 { 401_002 } else { 429_001 };
+        scene.send(broken(&format!("name-{n}"))).await.with_code(code);
+    }
+    let kept = scene.app.list_attempts(&AttemptFilter::All, None, 100).await.expect("listed");
+    assert_eq!(kept.len(), 2, "{kept:?}");
 }

@@ -304,6 +304,34 @@ impl Api {
         Ok(Json::Array(items))
     }
 
+    /// Reads a list page by page, until `is_enough` says so of a page.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub(crate) async fn look_through(
+        &self,
+        path: &str,
+        mut is_enough: impl FnMut(&[Json]) -> bool,
+    ) -> Result<(), Complaint> {
+        let bar = self.progress();
+        let (mut continuation, mut n_seen) = (None, 0);
+        loop {
+            let (page, next) =
+                self.page(Method::GET, path, None, None, continuation.as_deref()).await?;
+            n_seen += page.len() as u64;
+            bar.set_position(n_seen);
+            let is_done = is_enough(&page) || next.is_none();
+            if !is_done && page.is_empty() && next == continuation {
+                return Err(endless());
+            }
+            if is_done {
+                bar.finish_and_clear();
+                return Ok(());
+            }
+            continuation = next;
+        }
+    }
+
     /// Lists page by page, all of it or as many as `top` says.
     ///
     /// # Errors
@@ -356,34 +384,49 @@ impl Api {
             if wanted == Some(0) {
                 return Ok(continuation.is_some());
             }
-            let size = wanted.map(|wanted| wanted.min(MAX_PAGE).to_string());
-            let mut headers = vec![("cache-control", "no-cache, must-revalidate")];
-            headers.extend(size.as_deref().map(|size| ("x-ms-max-item-count", size)));
-            headers.extend(continuation.as_deref().map(|token| ("x-ms-continuation", token)));
-            let response = self.ask(method.clone(), path, &headers, query).await?;
-            let Json::Array(page) = json_of(&response)? else {
-                return Err(Complaint::new(
-                    "The server answered a query with something else than a list.",
-                ));
-            };
+            let size = wanted.map(|wanted| wanted.min(MAX_PAGE));
+            let (page, next) =
+                self.page(method.clone(), path, query, size, continuation.as_deref()).await?;
             let is_empty = page.is_empty();
             items.extend(page);
             if let Some(limit) = limit {
                 items.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             }
             bar.set_position(items.len() as u64);
-            let next = response.header("x-ms-continuation").filter(|token| !token.is_empty());
             match next {
                 None => {
                     bar.finish_and_clear();
                     return Ok(false);
                 }
-                Some(next) if is_empty && continuation.as_deref() == Some(next) => {
-                    return Err(Complaint::new("The server's pages do not end."));
+                Some(next) if is_empty && continuation.as_ref() == Some(&next) => {
+                    return Err(endless());
                 }
-                Some(next) => continuation = Some(next.to_owned()),
+                Some(next) => continuation = Some(next),
             }
         }
+    }
+
+    /// Fetches one page, of so many items if it is said, and where the next one begins.
+    async fn page(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<&Json>,
+        size: Option<u64>,
+        continuation: Option<&str>,
+    ) -> Result<(Vec<Json>, Option<String>), Complaint> {
+        let size = size.map(|size| size.to_string());
+        let mut headers = vec![("cache-control", "no-cache, must-revalidate")];
+        headers.extend(size.as_deref().map(|size| ("x-ms-max-item-count", size)));
+        headers.extend(continuation.map(|token| ("x-ms-continuation", token)));
+        let response = self.ask(method, path, &headers, query).await?;
+        let Json::Array(page) = json_of(&response)? else {
+            return Err(Complaint::new(
+                "The server answered a query with something else than a list.",
+            ));
+        };
+        let next = response.header("x-ms-continuation").filter(|token| !token.is_empty());
+        Ok((page, next.map(str::to_owned)))
     }
 
     /// A counter of what has arrived; it shows only when a list takes longer than a moment.
@@ -391,7 +434,7 @@ impl Api {
         if !self.draws_progress {
             return ProgressBar::hidden();
         }
-        let style = ProgressStyle::with_template("{spinner} {pos} so far");
+        let style = ProgressStyle::with_template("{spinner} {pos} so far {msg}");
         ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4))
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
     }
@@ -453,6 +496,10 @@ fn unreachable_server(error: &ClientError) -> Complaint {
         cause = error.source();
     }
     complaint
+}
+
+fn endless() -> Complaint {
+    Complaint::new("The server's pages do not end.")
 }
 
 fn json_of(response: &Response) -> Result<Json, Complaint> {

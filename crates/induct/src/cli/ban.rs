@@ -29,7 +29,8 @@ use super::{
 
 A ban outranks every enrollment: deleting or changing enrollments does not undo it. When the
 command returns, nobody whom the ban is about is admitted any more, and their sessions on built-in
-hubs have ended. `induct deprovision` sets bans too, and removes the device everywhere.")]
+hubs have ended. `induct deprovision` sets bans too, and removes the device everywhere. Adding a ban
+needs the right EnrollmentWrite, lifting one ServiceConfig.")]
 pub struct Ban {
     #[command(flatten)]
     target: ServiceTarget,
@@ -40,7 +41,7 @@ pub struct Ban {
 /// What to do with bans.
 #[derive(Debug, Subcommand)]
 enum BanCommand {
-    /// Keep somebody out. Again with other words, it changes the words.
+    /// Keep somebody out. Again with other words, it changes the words; it never ends sooner by that.
     Add(Add),
     /// List bans, those that are over included.
     List(List),
@@ -55,9 +56,18 @@ enum BanCommand {
 }
 
 #[derive(Debug, Args)]
+struct Add {
+    #[command(flatten)]
+    whom: Whom,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+/// Whom a ban is to keep out, and for how long.
+#[derive(Debug, Args)]
 #[command(group(ArgGroup::new("subject").required(true)
     .args(["registration_id", "certificate", "thumbprint", "serial_number", "endorsement_key"])))]
-struct Add {
+pub(super) struct Whom {
     /// A device, by its registration ID.
     #[arg(long, visible_alias = "rid", value_name = "ID")]
     registration_id: Option<String>,
@@ -82,8 +92,6 @@ struct Add {
     /// When the ban is over by itself [default: never].
     #[arg(long, value_name = "TIME", value_parser = input::moment)]
     expires: Option<String>,
-    #[command(flatten)]
-    dry: DryRun,
 }
 
 /// `--dry-run`
@@ -138,7 +146,7 @@ impl BanCommand {
         let json = match self {
             Self::Add(add) => {
                 let path = with_options(&own_path(["bans"]), &[add.dry.option()]);
-                api.post(&path, Some(&add.document()?)).await?
+                api.post(&path, Some(&add.whom.document()?)).await?
             }
             Self::List(list) => api.list_with(&own_path(["bans"]), &[], list.top).await?,
             Self::Show(name) => api.get(&own_path(["bans", &name.name])).await?,
@@ -151,8 +159,12 @@ impl BanCommand {
     }
 }
 
-impl Add {
-    fn document(&self) -> Result<Json, Complaint> {
+impl Whom {
+    /// The ban as the server takes it.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is something else.
+    pub(super) fn document(&self) -> Result<Json, Complaint> {
         let mut document = Json::empty_object();
         let mut set = |name: &str, text: Option<&str>| {
             if let Some(text) = text {

@@ -13,6 +13,7 @@ use super::{
     document::members,
     enrollment::Etag,
     input::{certificate, switch},
+    simulate_change::foresee::{self, Foreseen},
     target::LongServiceTarget,
 };
 
@@ -134,7 +135,16 @@ impl Certificate {
     /// What the options lack, or what the service answered.
     pub(super) fn run(self, context: &mut Context<'_>) -> Result<(), Failure> {
         let Self { target, command } = self;
-        target.run(context, async |api| command.ask(api).await)
+        let foreseen = match &command {
+            CertificateCommand::Delete(existing) => Some(existing.name.name.clone()),
+            _ => None,
+        };
+        let foreseen = foreseen.as_deref().map(Foreseen::DeleteCertificate);
+        target.run_warned(
+            context,
+            async |api| foresee::warnings(api, foreseen).await,
+            async |api| command.ask(api).await,
+        )
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Complaint {
     pub(crate) remedy: Option<String>,
     /// What scripts are told.
     pub(crate) kind: Kind,
+    /// Whether the server said so. Otherwise it may have done what it was asked all the same.
+    pub(crate) is_answer: bool,
 }
 
 /// Which exit code a complaint ends in (O §4).
@@ -34,7 +36,8 @@ pub(crate) enum Kind {
 impl Complaint {
     /// The command cannot be carried out.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), facts: Vec::new(), remedy: None, kind: Kind::Failed }
+        let (facts, remedy, kind, is_answer) = (Vec::new(), None, Kind::Failed, false);
+        Self { message: message.into(), facts, remedy, kind, is_answer }
     }
 
     /// An argument has a value that is none of its values.
@@ -69,7 +72,7 @@ impl Complaint {
             facts.push(format!("tracking ID {tracking}"));
         }
         let kind = if status == 404 { Kind::NotFound } else { Kind::Failed };
-        Self { message, facts, remedy, kind }
+        Self { message, facts, remedy, kind, is_answer: true }
     }
 }
 

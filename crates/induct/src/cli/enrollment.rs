@@ -17,6 +17,7 @@ use super::{
     complaint::Complaint,
     input::{object, switch},
     registration::IndividualRegistration,
+    simulate_change::foresee::{self, Foreseen},
     target::ServiceTarget,
     tpm::endorsement::{self, EndorsementFiles},
 };
@@ -184,11 +185,32 @@ impl Enrollment {
     /// What the options lack, or what the service answered.
     pub(super) fn run(self, context: &mut Context<'_>) -> Result<(), Failure> {
         let Self { target, command } = self;
-        target.run(context, async |api| command.ask(api).await)
+        let id = command.id().to_owned();
+        let foreseen = match &command {
+            EnrollmentCommand::Delete(_) => Some(Foreseen::DeleteEnrollment(&id)),
+            EnrollmentCommand::Update(change) if change.shared.disables() => {
+                Some(Foreseen::DisableEnrollment(&id))
+            }
+            _ => None,
+        };
+        target.run_warned(
+            context,
+            async |api| foresee::warnings(api, foreseen).await,
+            async |api| command.ask(api).await,
+        )
     }
 }
 
 impl EnrollmentCommand {
+    /// The enrollment that goes or changes, if one does.
+    fn id(&self) -> &str {
+        match self {
+            Self::Update(change) => &change.id.enrollment_id,
+            Self::Delete(delete) => &delete.id.enrollment_id,
+            Self::Create(_) | Self::List(_) | Self::Show(_) | Self::Registration(_) => "",
+        }
+    }
+
     async fn ask(self, api: &Api) -> Result<Option<Answer>, Complaint> {
         let one = |json| Some(Answer::new(json, Sheet::Enrollments));
         Ok(match self {

@@ -18,6 +18,7 @@ use super::{
         is_symmetric, read_for_update, show_one,
     },
     registration::{GroupRegistration, WithRecords},
+    simulate_change::foresee::{self, Foreseen},
     target::ServiceTarget,
 };
 
@@ -181,12 +182,35 @@ impl EnrollmentGroup {
                 key: Some(key),
                 group_id: _,
             }) => target.offline(context, derive(&key, &registration_id)?),
-            command => target.run(context, async |api| command.ask(api).await),
+            command => {
+                let id = command.id().to_owned();
+                let foreseen = match &command {
+                    GroupCommand::Delete(_) => Some(Foreseen::DeleteGroup(&id)),
+                    GroupCommand::Update(change) if change.shared.disables() => {
+                        Some(Foreseen::DisableGroup(&id))
+                    }
+                    _ => None,
+                };
+                target.run_warned(
+                    context,
+                    async |api| foresee::warnings(api, foreseen).await,
+                    async |api| command.ask(api).await,
+                )
+            }
         }
     }
 }
 
 impl GroupCommand {
+    /// The group that goes or changes, if one does.
+    fn id(&self) -> &str {
+        match self {
+            Self::Update(change) => &change.id.group_id,
+            Self::Delete(delete) => &delete.id.group_id,
+            _ => "",
+        }
+    }
+
     async fn ask(self, api: &Api) -> Result<Option<Answer>, Complaint> {
         let one = |json| Some(Answer::new(json, Sheet::Groups));
         Ok(match self {

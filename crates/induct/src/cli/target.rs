@@ -103,6 +103,28 @@ impl ServiceTarget {
         })
     }
 
+    /// As [`run`](Self::run), and before that says what there is to warn of. Nobody asks for it
+    /// where only errors are wanted.
+    ///
+    /// # Errors
+    /// There is no server, or it refused.
+    pub(super) fn run_warned(
+        self,
+        context: &mut Context<'_>,
+        warnings: impl AsyncFnOnce(&Api) -> Vec<String>,
+        work: impl AsyncFnOnce(&Api) -> Result<Option<Answer>, Complaint>,
+    ) -> Result<(), Failure> {
+        self.follow(context, async |api, context| {
+            if !context.global.only_show_errors {
+                for warning in warnings(api).await {
+                    context.note(&warning);
+                }
+            }
+            let answer = work(api).await?;
+            print(context, answer, &api.take_notes())
+        })
+    }
+
     /// Prints what needed no server.
     ///
     /// # Errors
@@ -113,17 +135,19 @@ impl ServiceTarget {
 }
 
 impl LongServiceTarget {
-    /// As [`ServiceTarget::run`].
+    /// As [`ServiceTarget::run_warned`].
     ///
     /// # Errors
     /// There is no server, or it refused.
-    pub(super) fn run(
+    pub(super) fn run_warned(
         self,
         context: &mut Context<'_>,
+        warnings: impl AsyncFnOnce(&Api) -> Vec<String>,
         work: impl AsyncFnOnce(&Api) -> Result<Option<Answer>, Complaint>,
     ) -> Result<(), Failure> {
         let Self(LongServiceOptions { login, dps_name, vendor }) = self;
-        ServiceTarget(ServiceOptions { login, dps_name, vendor }).run(context, work)
+        let target = ServiceTarget(ServiceOptions { login, dps_name, vendor });
+        target.run_warned(context, warnings, work)
     }
 }
 

@@ -85,8 +85,8 @@ pub fn ban(ban: &Ban) -> Json {
     let mut object = Object::new().with("name", ban.subject.key().as_str());
     object = match &ban.subject {
         BanSubject::Registration(id) => object.with("registrationId", id.as_str()),
-        BanSubject::Certificate(sha256) => object.with("thumbprint", hex(sha256).as_str()),
-        BanSubject::CertificateSha1(sha1) => object.with("thumbprint", hex(sha1).as_str()),
+        BanSubject::Certificate { sha256, .. } => object.with("thumbprint", hex(sha256).as_str()),
+        BanSubject::CertificateSha1 { sha1, .. } => object.with("thumbprint", hex(sha1).as_str()),
         BanSubject::Ca(ca) => object
             .with("thumbprint", ca.info.sha256_thumbprint.as_str())
             .with("subject", ca.info.subject_name.as_str()),
@@ -111,7 +111,7 @@ pub fn ban(ban: &Ban) -> Json {
 const fn about(subject: &BanSubject) -> &'static str {
     match subject {
         BanSubject::Registration(_) => "registration",
-        BanSubject::Certificate(_) | BanSubject::CertificateSha1(_) => "certificate",
+        BanSubject::Certificate { .. } | BanSubject::CertificateSha1 { .. } => "certificate",
         BanSubject::Ca(_) => "ca",
         BanSubject::Serial { .. } => "serial",
         BanSubject::EndorsementKey(_) => "endorsementKey",

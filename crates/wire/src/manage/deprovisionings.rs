@@ -157,8 +157,8 @@ fn selection(
             return Err(select.wrong("thumbprint", "goes not with certificate; send one of them"));
         }
         Some(text) => Some(match Thumbprint::parse(text) {
-            Some(Thumbprint::Sha256(bytes)) => SelectedCertificate::Sha256(bytes),
-            Some(Thumbprint::Sha1(bytes)) => SelectedCertificate::Sha1(bytes),
+            Some(Thumbprint::Sha256(sha256)) => SelectedCertificate::Sha256 { sha256, tbs: None },
+            Some(Thumbprint::Sha1(sha1)) => SelectedCertificate::Sha1 { sha1, tbs: None },
             None => return Err(select.wrong("thumbprint", "expected 40 or 64 hex digits")),
         }),
     };
@@ -188,6 +188,16 @@ fn selection(
         twins,
         receipt: parsed(select, "receipt", ReceiptId::parse)?,
     };
+    // As an empty condition on records: nobody means every device by leaving out who is meant.
+    let is_every_one = selection.twins.as_ref().is_some_and(|twins| twins.filter.is_none());
+    if is_every_one
+        && certificate.is_none()
+        && (Selection { twins: None, ..selection.clone() }) == Selection::default()
+    {
+        let what = "has no WHERE, so that it selects every device there is; say which ones are \
+                    meant, or select by a hub as well";
+        return Err(Malformed::new(format!("{}.query", select.path("twins")), what));
+    }
     Ok((selection, certificate))
 }
 

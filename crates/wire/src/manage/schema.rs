@@ -2,6 +2,8 @@
 //! with what is really parsed and rendered.
 
 mod deprovisionings;
+mod explain;
+mod simulate;
 
 use model::Json;
 
@@ -68,6 +70,7 @@ const fn maybe(name: &'static str, shape: Shape) -> Member {
     Member { name, shape, required: false }
 }
 
+use self::simulate::SIMULATION;
 use Shape::{Anything, Count, Either, Flag, List, Moment, Text, Value, Word};
 
 const POLICIES: Shape = Word(&["hashed", "geoLatency", "static"]);
@@ -83,11 +86,20 @@ const OR_NULL_STALE_CRL: Shape = Shape::OrNull(&Word(&["admit", "refuse"]));
 const ACK: Shape = Word(&["none", "positive", "negative", "full"]);
 
 /// Every document of the management API.
-pub const DOCUMENTS: &[Document] =
-    &joined::<{ GENERAL.len() + deprovisionings::DOCUMENTS.len() }>(&[
-        GENERAL,
-        deprovisionings::DOCUMENTS,
-    ]);
+pub const DOCUMENTS: &[Document] = &joined::<{ n_documents(PARTS) }>(PARTS);
+
+/// The parts.
+const PARTS: &[&[Document]] =
+    &[GENERAL, deprovisionings::DOCUMENTS, explain::DOCUMENTS, simulate::DOCUMENTS];
+
+const fn n_documents(parts: &[&[Document]]) -> usize {
+    let (mut part, mut n) = (0, 0);
+    while part < parts.len() {
+        n += parts[part].len();
+        part += 1;
+    }
+    n
+}
 
 /// The documents of all parts. Each part is a file of its own where there is much of it.
 const fn joined<const N: usize>(parts: &[&[Document]]) -> [Document; N] {
@@ -196,6 +208,7 @@ const GENERAL: &[Document] = &[
             always("etag", Text),
             always("created", Moment),
             always("updated", Moment),
+            SIMULATION,
         ],
     },
     Document {
@@ -211,7 +224,7 @@ const GENERAL: &[Document] = &[
     Document {
         name: "CertificateRemoved",
         about: "The groups that referred to the certificate, and stop attesting by it.",
-        members: &[always("name", Text), always("usedBy", List(&Text))],
+        members: &[always("name", Text), always("usedBy", List(&Text)), SIMULATION],
     },
     Document {
         name: "CertificateInfo",
@@ -273,22 +286,23 @@ const GENERAL: &[Document] = &[
                 revoked one when the ban is lifted.",
         members: &[
             always("name", Text),
-            always(
-                "about",
-                Word(&["registration", "certificate", "ca", "serial", "endorsementKey"]),
-            ),
             maybe("registrationId", Text),
             maybe("thumbprint", Text),
             maybe("subject", Text),
             maybe("serialNumber", Text),
             maybe("issuer", Text),
             maybe("endorsementKeySha256", Text),
+            always(
+                "about",
+                Word(&["registration", "certificate", "ca", "serial", "endorsementKey"]),
+            ),
             always("kind", Word(&["suspended", "retired", "revoked"])),
             maybe("reason", Text),
             always("by", Text),
             always("created", Moment),
             maybe("expires", Moment),
             maybe("receipt", Text),
+            SIMULATION,
         ],
     },
     Document {
@@ -354,6 +368,7 @@ const GENERAL: &[Document] = &[
             maybe("allocationPolicy", Word(&["hashed", "geoLatency", "static", "custom"])),
             maybe("iotHubs", List(&Text)),
             maybe("customAllocationDefinition", Anything),
+            SIMULATION,
         ],
     },
     Document {
@@ -367,6 +382,7 @@ const GENERAL: &[Document] = &[
             always("disenrollEndsSessions", OR_NULL_FLAG),
             always("staleCrl", OR_NULL_STALE_CRL),
             always("etag", Text),
+            SIMULATION,
         ],
     },
     Document {
@@ -387,6 +403,7 @@ const GENERAL: &[Document] = &[
             always("records", Count),
             always("isDryRun", Flag),
             always("isDone", Flag),
+            SIMULATION,
         ],
     },
     Document {
@@ -430,6 +447,7 @@ const GENERAL: &[Document] = &[
             maybe("roots", SLOTS),
             maybe("certificates", List(&Text)),
             always("etag", Text),
+            SIMULATION,
         ],
     },
     Document {

@@ -14,7 +14,9 @@ use super::{
 
 mod crls;
 mod deprovisionings;
+mod explain;
 mod orphans;
+mod simulate;
 mod tpm;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -239,6 +241,16 @@ fn every_answer() -> Vec<(&'static str, Json)> {
         ("Crl", crl_taken(&crls::a_list(), RevokedCounts { n_added: 1, n_removed: 2 }, NOW)),
         ("OrphanCount", orphan_count(7)),
         ("OrphansRemoved", orphans_deleted(7, true, false)),
+        ("Explanation", explain::bare()),
+        ("Explanation", explain::full()),
+        ("Attempt", attempt(&explain::an_attempt())),
+        ("Attempt", attempt(&explain::a_refused_connection())),
+        ("TopRefused", explain::top()),
+        ("Simulation", simulation(&simulate::a_simulation())),
+        (
+            "GroupRemoved",
+            with_simulation(group_deleted(&group[0], 2, true, true), &simulate::a_simulation()),
+        ),
         ("Endorsement", endorsement(&tpm::an_enrollment(None))),
         ("Endorsement", endorsement(&tpm::an_enrollment(Some(tpm::demanded())))),
         ("HubError", hub_error(crate::hub::envelope_a)),
@@ -498,6 +510,8 @@ proptest::proptest! {
         let _ = parse_linked_hub(&name, &body);
         let _ = parse_certificate(&body);
         let _ = parse_tpm_group(&body);
+        let _ = parse_simulation(&body);
+        let _ = parse_explain(&body, |hub| HubName::parse(hub).ok());
         let _ = parse_endorsement(&body);
         let _ = parse_policy("p", &body);
         let _ = parse_rotation(&body);

@@ -35,6 +35,7 @@ const GROUP: &[&str] = &[
     "allocationPolicy",
     "iotHubs",
     "customAllocationDefinition",
+    "simulation",
 ];
 
 /// Parses the body of a `PUT` of a group of TPMs.

@@ -268,6 +268,17 @@ impl Things {
             (Area::Operator, _) => once(json!({"query": "*"})),
             (Area::Manage, "/service") => once(json!({"allocationPolicy": "hashed"})),
             (Area::Manage, "/ip-rules") => once(json!([])),
+            (Area::Manage, "/explain") => {
+                let asked = |(id, body): &(String, Value)| {
+                    let key = &body["attestation"]["symmetricKey"]["primaryKey"];
+                    let body = match key {
+                        Value::String(_) => json!({"registrationId": id, "symmetricKey": key}),
+                        _ => json!({"registrationId": id, "certificates": self.foreign_key}),
+                    };
+                    (fill(scene, template, id), body)
+                };
+                self.individuals.iter().map(asked).collect()
+            }
             (Area::Manage, _) if rest.starts_with("/linked-hubs/{") => whole(&self.hubs),
             (Area::Manage, "/certificates/{name}/verify") => {
                 vec![(fill(scene, template, "ca"), json!({"certificate": self.foreign_key}))]
@@ -381,7 +392,7 @@ async fn asks(
         let foreign = unentitled(route, path);
         asks.extend(keys.map(|key| foreign.clone().header("authorization", key)));
     }
-    asks.extend(damaged(body, &told).into_iter().map(|text| tagged("*").body(text)));
+    asks.extend(damaged(route, body, &told).into_iter().map(|text| tagged("*").body(text)));
     asks
 }
 
@@ -396,7 +407,7 @@ fn told_in(body: &str, secrets: &Secrets) -> Vec<String> {
 const FREE: &[&str] = &["tags", "payload", "body"];
 
 /// Bodies that are wrong, with the secrets in them.
-fn damaged(body: &Value, told: &[String]) -> Vec<String> {
+fn damaged(route: &Route, body: &Value, told: &[String]) -> Vec<String> {
     let text = body.to_string();
     let mut damaged =
         vec![text[..text.len() - 1].to_owned(), json!([body]).to_string(), json!(text).to_string()];
@@ -408,7 +419,9 @@ fn damaged(body: &Value, told: &[String]) -> Vec<String> {
         damaged.push(text.replace("HostName=", "HostName=other."));
         damaged.push(text.replace("https://", "ftp://"));
         for member in body.as_object().into_iter().flat_map(|object| object.keys()) {
-            if FREE.contains(&member.as_str()) {
+            // An explanation is about whoever is named, enrolled or not, and says the name.
+            let is_name = route.template.ends_with("/explain") && member == "registrationId";
+            if is_name || FREE.contains(&member.as_str()) {
                 continue;
             }
             let mut wrong = body.clone();

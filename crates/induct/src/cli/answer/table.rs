@@ -3,6 +3,8 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use model::Json;
 
+use crate::cli::explain::explanation;
+
 /// How much of an object a cell shows, in characters; what is cut off ends in `…`. Texts are never
 /// cut: half a name or half a key is of no use.
 const MAX_OBJECT_CHARS: usize = 120;
@@ -30,6 +32,14 @@ pub(crate) enum Sheet {
     Deprovisionings,
     /// Devices of a plan or a receipt.
     DeprovisionedDevices,
+    /// Attempts.
+    Attempts,
+    /// Who is refused most.
+    RefusedOften,
+    /// Why a device is admitted or refused: sentences.
+    Explanation,
+    /// What a change would mean, by entry.
+    Simulation,
     /// Revocation lists.
     Crls,
     /// Shared access policies.
@@ -59,6 +69,10 @@ impl Sheet {
             Json::Array(items) => items.as_slice(),
             one => std::slice::from_ref(one),
         };
+        if self == Self::Explanation {
+            let lines = rows.iter().flat_map(explanation);
+            return lines.map(|line| clean(&line)).collect::<Vec<_>>().join("\n");
+        }
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         let columns = self.columns();
@@ -159,6 +173,14 @@ impl Sheet {
                 ("Created", |b| at(b, "created")),
                 ("Expires", |b| at(b, "expires")),
             ],
+            Self::Simulation => &[
+                ("Effect", |s| at(s, "effect")),
+                ("Devices", |s| at(s, "devices")),
+                ("From", |s| at(s, "from")),
+                ("To", |s| at(s, "to")),
+                ("Why", |s| at(s, "why")),
+                ("SuchAs", |s| at(s, "suchAs")),
+            ],
             Self::Deprovisionings => &[
                 ("Id", |r| at(r, "id")),
                 ("Intent", |r| at(r, "intent")),
@@ -181,6 +203,29 @@ impl Sheet {
                 ("ClosedAfterMs", |d| at(d, "sessions.closedAfterMs")),
                 ("At", |d| at(d, "at")),
                 ("Error", |d| at(d, "error")),
+            ],
+            Self::Attempts => &[
+                ("Last", |a| at(a, "last")),
+                ("Count", |a| at(a, "count")),
+                ("Device", |a| at(a, "registrationId").or_else(|| at(a, "deviceId"))),
+                ("Asked", |a| at(a, "asked")),
+                ("Door", |a| at(a, "door")),
+                ("Address", |a| at(a, "address")),
+                ("Outcome", |a| at(a, "outcome")),
+                ("Hub", |a| at(a, "assignedHub").or_else(|| at(a, "hub"))),
+                ("Enrollment", |a| {
+                    at(a, "enrollment.group").or_else(|| at(a, "enrollment.enrollment"))
+                }),
+                ("TrackingId", |a| at(a, "trackingId")),
+                ("Reason", |a| at(a, "reason")),
+            ],
+            Self::RefusedOften => &[
+                ("Who", |r| at(r, "registrationId").or_else(|| at(r, "address"))),
+                ("Count", |r| at(r, "count")),
+                ("MayBeLessBy", |r| at(r, "mayBeLessBy")),
+                ("Since", |r| at(r, "since")),
+                ("Last", |r| at(r, "last")),
+                ("Reason", |r| at(r, "reason")),
             ],
             Self::Policies => &[
                 ("KeyName", |p| at(p, "keyName")),
@@ -217,7 +262,7 @@ impl Sheet {
                 ("Action", |l| at(l, "action")),
                 ("Target", |l| at(l, "target")),
             ],
-            Self::Plain | Self::Facts => &[],
+            Self::Explanation | Self::Plain | Self::Facts => &[],
         }
     }
 }

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use model::Json;
 use tokio::time::sleep;
 
-use super::words::{self, Standing, count, text};
+use super::words::{self, Named, Standing, count, text};
 use crate::cli::{
     Context, Failure,
     answer::{Answer, Sheet},
@@ -20,17 +20,15 @@ use crate::cli::{
 /// How often we ask how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How often we look at a plan that grows no more before we give it up: for two minutes.
+/// How often we look at a plan for which nothing more is looked at before we give it up: for two
+/// minutes.
 const MAX_IDLE_LOOKS: u32 = 480;
 
 /// For how many seconds the server may hold an answer back, so that it is the last one.
 const WAIT: (&str, Option<&str>) = ("wait", Some("1"));
 
-/// How many devices are named that would still get in, or failed.
+/// How many devices are named that would still get in, are not known, or failed.
 const MAX_NAMED: usize = 10;
-
-/// How many devices are looked through for those that would still get in.
-const MAX_LOOKED_THROUGH: i64 = 10_000;
 
 /// What is carried out.
 pub(super) enum Start {
@@ -62,9 +60,16 @@ pub(super) async fn carry_out(
     let id = text(&plan, "id").to_owned();
     let standing = Standing::of(&plan);
     if standing == Standing::Planned {
-        let entries = still_admitted(api, &plan, &id).await?;
-        for line in words::plan(&plan, &entries) {
-            context.note(&line);
+        let named = named(api, &plan, &id).await?;
+        let is_asked = how == How::IfConfirmed
+            && !words::selects_nobody(&plan)
+            && !words::changes_nothing(&plan);
+        for line in words::plan(&plan, &named) {
+            match is_asked {
+                // Nobody is asked to agree to what they were not shown.
+                true => writeln!(context.err, "{line}")?,
+                false => context.note(&line),
+            }
         }
         if words::selects_nobody(&plan) {
             return Err(Failure::NotFound("No device is selected.".to_owned()));
@@ -107,14 +112,16 @@ async fn made(api: &Api, start: Start) -> Result<Json, Complaint> {
         sleep(LOOK_EVERY).await;
         let id = text(&plan, "id").to_owned();
         let now = api.get(&own_path(["deprovisionings", &id])).await?;
-        let n_before = count(&plan, "progress.devices");
-        let n_now = count(&now, "progress.devices");
-        idle = if n_now == n_before { idle + 1 } else { 0 };
+        // Few of those that are looked at may be meant.
+        let at = |plan: &Json| (count(plan, "progress.lookedAt"), count(plan, "progress.devices"));
+        let (n_looked_at, n_devices) = at(&now);
+        idle = if at(&plan) == at(&now) { idle + 1 } else { 0 };
         if idle > MAX_IDLE_LOOKS {
             return Err(Complaint::new(format!("The plan {id} does not get on."))
                 .with_remedy("The server's log may say why; make a new plan."));
         }
-        bar.set_position(n_now);
+        bar.set_position(n_devices);
+        bar.set_message(format!("of {n_looked_at} looked at"));
         plan = now;
     }
     bar.finish_and_clear();
@@ -124,7 +131,14 @@ async fn made(api: &Api, start: Start) -> Result<Json, Complaint> {
 /// Applies a plan and stays until all that is the server's own is done.
 async fn applied(api: &Api, id: &str) -> Result<Json, Complaint> {
     let path = with_options(&own_path(["deprovisionings", id, "apply"]), &[WAIT]);
-    let mut receipt = api.post(&path, None).await?;
+    let lost = |complaint: Complaint| match complaint.is_answer {
+        true => complaint,
+        false => complaint.with_remedy(format!(
+            "What was begun goes on without this command; `induct receipt show {id}` says how far \
+             it is."
+        )),
+    };
+    let mut receipt = api.post(&path, None).await.map_err(lost)?;
     let mut bar: Option<ProgressBar> = None;
     while Standing::of(&receipt) != Standing::Done {
         let n_devices = count(&receipt, "progress.devices");
@@ -133,12 +147,7 @@ async fn applied(api: &Api, id: &str) -> Result<Json, Complaint> {
         bar.set_length(n_devices);
         bar.set_position(n_devices.saturating_sub(n_open));
         sleep(LOOK_EVERY).await;
-        receipt = api.get(&own_path(["deprovisionings", id])).await.map_err(|complaint| {
-            complaint.with_remedy(format!(
-                "What was begun goes on without this command; `induct receipt show {id}` says how \
-                 far it is."
-            ))
-        })?;
+        receipt = api.get(&own_path(["deprovisionings", id])).await.map_err(lost)?;
     }
     if let Some(bar) = bar {
         bar.finish_and_clear();
@@ -165,15 +174,30 @@ fn confirm(context: &mut Context<'_>, id: &str) -> Result<(), Failure> {
     }
 }
 
-/// The first devices that would still get in, each with the entry, in words.
-async fn still_admitted(api: &Api, plan: &Json, id: &str) -> Result<Vec<String>, Complaint> {
-    if count(plan, "plan.stillAdmitted") == 0 || text(plan, "intent") == "reinstate" {
-        return Ok(Vec::new());
+/// The first devices that would still get in, each with the entry, in words; and the first of those
+/// of whom nothing is known, who may be misspelt. They may stand anywhere among a million.
+async fn named(api: &Api, plan: &Json, id: &str) -> Result<Named, Complaint> {
+    let n_strangers = count(plan, "plan.knownNowhere");
+    let mut named = Named { n_strangers, ..Named::default() };
+    if text(plan, "intent") == "reinstate" {
+        return Ok(Named::default());
+    }
+    let few = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(MAX_NAMED);
+    let wanted = (few(count(plan, "plan.stillAdmitted")), few(n_strangers));
+    if wanted == (0, 0) {
+        return Ok(named);
     }
     let path = own_path(["deprovisionings", id, "devices"]);
-    let devices = api.list_with(&path, &[], Top { top: MAX_LOOKED_THROUGH }).await?;
-    let Json::Array(devices) = &devices else { return Ok(Vec::new()) };
-    Ok(devices.iter().filter_map(words::entry).take(MAX_NAMED).collect())
+    api.look_through(&path, |devices| {
+        let strangers = devices.iter().filter_map(words::stranger).map(str::to_owned);
+        named.admitted.extend(devices.iter().filter_map(words::entry));
+        named.strangers.extend(strangers);
+        named.admitted.truncate(wanted.0);
+        named.strangers.truncate(wanted.1);
+        (named.admitted.len(), named.strangers.len()) == wanted
+    })
+    .await?;
+    Ok(named)
 }
 
 /// What did not work, if something did not.

@@ -104,8 +104,19 @@ pub(super) fn changes_nothing(plan: &Json) -> bool {
     count(plan, "plan.devices") == 0 && items(plan, "wholes").is_empty()
 }
 
-/// A plan; `entries` are devices that would still get in, each with the entry.
-pub(super) fn plan(plan: &Json, entries: &[String]) -> Vec<String> {
+/// Devices of a plan that are told by their names.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// The first ones that would still get in, each with the entry.
+    pub(super) admitted: Vec<String>,
+    /// How many there are of whom nothing is known.
+    pub(super) n_strangers: u64,
+    /// The first ones of these.
+    pub(super) strangers: Vec<String>,
+}
+
+/// A plan.
+pub(super) fn plan(plan: &Json, named: &Named) -> Vec<String> {
     let (intent, id) = (text(plan, "intent"), text(plan, "id"));
     let verbs = verbs(intent);
     let n_devices = count(plan, "plan.devices");
@@ -136,9 +147,73 @@ pub(super) fn plan(plan: &Json, entries: &[String]) -> Vec<String> {
         fact("identities", format!("{n} on {name} {} {}", is_are(n), verbs.identities));
     }
     if n_devices > 0 && intent != "reinstate" {
-        lines.extend(prospects(plan, entries));
+        lines.extend(strangers(named));
+        lines.extend(prospects(plan, &named.admitted));
+    }
+    lines.extend(beside(plan));
+    lines
+}
+
+/// What reaches further than the selection, or not as far as one may think.
+fn beside(plan: &Json) -> Vec<String> {
+    let mut lines = Vec::new();
+    let n = count(plan, "plan.others");
+    if n > 0 {
+        let sessions = match count(plan, "plan.otherSessions") {
+            0 => String::new(),
+            1 => "; 1 live session of theirs is ended".to_owned(),
+            n => format!("; {n} live sessions of theirs are ended"),
+        };
+        lines.push(format!(
+            "WARNING: the ban on the CA keeps out {} of other enrollments as well{sessions}:",
+            devices(n)
+        ));
+        let groups = items(plan, "plan.otherGroups");
+        lines.extend(groups.iter().map(|group| {
+            format!(
+                "  {} of the group `{}`",
+                devices(count(group, "devices")),
+                text(group, "group")
+            )
+        }));
+        let n_named: u64 = groups.iter().map(|group| count(group, "devices")).sum();
+        if n > n_named {
+            lines.push(format!("  {} of other enrollments", devices(n - n_named)));
+        }
+    }
+    let n = count(plan, "plan.byKey");
+    if n > 0 {
+        lines.push(format!(
+            "WARNING: {} {} by a symmetric key. Only the ID is banned, not the key:",
+            devices(n),
+            if n == 1 { "proves itself" } else { "prove themselves" },
+        ));
+        lines.push(
+            "  whoever has a group's key may register under another ID, through that group or one \
+             that is given the same key. Change the key as well."
+                .to_owned(),
+        );
     }
     lines
+}
+
+/// Of whom nothing is known: a ban keeps them out, but it may not be who is meant.
+fn strangers(named: &Named) -> Vec<String> {
+    let n = named.n_strangers;
+    if n == 0 {
+        return Vec::new();
+    }
+    let more = match n - named.strangers.len() as u64 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    vec![
+        format!(
+            "WARNING: nothing is known of {}: no enrollment, no record, no identity here.",
+            devices(n)
+        ),
+        format!("  Check the spelling: {}{more}", named.strangers.join(", ")),
+    ]
 }
 
 /// Who would still get in.
@@ -163,7 +238,7 @@ fn prospects(plan: &Json, entries: &[String]) -> Vec<String> {
             if n == 1 { "it would come" } else { "they would come" },
         ));
     }
-    match count(plan, "plan.unknown") {
+    match count(plan, "plan.unknown").saturating_sub(count(plan, "plan.knownNowhere")) {
         0 => {}
         n => lines.push(format!(
             "  Of {} it is not known what {} can prove {} with.",
@@ -199,6 +274,16 @@ pub(super) fn entry(device: &Json) -> Option<String> {
         group => ("the enrollment group", group),
     };
     Some(format!("{} by {kind} `{name}`", name_of(device)))
+}
+
+/// A device of a plan of which nothing is here, by its name; `None` for others.
+pub(super) fn stranger(device: &Json) -> Option<&str> {
+    // Remote hubs are told of a device whether or not they know it.
+    let is_here = |identity: &Json| identity.get("isRemote") != Some(&Json::Bool(true));
+    let is_known = ["plan.enrollment", "plan.record"].iter().any(|path| at(device, path).is_some())
+        || items(device, "plan.identities").iter().any(is_here)
+        || at(device, "plan.isUnchanged") == Some(&Json::Bool(true));
+    (!is_known).then(|| name_of(device))
 }
 
 /// A receipt.
@@ -292,7 +377,8 @@ mod tests {
         let device =
             json(r#"{"registrationId":"press-17","plan":{"admittedBy":{"group":"root-2022"}}}"#);
         let other = json(r#"{"deviceId":"a","plan":{}}"#);
-        let entries: Vec<_> = [device, other].iter().filter_map(entry).collect();
+        let admitted = [device, other].iter().filter_map(entry).collect();
+        let named = Named { admitted, n_strangers: 3, strangers: vec!["pres-1".to_owned()] };
         let expected = "\
 Plan 0f: retire 50 devices; 2 more are so already.
   group          line-4 is deleted
@@ -302,12 +388,50 @@ Plan 0f: retire 50 devices; 2 more are so already.
   bans           50 are set
   live sessions  12 are ended
   identities     50 on hub-1.example.test are deleted
+WARNING: nothing is known of 3 devices: no enrollment, no record, no identity here.
+  Check the spelling: pres-1 and 2 more
 WARNING: 3 devices would still get in:
   press-17 by the enrollment group `root-2022`
   and 2 more
   Only the bans keep 214 devices out of the group `root-2022`; without them they would come back through it.
   Of 1 device it is not known what it can prove itself with.";
-        assert_eq!(plan(&json(PLAN), &entries).join("\n"), expected);
+        assert_eq!(plan(&json(PLAN), &named).join("\n"), expected);
+    }
+
+    #[test]
+    fn a_plan_tells_whom_else_it_reaches_and_whom_it_may_not_keep_out() {
+        let check = |totals: &str, expected: &str| {
+            let plan = json(&format!(r#"{{"plan":{{{totals}}}}}"#));
+            assert_eq!(beside(&plan).join("\n"), expected, "{totals}");
+        };
+        check(r#""others":0,"otherSessions":0,"otherGroups":[],"byKey":0"#, "");
+        check(
+            r#""others":4,"otherSessions":2,"otherGroups":[{"group":"line-5","devices":3}]"#,
+            "\
+WARNING: the ban on the CA keeps out 4 devices of other enrollments as well; 2 live sessions of theirs are ended:
+  3 devices of the group `line-5`
+  1 device of other enrollments",
+        );
+        check(
+            r#""byKey":1"#,
+            "\
+WARNING: 1 device proves itself by a symmetric key. Only the ID is banned, not the key:
+  whoever has a group's key may register under another ID, through that group or one that is given the same key. Change the key as well.",
+        );
+    }
+
+    #[test]
+    fn a_device_is_a_stranger_when_nothing_of_it_is_here() {
+        let check = |plan: &str, expected: Option<&str>| {
+            let device = json(&format!(r#"{{"registrationId":"pres-17","plan":{{{plan}}}}}"#));
+            assert_eq!(stranger(&device), expected, "{plan}");
+        };
+        check(r#""identities":[],"isUnchanged":false"#, Some("pres-17"));
+        check(r#""identities":[],"isUnchanged":true"#, None);
+        check(r#""identities":[{"hub":"h","isRemote":false}]"#, None);
+        check(r#""identities":[{"hub":"h","isRemote":true}]"#, Some("pres-17"));
+        check(r#""identities":[],"record":"assigned""#, None);
+        check(r#""identities":[],"enrollment":{"individual":"pres-17"}"#, None);
     }
 
     #[test]

@@ -116,6 +116,12 @@ impl SharedFields {
         Ok(())
     }
 
+    /// Whether the enrollment is to be disabled.
+    #[must_use]
+    pub(crate) fn disables(&self) -> bool {
+        matches!(self.status(), Ok(Some("disabled")))
+    }
+
     fn status(&self) -> Result<Option<&'static str>, Complaint> {
         let Some(given) = self.provisioning_status.as_deref() else { return Ok(None) };
         match one_of(&STATUSES, given) {

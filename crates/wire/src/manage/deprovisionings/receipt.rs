@@ -87,8 +87,8 @@ fn records(condition: &RecordCondition) -> Json {
 /// What is done to a group or a CA as a whole.
 fn whole(part: &SharedPart) -> Json {
     let (act, group, subject) = match &part.act {
-        SharedAct::DisableGroup(id) => ("disableGroup", Some(id), None),
-        SharedAct::DeleteGroup(id) => ("deleteGroup", Some(id), None),
+        SharedAct::DisableGroup(id, _) => ("disableGroup", Some(id), None),
+        SharedAct::DeleteGroup(id, _) => ("deleteGroup", Some(id), None),
         SharedAct::EnableGroup(id, _) => ("enableGroup", Some(id), None),
         SharedAct::SetBan(subject) => ("setBan", None, Some(subject)),
     };
@@ -131,12 +131,19 @@ fn totals(totals: &PlanTotals) -> Json {
         .with("stillAdmitted", totals.n_still_admitted)
         .with("heldOff", Json::Array(totals.held_off.iter().map(by_group).collect()))
         .with("unknown", totals.n_unknown)
+        .with("knownNowhere", totals.n_known_nowhere)
+        .with("byKey", totals.n_by_key)
+        .with("others", totals.n_others)
+        .with("otherSessions", totals.n_other_sessions)
+        .with("otherGroups", Json::Array(totals.others.iter().map(by_group).collect()))
         .build()
 }
 
 fn progress(receipt: &Receipt) -> Json {
     let counts = &receipt.counts;
+    let looked_at = Some(counts.looked_at).filter(|n| *n > 0);
     Object::new()
+        .with_some("lookedAt", looked_at)
         .with("devices", counts.items)
         .with("pending", counts.pending)
         .with("unchanged", counts.unchanged)

@@ -98,9 +98,15 @@ const TOTALS: &[Member] = &[
     always("stillAdmitted", Count),
     always("heldOff", List(&Shape::Document("DevicesOfGroup"))),
     always("unknown", Count),
+    always("knownNowhere", Count),
+    always("byKey", Count),
+    always("others", Count),
+    always("otherSessions", Count),
+    always("otherGroups", List(&Shape::Document("DevicesOfGroup"))),
 ];
 
 const PROGRESS: &[Member] = &[
+    maybe("lookedAt", Count),
     always("devices", Count),
     always("pending", Count),
     always("unchanged", Count),
@@ -237,7 +243,10 @@ pub(super) const DOCUMENTS: &[Document] = &[
                 identities: by hub, on remote ones devices that they are told of. stillAdmitted: \
                 devices that would get in afterwards. heldOff: by which group devices would get \
                 in, were it not for the bans. unknown: of these it is not known what they can \
-                prove themselves with.",
+                prove themselves with; of those that are knownNowhere, nothing is known but the ID. \
+                byKey: devices to revoke that have a symmetric key, which may admit them under \
+                another ID. others: devices outside the selection that the CAs banned as a whole \
+                keep out too, with otherSessions, and by group.",
         members: TOTALS,
     },
     Document {

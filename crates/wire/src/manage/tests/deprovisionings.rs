@@ -49,15 +49,18 @@ pub(super) fn a_plan() -> Receipt {
         expires: NOW.plus_secs(60),
         state: DeprovisionState::Planned,
         shared: vec![
-            planned(SharedAct::DeleteGroup(group_id())),
+            planned(SharedAct::DeleteGroup(group_id(), etag())),
             planned(SharedAct::SetBan(ca)),
-            planned(SharedAct::SetBan(BanSubject::Certificate([7; 32]))),
+            planned(SharedAct::SetBan(BanSubject::by_sha256([7; 32]))),
         ],
         sessions: EndedSessions::default(),
         totals: PlanTotals {
             n_devices: 2,
             identities: vec![(hub_name(), 2)],
             held_off: vec![(group_id(), 1)],
+            n_others: 2,
+            n_other_sessions: 1,
+            others: vec![(group_id(), 1)],
             ..PlanTotals::default()
         },
         applied: None,
@@ -92,7 +95,7 @@ pub(super) fn a_receipt() -> Receipt {
         state: DeprovisionState::Done,
         shared: vec![
             SharedPart {
-                act: SharedAct::DisableGroup(group_id()),
+                act: SharedAct::DisableGroup(group_id(), etag()),
                 outcome: SharedOutcome::Done(Some(etag())),
             },
             SharedPart {
@@ -244,7 +247,7 @@ fn a_selection_is_read_as_it_is_meant() {
     );
     let receipt = Some(receipt_id());
     check(&format!(r#""receipt":"{ID}""#), Selection { receipt, ..none() });
-    let certificate = Some(SelectedCertificate::Sha1([0xAB; 20]));
+    let certificate = Some(SelectedCertificate::Sha1 { sha1: [0xAB; 20], tbs: None });
     let hex = "ab".repeat(20);
     check(&format!(r#""thumbprint":"{hex}""#), Selection { certificate, ..none() });
     let records = |records| Selection { records: Some(records), ..none() };
@@ -301,6 +304,10 @@ fn what_is_misspelt_or_says_too_little_is_refused_by_its_path() {
     check(&twins("SELECT * FROM devices.modules"), "modules go with their device");
     check(&twins("SELECT COUNT() FROM devices"), "a count selects nobody");
     check(&twins("SELECT TOP 3 * FROM devices"), "TOP is not for selecting");
+    let every_one = twins("SELECT * FROM devices");
+    check(&every_one, "select.twins.query: has no WHERE");
+    select(&format!(r#"{every_one},"hub":"hub-1.example.test""#));
+    select(&format!(r#"{every_one},"certificate":"MAIwAA==""#));
 }
 
 /// Nothing takes a list, so whoever reads the member complains about it.
