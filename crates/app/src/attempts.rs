@@ -61,7 +61,15 @@ impl Attempts {
         let mut waiting = self.lock();
         if waiting.attempts.len() >= self.max {
             waiting.n_dropped = waiting.n_dropped.saturating_add(1);
-            return;
+            // A stranger's gives way to that of a device that we know.
+            let stranger = match attempt.is_known {
+                true => waiting.attempts.iter().rposition(|waiting| !waiting.is_known),
+                false => None,
+            };
+            match stranger {
+                Some(stranger) => drop(waiting.attempts.remove(stranger)),
+                None => return,
+            }
         }
         waiting.attempts.push_back(attempt);
         drop(waiting);
@@ -231,7 +239,23 @@ mod tests {
             outcome: AttemptOutcome::Refused(DeviceRefusal::NotEnrolled),
             enrollment: None,
             steps: Vec::new(),
+            is_known: false,
         }
+    }
+
+    #[test]
+    fn a_known_devices_attempt_takes_the_place_of_a_strangers_when_there_is_no_room() {
+        let attempts = attempts(2);
+        let known = |n| Attempt { is_known: true, ..attempt(n) };
+        attempts.push(attempt(0));
+        attempts.push(attempt(1));
+        attempts.push(known(2));
+        attempts.push(attempt(3));
+        attempts.push(known(4));
+        // Among themselves those who came first stay.
+        attempts.push(known(5));
+        assert_eq!(attempts.take().0, [known(2), known(4)]);
+        assert_eq!(attempts.dropped(Timestamp::from_unix_secs(0)), Some(4));
     }
 
     #[test]

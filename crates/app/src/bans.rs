@@ -5,8 +5,12 @@ use decide::manage::{
     bans::{self, SetBy},
 };
 use model::{
-    Ban, BanKind, Caller, Change, ChangeSet, Expect, OperatorRefusal, Page, ban::BanDraft,
+    Ban, BanKind, Caller, Change, ChangeSet, EnrolledCertificate, Expect, OperatorRefusal, Page,
+    PathCertificate,
+    ban::{BanDraft, Thumbprint},
 };
+use store::{CommitError, StoreFault};
+use tracing::warn;
 
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
@@ -59,7 +63,7 @@ impl App {
     ) -> Result<Ban, No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let known = match draft.subject.asked_for() {
-                Some(thumbprint) => self.store.known_certificate(&thumbprint.hex()).await?,
+                Some(thumbprint) => self.certificate_of(thumbprint).await?,
                 None => None,
             };
             let subject = bans::subject(&draft.subject, known.as_ref()).map_err(No::Refused)?;
@@ -96,6 +100,36 @@ impl App {
             }
         }
         Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// The certificate of a thumbprint, if it is known: enrolled, or kept because a device that
+    /// registered showed it.
+    pub(crate) async fn certificate_of(
+        &self,
+        thumbprint: Thumbprint,
+    ) -> Result<Option<EnrolledCertificate>, StoreFault> {
+        let hex = thumbprint.hex();
+        if let Some(enrolled) = self.store.known_certificate(&hex).await? {
+            return Ok(Some(enrolled));
+        }
+        let shown = self.store.shown_certificate(&hex).await?;
+        Ok(shown.and_then(|shown| bans::described(&shown)))
+    }
+
+    /// A ban by the thumbprint of a certificate that nobody knew learns what its issuer signed, when a
+    /// device is refused by it: from then on it is a ban on the certificate however its signature is
+    /// written. Once for each ban; what goes wrong is tried again the next time.
+    pub(crate) async fn learn_bans(&self, bans: &[Ban], shown: &[PathCertificate]) {
+        for ban in bans::learned(bans, shown) {
+            let key = ban.subject.key();
+            let changes = ChangeSet::new()
+                .expecting(Expect::Ban(key.clone(), ban.version))
+                .with(Change::PutBan(Box::new(ban)));
+            // A conflict means that somebody else writes it.
+            if let Err(CommitError::Fault(fault)) = self.commit(changes).await {
+                warn!(ban.key = key, error = %fault, "could not keep what the ban `{key}` is about");
+            }
+        }
     }
 
     /// Lifts a ban: whom it was about is admitted again by whatever admits them.

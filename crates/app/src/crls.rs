@@ -14,9 +14,10 @@ use decide::manage::{
     audit_view,
     crls::{self, Taken},
 };
+use futures_util::{StreamExt, stream};
 use model::{
     Caller, Change, ChangeSet, Crl, CrlSource, EnrolledCertificate, Expect, OperatorRefusal,
-    Precondition, Serials, Timestamp, crl::parse_crl_id,
+    Precondition, RevokedChange, RevokedStep, Serials, Timestamp, Version, crl::parse_crl_id,
 };
 use store::StoreFault;
 use tracing::{info, warn};
@@ -28,7 +29,14 @@ use crate::{
 };
 
 /// How many lists are fetched in one pass.
-const MAX_AT_ONCE: usize = 16;
+const MAX_IN_PASS: usize = 16;
+
+/// How many lists are fetched at once: one server that does not answer holds up no other list.
+const MAX_AT_ONCE: usize = 4;
+
+/// How many serial numbers are written in one change set, which takes the store some ten
+/// milliseconds.
+const MAX_SERIALS_AT_ONCE: usize = 10_000;
 
 /// How often the alarm of a list that is out of date sounds: once a day.
 const ALARM_EVERY_SECS: i64 = 24 * 3600;
@@ -123,7 +131,9 @@ impl App {
                 after: Some(audit_view::crl(&taken.crl)),
                 etag: Some(taken.crl.etag.as_str().to_owned()),
             };
-            let (changes, imported) = self.changes(existing.as_ref(), taken).await?;
+            let Some((changes, imported)) = self.changes(existing.as_ref(), taken).await? else {
+                continue;
+            };
             let changes = changes.with(audit::line(by, now, deed));
             if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(imported);
@@ -207,20 +217,21 @@ impl App {
         fetched.ok_or_else(|| No::Refused(OperatorRefusal::CrlNotFound(cut(ca))))
     }
 
-    /// Fetches the lists that are due, one after the other. Call it again soon: what is due is
-    /// found by an index.
+    /// Fetches the lists that are due, a few at once. Call it again soon: what is due is found by an
+    /// index.
     ///
     /// What goes wrong with one list is remembered with it, and tried again later.
     ///
     /// # Errors
     /// The store's, when it cannot even say what is due.
     pub async fn fetch_due_crls(&self) -> Result<usize, StoreFault> {
-        let due = self.store.due_crls(self.clock.now(), MAX_AT_ONCE).await?;
-        for ca in &due {
+        let due = self.store.due_crls(self.clock.now(), MAX_IN_PASS).await?;
+        let fetch_one = async |ca: &[u8; 32]| {
             if let Err(fault) = self.fetch(ca).await {
                 warn!(error = %fault, "could not record what came of fetching a revocation list");
             }
-        }
+        };
+        stream::iter(&due).for_each_concurrent(MAX_AT_ONCE, fetch_one).await;
         Ok(due.len())
     }
 
@@ -283,7 +294,7 @@ impl App {
             CrlAnswer::Failed(why) => Fetched::Failed(why),
             CrlAnswer::List { der, entity_tag } => {
                 let read = self.crls.fetcher.read(der, vec![crl.ca.clone()], self.clock.now());
-                Fetched::List(read.await, entity_tag)
+                Fetched::List(Box::new(read.await), entity_tag)
             }
         };
         for _ in 0..MAX_ATTEMPTS {
@@ -304,7 +315,9 @@ impl App {
                 after: Some(audit_view::crl(&taken.crl)),
                 etag: Some(taken.crl.etag.as_str().to_owned()),
             });
-            let (mut changes, imported) = self.changes(Some(&existing), taken).await?;
+            let Some((mut changes, imported)) = self.changes(Some(&existing), taken).await? else {
+                continue;
+            };
             if let Some(deed) = deed {
                 changes = changes.with(audit::line(&audit::by_itself(), now, deed));
             }
@@ -316,29 +329,93 @@ impl App {
         Err(No::Refused(OperatorRefusal::Conflict))
     }
 
-    /// What is to be written for a list that was taken in.
+    /// What is to be written for a list that was taken in, or for a fetch that brought none;
+    /// nothing when somebody else wrote the list meanwhile. Of many serial numbers all are written
+    /// when this returns, and do not count yet.
     async fn changes(
         &self,
         existing: Option<&Crl>,
         taken: Taken,
-    ) -> Result<(ChangeSet, Imported), StoreFault> {
+    ) -> Result<Option<(ChangeSet, Imported)>, No<OperatorRefusal>> {
         let Taken { crl, revoked } = taken;
         let ca = crl.ca.keys.subject_and_key;
         let version = existing.map_or(0, |stored| stored.version);
+        let Some(revoked) = revoked else {
+            // The list that counts stays, and with it every answer that it is behind.
+            let noted = crl.source.clone().map(|source| (ca, Box::new(source)));
+            let changes = ChangeSet::new().expecting(Expect::Crl(ca, version));
+            let changes = match noted {
+                Some((ca, source)) => changes.with(Change::NoteCrlFetch(ca, source)),
+                None => changes,
+            };
+            return Ok(Some((changes, Imported { crl, n_added: 0, n_removed: 0 })));
+        };
+        let before = match existing {
+            Some(_) => self.store.revoked_serials(&ca).await?,
+            None => Serials::default(),
+        };
+        let change = crls::change(&crl.ca, &before, &revoked);
+        let (n_added, n_removed) = (change.added.len() as u64, change.removed.len() as u64);
+        let in_parts = change.added.len() + change.removed.len() > MAX_SERIALS_AT_ONCE;
+        let version = match in_parts {
+            false => version,
+            true => match self.write_parts(existing, &crl, &change).await? {
+                Some(version) => version,
+                None => return Ok(None),
+            },
+        };
         let mut changes = ChangeSet::new()
             .expecting(Expect::Crl(ca, version))
             .with(Change::PutCrl(Box::new(crl.clone())));
-        let (mut n_added, mut n_removed) = (0, 0);
-        if let Some(revoked) = revoked {
-            let before = match existing {
-                Some(_) => self.store.revoked_serials(&ca).await?,
-                None => Serials::default(),
-            };
-            let change = crls::change(&crl.ca, &before, &revoked);
-            (n_added, n_removed) = (change.added.len() as u64, change.removed.len() as u64);
+        // Of a large list sessions hear as a whole: parts of it may be there from an attempt that was
+        // cut off, and nobody heard of these.
+        let last = (in_parts || revoked.len() > MAX_SERIALS_AT_ONCE).then(|| RevokedChange {
+            added: Arc::new(revoked),
+            removed: Arc::default(),
+            step: RevokedStep::Last,
+            ..change.clone()
+        });
+        if !in_parts {
             changes = changes.with(Change::ChangeRevoked(change));
         }
-        Ok((changes, Imported { crl, n_added, n_removed }))
+        changes.changes.extend(last.map(Change::ChangeRevoked));
+        Ok(Some((changes, Imported { crl, n_added, n_removed })))
+    }
+
+    /// Writes many serial numbers, so many at a time that nobody waits long for the store. What a
+    /// crash cuts off is found missing, or to be done away with, by the next one who takes the list
+    /// in. Says the version of the list's row; nothing when somebody else wrote it meanwhile.
+    async fn write_parts(
+        &self,
+        existing: Option<&Crl>,
+        crl: &Crl,
+        change: &RevokedChange,
+    ) -> Result<Option<Version>, No<OperatorRefusal>> {
+        let ca = change.ca;
+        let version = match existing {
+            Some(stored) => stored.version,
+            None => {
+                // Until all is there it is a list that never came.
+                let begun = Crl { list: None, ..crl.clone() };
+                let changes = ChangeSet::new()
+                    .expecting(Expect::Crl(ca, 0))
+                    .with(Change::PutCrl(Box::new(begun)));
+                if let Attempt::Again = attempted(self.commit(changes).await)? {
+                    return Ok(None);
+                }
+                let begun = self.store.find_crl(&ca).await?;
+                begun.map_or(0, |begun| begun.version)
+            }
+        };
+        for part in change.parts(MAX_SERIALS_AT_ONCE) {
+            let changes = ChangeSet::new()
+                .expecting(Expect::Crl(ca, version))
+                .with(Change::ChangeRevoked(part));
+            if let Attempt::Again = attempted(self.commit(changes).await)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(version))
     }
 
     /// Writes a list, or deletes it when nothing is to be left.

@@ -18,17 +18,17 @@ mod work;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use model::{DeprovisionItem, ItemState, OperatorRefusal, Page, Receipt, ReceiptId};
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, SemaphorePermit};
 
 pub use self::{certificate::selected_certificate, plan::Planning};
 use crate::{
     App, No,
-    ports::{Bell, NoBell, RuntimeStopwatch, Stopwatch},
+    ports::{Bell, NoBell, NoStopwatch, Stopwatch},
 };
 
 /// How devices are worked on.
@@ -55,20 +55,22 @@ pub(crate) struct Deprovisionings {
     bell: Arc<dyn Bell>,
     stopwatch: Arc<dyn Stopwatch>,
     /// Those that somebody works on in this process: one at a time each.
-    taken: Mutex<HashMap<ReceiptId, Arc<AsyncMutex<()>>>>,
+    taken: Rights,
+    /// Those whose first commit ended sessions that somebody waits for.
+    closing: Rights,
+    /// Places for devices that are worked on at a time, whatever deprovisioning they are of.
+    places: Semaphore,
     /// When the next device may be begun, by the stopwatch.
     next_device: Mutex<Duration>,
+    /// How often the store had a fault with an item, by its number.
+    faults: Mutex<HashMap<(ReceiptId, u64), u32>>,
+    /// How many were looked at for the plans that are being made.
+    looked_at: Mutex<HashMap<ReceiptId, u64>>,
 }
 
 impl Default for Deprovisionings {
     fn default() -> Self {
-        Self {
-            settings: DeprovisionSettings::default(),
-            bell: Arc::new(NoBell),
-            stopwatch: Arc::new(RuntimeStopwatch::default()),
-            taken: Mutex::default(),
-            next_device: Mutex::default(),
-        }
+        Self::new(DeprovisionSettings::default(), Arc::new(NoBell), Arc::new(NoStopwatch))
     }
 }
 
@@ -78,16 +80,20 @@ impl fmt::Debug for Deprovisionings {
     }
 }
 
-/// The right to work on a deprovisioning in this process.
+/// Rights to do something with a deprovisioning in this process: whoever has one has it alone.
+#[derive(Debug, Default)]
+struct Rights(Mutex<HashMap<ReceiptId, Arc<AsyncMutex<()>>>>);
+
+/// Such a right.
 struct Taken<'a> {
-    all: &'a Deprovisionings,
+    all: &'a Rights,
     id: ReceiptId,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        let mut taken = self.all.lock();
+        let mut taken = locked(&self.all.0);
         self.guard = None;
         // Nobody else holds it or waits for it: those who do have a share in it.
         if taken.get(&self.id).is_some_and(|mutex| Arc::strong_count(mutex) == 1) {
@@ -96,26 +102,101 @@ impl Drop for Taken<'_> {
     }
 }
 
-impl Deprovisionings {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ReceiptId, Arc<AsyncMutex<()>>>> {
-        // Nothing panics while it is held.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Rights {
     fn mutex(&self, id: &ReceiptId) -> Arc<AsyncMutex<()>> {
-        Arc::clone(self.lock().entry(id.clone()).or_default())
+        Arc::clone(locked(&self.0).entry(id.clone()).or_default())
     }
 
-    /// Waits for the right to work on it.
+    /// Waits for the right.
     async fn take(&self, id: &ReceiptId) -> Taken<'_> {
         let guard = Some(self.mutex(id).lock_owned().await);
         Taken { all: self, id: id.clone(), guard }
     }
 
-    /// The right to work on it, unless somebody has it.
+    /// The right, unless somebody has it.
     fn try_take(&self, id: &ReceiptId) -> Option<Taken<'_>> {
         let guard = Some(self.mutex(id).try_lock_owned().ok()?);
         Some(Taken { all: self, id: id.clone(), guard })
+    }
+}
+
+/// Who looks for the devices of a plan.
+struct Looking<'a> {
+    all: &'a Deprovisionings,
+    id: ReceiptId,
+}
+
+impl Looking<'_> {
+    fn at(&self, n: u64) {
+        locked(&self.all.looked_at).insert(self.id.clone(), n);
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        locked(&self.all.looked_at).remove(&self.id);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Deprovisionings {
+    fn new(
+        settings: DeprovisionSettings,
+        bell: Arc<dyn Bell>,
+        stopwatch: Arc<dyn Stopwatch>,
+    ) -> Self {
+        Self {
+            settings,
+            bell,
+            stopwatch,
+            taken: Rights::default(),
+            closing: Rights::default(),
+            places: Semaphore::new(settings.max_at_once.clamp(1, Semaphore::MAX_PERMITS)),
+            next_device: Mutex::default(),
+            faults: Mutex::default(),
+            looked_at: Mutex::default(),
+        }
+    }
+
+    /// Waits for a place to work on a device. Whoever came first has it first, so that the few
+    /// devices of one deprovisioning do not wait for the many of another.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.places.acquire().await.ok()
+    }
+
+    /// How many were looked at so far for a plan that is being made here.
+    fn looked_at(&self, id: &ReceiptId) -> u64 {
+        locked(&self.looked_at).get(id).copied().unwrap_or_default()
+    }
+
+    /// Tells how many are looked at for a plan, for as long as this is held.
+    fn looking(&self, id: &ReceiptId) -> Looking<'_> {
+        Looking { all: self, id: id.clone() }
+    }
+
+    /// Counts a fault of the store with an item: how many there were.
+    fn count_fault(&self, id: &ReceiptId, number: u64) -> u32 {
+        let mut faults = locked(&self.faults);
+        let n = faults.entry((id.clone(), number)).or_default();
+        *n = n.saturating_add(1);
+        *n
+    }
+
+    fn forget_fault(&self, id: &ReceiptId, number: u64) {
+        let mut faults = locked(&self.faults);
+        // There are none but on bad days.
+        if !faults.is_empty() {
+            faults.remove(&(id.clone(), number));
+        }
+    }
+
+    fn forget_faults(&self, id: &ReceiptId) {
+        locked(&self.faults).retain(|(of, _), _| of != id);
     }
 
     /// Waits until another device may be begun.
@@ -126,7 +207,7 @@ impl Deprovisionings {
         }
         let now = self.stopwatch.elapsed();
         let turn = {
-            let mut next = self.next_device.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = locked(&self.next_device);
             let turn = (*next).max(now);
             *next = turn + Duration::from_secs(1) / per_second;
             turn
@@ -147,7 +228,7 @@ impl App {
         bell: Arc<dyn Bell>,
         stopwatch: Arc<dyn Stopwatch>,
     ) -> Self {
-        let all = Deprovisionings { settings, bell, stopwatch, ..Deprovisionings::default() };
+        let all = Deprovisionings::new(settings, bell, stopwatch);
         Self { deprovisionings: Arc::new(all), ..self }
     }
 
@@ -157,7 +238,10 @@ impl App {
     /// [`OperatorRefusal::ReceiptNotFound`], or a fault.
     pub async fn deprovisioning(&self, id: &ReceiptId) -> Result<Receipt, No<OperatorRefusal>> {
         let found = self.store.find_receipt(id).await?;
-        found.ok_or_else(|| No::Refused(OperatorRefusal::ReceiptNotFound(id.to_string())))
+        let mut found =
+            found.ok_or_else(|| No::Refused(OperatorRefusal::ReceiptNotFound(id.to_string())))?;
+        found.counts.looked_at = self.deprovisionings.looked_at(id);
+        Ok(found)
     }
 
     /// Plans and receipts, the latest first, those after the key `after`, at most `limit`.

@@ -14,6 +14,7 @@ pub mod deprovision;
 pub mod device;
 pub mod endorsements;
 pub mod enrollments;
+pub mod explain;
 pub mod first_start;
 pub mod group_settings;
 pub mod hub;
@@ -29,6 +30,7 @@ pub mod refusals;
 pub mod registrations;
 pub mod remote;
 pub mod service;
+pub mod simulate;
 pub mod tpm;
 pub mod visits;
 
@@ -38,6 +40,7 @@ use decide::{enrollment::EnrollmentLimits, register::RegisterSettings};
 use model::{Fresh, Quotas};
 use store::{CommitError, Store, StoreFault};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use crate::{
     attempts::Attempts,
@@ -82,6 +85,7 @@ pub struct App {
     refusals: Arc<Refusals>,
     attempts: Arc<Attempts>,
     crls: Arc<Crls>,
+    simulations: Arc<Semaphore>,
 }
 
 /// A “no”: a refusal, which is an answer, or a fault, which is ours.
@@ -108,6 +112,7 @@ impl App {
         settings.register.max_registrations = settings.quotas.registrations;
         let limits = Arc::new(Limits::new(settings.rates));
         let remote = Arc::default();
+        let refusals = Arc::new(Refusals::new(StormSettings::default(), store.marks()));
         Self {
             store,
             clock,
@@ -118,9 +123,10 @@ impl App {
             limits,
             live: Arc::default(),
             deprovisionings: Arc::default(),
-            refusals: Arc::new(Refusals::new(StormSettings::default())),
+            refusals,
             attempts: Arc::new(Attempts::new(StormSettings::default())),
             crls: Arc::default(),
+            simulations: Arc::new(Semaphore::new(simulate::MAX_AT_ONCE)),
         }
     }
 

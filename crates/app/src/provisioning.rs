@@ -8,6 +8,7 @@ use model::{
     AttestFailure, DeviceRefusal, IdScope, OperationId, RegisterFacts, RegisterRequest,
     RegistrationId, RegistrationRecord, RegistrationStatus, SasToken, Step,
 };
+use store::StoreFault;
 use tracing::info;
 
 use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted, refusals::trace::Trace};
@@ -52,8 +53,8 @@ impl App {
         trace.prepared(&prepared);
         let mut webhook_said = None;
         for _ in 0..MAX_ATTEMPTS {
-            trace.reading(|| self.refusals.epoch(&prepared.request().registration_id));
-            let facts = self.store.register_facts(prepared.query()).await?;
+            trace.reading(|| self.refusals.mark(&prepared.request().registration_id));
+            let facts = self.register_facts(&prepared).await?;
             let (now, fresh) = (self.clock.now(), self.fresh());
             let decided = match &webhook_said {
                 None => register::register(&facts, &prepared, settings, now, &fresh),
@@ -61,6 +62,9 @@ impl App {
             };
             match decided.answer {
                 Decision::Refuse(refusal) => {
+                    if let DeviceRefusal::Banned { .. } = &refusal {
+                        self.learn_bans(&facts.bans, &prepared.shown().certificates()).await;
+                    }
                     trace.refused(&facts, &prepared, &refusal, attest, now);
                     trace.steps = decided.steps;
                     trace.keep_facts(facts, &prepared, now);
@@ -153,8 +157,30 @@ impl App {
         self.check_scope(scope)?;
         let limits = &self.settings.register.attest.limits;
         let prepared = Prepared::new(request, limits).map_err(No::Refused)?;
-        let facts = self.store.register_facts(prepared.query()).await?;
+        let facts = self.register_facts(&prepared).await?;
         Ok((facts, prepared))
+    }
+
+    /// What is known when a device registers. Where an enrollment keeps certificates that its device
+    /// rests on, the bans and revocation lists about these are only asked for when it is known, so
+    /// this reads again.
+    pub(crate) async fn register_facts(
+        &self,
+        prepared: &Prepared,
+    ) -> Result<RegisterFacts, StoreFault> {
+        let limits = &self.settings.register.attest.limits;
+        let mut query = prepared.query();
+        for _ in 0..MAX_ATTEMPTS {
+            let facts = self.store.register_facts(query.clone()).await?;
+            match attestation::besides(&facts, &query, limits) {
+                None => return Ok(facts),
+                Some(wider) => query = wider,
+            }
+        }
+        Err(StoreFault::new(
+            "read the facts of a registration",
+            "its enrollment does not stand still",
+        ))
     }
 
     pub(crate) fn check_scope(&self, scope: &str) -> Result<(), No<DeviceRefusal>> {

@@ -41,8 +41,8 @@ impl App {
         let prepared = Prepared::new(request, &settings.limits).map_err(No::Refused)?;
         trace.prepared(&prepared);
         let id = &prepared.request().registration_id;
-        trace.reading(|| self.refusals.epoch(id));
-        let facts = self.store.register_facts(prepared.query()).await?;
+        trace.reading(|| self.refusals.mark(id));
+        let facts = self.register_facts(&prepared).await?;
         let now = self.clock.now();
         let decided = tpm::challenge(&facts, &prepared, settings, now, &self.fresh());
         let challenge = match decided.answer {

@@ -23,6 +23,7 @@ use self::{
 use crate::ban::InForce;
 
 mod bearer;
+mod besides;
 mod groups;
 mod known;
 mod limits;
@@ -31,6 +32,7 @@ mod tpm;
 
 pub(crate) use self::tpm::{Wrapping, parse_chain};
 pub use self::{
+    besides::besides,
     known::{Known, Unknown, known},
     limits::next_change,
     shown::Shown,

@@ -10,7 +10,7 @@ use model::{
     ban::{endorsement_key, registration_key},
 };
 
-use crate::manage::bans::sha256;
+use crate::{hub::cause, manage::bans::sha256};
 
 /// The bans of some facts that count at a moment.
 #[derive(Debug)]
@@ -56,13 +56,31 @@ impl<'f> InForce<'f> {
         if self.is_empty() { None } else { self.find(&of_endorsement_key(key)) }
     }
 
-    /// The ban on what a registration rests on.
+    /// The ban on what a registration rests on, or on the CA above that.
     pub(crate) fn on_grounds(&self, grounds: &Grounds) -> Option<&'f Ban> {
+        self.on_grounds_below(grounds, &[])
+    }
+
+    /// The same, up to any banned CA that the certificates of CAs that are known now lead to.
+    pub(crate) fn on_grounds_below(
+        &self,
+        grounds: &Grounds,
+        known: &[EnrolledCertificate],
+    ) -> Option<&'f Ban> {
         let tpm = match &grounds.proof {
             KnownProof::Tpm { endorsement_key, .. } => self.on_endorsement_key(endorsement_key),
             KnownProof::Certificates(_) | KnownProof::Key { .. } => None,
         };
+        let is_above = |ban: &&&Ban| match &ban.subject {
+            BanSubject::Ca(ca) => cause::rests_on(grounds, ca, known),
+            BanSubject::Registration(_)
+            | BanSubject::Certificate { .. }
+            | BanSubject::CertificateSha1 { .. }
+            | BanSubject::Serial { .. }
+            | BanSubject::EndorsementKey(_) => false,
+        };
         tpm.or_else(|| self.on_certificates(&grounds.path))
+            .or_else(|| self.0.iter().find(is_above).copied())
     }
 
     /// The CAs that are banned, which say themselves what rests on them.
@@ -70,15 +88,15 @@ impl<'f> InForce<'f> {
         self.0.iter().filter_map(|ban| match &ban.subject {
             BanSubject::Ca(certificate) => Some(&**certificate),
             BanSubject::Registration(_)
-            | BanSubject::Certificate(_)
-            | BanSubject::CertificateSha1(_)
+            | BanSubject::Certificate { .. }
+            | BanSubject::CertificateSha1 { .. }
             | BanSubject::Serial { .. }
             | BanSubject::EndorsementKey(_) => None,
         })
     }
 
     fn find(&self, key: &str) -> Option<&'f Ban> {
-        self.0.iter().find(|ban| ban.subject.key() == key).copied()
+        self.0.iter().find(|ban| ban.subject.keys().any(|one| one == key)).copied()
     }
 }
 

@@ -7,11 +7,11 @@
 //! devices are meant (`app::deprovision` collects them) and when they are worked on.
 
 use model::{
-    Ban, BanSubject, Caller, Change, ChangeSet, DeprovisionItem, Device, DeviceId, DeviceIdentity,
-    DeviceStatus, DeviceSubject, EnrollmentRef, Etag, Expect, Fresh, Grounds, HubName,
-    IndividualEnrollment, Intent, LinkedHub, Part, PlannedDevice, PlannedIdentity,
-    ProvisioningStatus, ReceiptId, RegistrationRecord, RemoteRemoval, RemoteStep, RemoteStepState,
-    ReportTo, Sent, StillAdmitted, Timestamp, Version,
+    AttestationMechanism, Ban, BanSubject, Caller, Change, ChangeSet, DeprovisionItem, Device,
+    DeviceId, DeviceIdentity, DeviceStatus, DeviceSubject, EnrollmentRef, Etag, Expect, Former,
+    Fresh, Grounds, HubName, IndividualEnrollment, Intent, KnownProof, LinkedHub, Part,
+    PlannedDevice, PlannedIdentity, ProvisioningStatus, ReceiptId, RegistrationRecord,
+    RemoteRemoval, RemoteStep, RemoteStepState, ReportTo, Sent, StillAdmitted, Timestamp, Version,
 };
 
 mod admitted;
@@ -24,7 +24,7 @@ mod shared;
 pub use admitted::{Hypothesis, Prospects, prospects};
 pub use remote::{remote_targets, settle_step, step_failed, supersede};
 pub use selected::{check, is_selected, selected_by};
-pub use shared::{SharedFacts, plan_shared, shared};
+pub use shared::{SharedFacts, is_as_planned, plan_shared, shared};
 
 /// The longest status reason a hub keeps (H §2.4), in characters.
 const MAX_STATUS_REASON_CHARS: usize = 128;
@@ -55,8 +55,11 @@ pub struct DeviceFacts<'a> {
     pub grounds: Option<&'a Grounds>,
     /// The bans that are there of those [`wanted_ban_keys`] names. Some may be over.
     pub bans: &'a [Ban],
-    /// Its identities on built-in hubs, without modules.
+    /// Its identities on built-in hubs, without modules, those among them that its record says
+    /// nothing of any more.
     pub devices: &'a [(HubName, Device)],
+    /// The identities that it had before, by records that are gone or have other ones now.
+    pub formers: &'a [Former],
     /// The linked hubs.
     pub hubs: &'a [LinkedHub],
     /// The version of the set of linked hubs.
@@ -65,6 +68,33 @@ pub struct DeviceFacts<'a> {
     pub removals: &'a [RemoteRemoval],
     /// To reinstate it: the item that suspended it.
     pub suspended: Option<&'a DeprovisionItem>,
+    /// Of the deprovisioning that set the ban on its registration ID: the item, which says what
+    /// remote hubs were told.
+    pub told: Option<&'a DeprovisionItem>,
+}
+
+impl DeviceFacts<'_> {
+    /// Whether nothing is known of it but its name, which may be mistyped.
+    #[must_use]
+    pub fn is_known_nowhere(&self) -> bool {
+        self.individual.is_none()
+            && self.record.is_none()
+            && self.devices.is_empty()
+            && self.formers.is_empty()
+            && self.suspended.is_none()
+            && !self.bans.iter().any(|ban| ban.subject.key() == self.subject.key())
+    }
+
+    /// Whether it proves itself with a symmetric key, as far as that is known: whoever has it may
+    /// come under any name that the key is good for.
+    #[must_use]
+    pub fn is_by_key(&self) -> bool {
+        let by_proof = |grounds: &Grounds| matches!(grounds.proof, KnownProof::Key { .. });
+        let by_terms = |one: &IndividualEnrollment| {
+            matches!(one.terms.attestation, AttestationMechanism::SymmetricKey(_))
+        };
+        self.grounds.is_some_and(by_proof) || self.individual.is_some_and(by_terms)
+    }
 }
 
 /// What is done to a device: all of ours in one change set.
@@ -135,6 +165,7 @@ pub fn planned(
     let of_record = facts.record.map(|record| record.enrollment.clone());
     let of_individual =
         || facts.individual.map(|one| EnrollmentRef::Individual(one.registration_id.clone()));
+    let of_former = || facts.formers.last().map(|former| former.enrollment.clone());
     let mut identities = Vec::new();
     let mut bans = Vec::new();
     for part in &deed.parts {
@@ -161,7 +192,7 @@ pub fn planned(
     }));
     PlannedDevice {
         is_unchanged: deed.is_nothing(),
-        enrollment: of_record.or_else(of_individual),
+        enrollment: of_record.or_else(of_individual).or_else(of_former),
         has_individual: facts.individual.is_some(),
         record: facts.record.map(|record| record.status),
         identities,

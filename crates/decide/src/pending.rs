@@ -25,7 +25,7 @@ use crate::{
 mod failure;
 mod removal;
 
-pub use failure::{RemoteFailure, failed};
+pub use failure::{RemoteFailure, back_off, failed};
 pub(crate) use removal::after_lease;
 pub use removal::{
     RemovalStep, claim_removal, left_behind, removal_done, removal_failed, wanted_identity,
@@ -316,7 +316,10 @@ impl Work<'_> {
         let bans = InForce::new(&self.facts.bans, self.now);
         let is_enrolled = self.facts.individual.is_some();
         let on_device = bans.on_registration(&self.record.registration_id, is_enrolled);
-        on_device.or_else(|| bans.on_grounds(self.facts.grounds.as_ref()?))
+        on_device.or_else(|| {
+            let (grounds, known) = (self.facts.grounds.as_ref()?, &self.facts.known_cas);
+            bans.on_grounds_below(grounds, known)
+        })
     }
 
     fn step(&self) -> Result<Next, Failure> {
@@ -535,6 +538,7 @@ impl Work<'_> {
         let mut changes = ChangeSet::new()
             .expecting(Expect::Record(id.clone(), self.record.version))
             .expecting(Expect::Individual(id.clone(), individual))
+            .expecting(Expect::Bans(self.facts.bans_version))
             .expecting(Expect::Hubs(self.facts.hubs_version));
         if let EnrollmentRef::Group(group) = &self.record.enrollment {
             let version = self.facts.group.as_ref().map_or(0, |g| g.terms.version);

@@ -56,6 +56,7 @@ impl Prepared {
             registration_id: self.request.registration_id.clone(),
             groups: self.shown.group_query(),
             ban_keys: self.shown.ban_keys(),
+            ca_names: Vec::new(),
             serials: self.shown.serials(),
         }
     }

@@ -20,8 +20,8 @@ use model::{
     Evidence, Expect, Grounds, GroupDraft, GroupQuery, HubAccess, HubName, HubSettings, IdScope,
     IndividualDraft, IndividualEnrollment, LinkedHub, PendingFacts, Precondition,
     ProvisioningStatus, RegisterFacts, RegisterQuery, RegisterRequest, RegistrationId,
-    RegistrationRecord, RemoteAccess, RemoteRemoval, Sent, Slots, SymmetricKey, Timestamp,
-    TpmChallenge, Usage, Version,
+    RegistrationRecord, RemoteAccess, RemoteRemoval, RemoteTask, Sent, Slots, SymmetricKey,
+    Timestamp, TpmChallenge, Usage, Version,
 };
 use testkit::{ClientStyle, DeviceToken, NOW, fresh};
 
@@ -397,6 +397,17 @@ impl World {
         }
     }
 
+    /// The certificates of all CAs, of groups and of the CA store.
+    fn known_cas(&self) -> Vec<EnrolledCertificate> {
+        let of_groups = self.groups.values().flat_map(|group| match &group.terms.attestation {
+            AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
+                slots.iter().cloned().collect()
+            }
+            _ => Vec::new(),
+        });
+        of_groups.chain(self.cas.values().map(|ca| ca.certificate.clone())).collect()
+    }
+
     /// Reads the facts of a pending assignment the way a store does.
     #[must_use]
     pub fn pending_facts(&self, id: &RegistrationId) -> PendingFacts {
@@ -417,6 +428,8 @@ impl World {
             hubs_version: 0,
             grounds: self.grounds.get(id.key()).cloned(),
             bans: self.bans.values().cloned().collect(),
+            known_cas: self.known_cas(),
+            bans_version: self.bans_version,
             crls: Vec::new(),
             devices: self
                 .devices
@@ -578,6 +591,13 @@ impl World {
                 Change::PutRemoval(mut removal) => {
                     removal.version = version;
                     let at = (removal.hub.clone(), removal.device_id.clone());
+                    let earlier = self.removals.get(&at).filter(|one| one.report_to.is_some());
+                    if let (None, Some(earlier)) = (&removal.report_to, earlier) {
+                        removal.report_to.clone_from(&earlier.report_to);
+                        if let RemoteTask::Disable { .. } = earlier.task {
+                            removal.task = earlier.task.clone();
+                        }
+                    }
                     self.removals.insert(at, *removal);
                 }
                 Change::DeleteRemoval(hub, id) => {
@@ -599,6 +619,9 @@ impl World {
             }
             Expect::Groups(version) => self.groups_version == *version,
             Expect::Bans(version) => self.bans_version == *version,
+            Expect::Ban(key, version) => {
+                self.bans.get(key).map_or(0, |ban| ban.version) == *version
+            }
             Expect::Hubs(version) => *version == 0,
             Expect::Room { of: Counted::Registrations, limit } => {
                 (self.records.len() as u64) < *limit

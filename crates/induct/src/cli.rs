@@ -5,6 +5,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod api;
+mod attempt;
 mod audit;
 mod backup;
 mod ban;
@@ -20,6 +21,7 @@ mod device;
 pub(crate) mod document;
 mod enrollment;
 mod enrollment_group;
+mod explain;
 mod failure;
 mod hub;
 mod input;
@@ -32,7 +34,9 @@ mod registration;
 mod rekey;
 mod serve;
 mod service;
+mod simulate_change;
 mod target;
+mod top_refused;
 mod tpm;
 mod words;
 
@@ -71,6 +75,9 @@ use crate::{
   induct crl follow plant-ca https://crl.example/plant.crl
   induct ban add --rid press-17 --reason stolen  Keep a device out, whatever its enrollment says.
   induct deprovision --rid press-17 --intent revoke
+  induct simulate-change enrollment-group delete line-4
+  induct explain --rid press-17 -o table        Why is it admitted or refused?
+  induct top-refused -o table                   Who is refused again and again.
   induct tpm show                               What this machine's TPM is enrolled by.
   induct registration orphans list -o table     Records that deleted groups left behind.
   induct hub device-identity list -o table
@@ -157,6 +164,8 @@ pub enum Command {
     Update(service::Update),
     /// Keep devices out, whatever their enrollments say.
     Ban(ban::Ban),
+    /// Say what a change would mean for the devices that are known, and change nothing.
+    SimulateChange(simulate_change::SimulateChange),
     /// Keep devices out whose certificates their CA has revoked.
     Crl(crl::Crl),
     /// Take devices out: out of enrollments, off all hubs, off the line, as one act.
@@ -165,6 +174,12 @@ pub enum Command {
     Reinstate(deprovision::Reinstate),
     /// Look at what became of deprovisioned devices, and at plans.
     Receipt(receipt::Receipt),
+    /// Say why a device is admitted or refused, step by step, and what to change.
+    Explain(explain::Explain),
+    /// Look at what devices asked for, what they showed, and why they were admitted or refused.
+    Attempt(attempt::Attempt),
+    /// Show which devices and addresses are refused most, and why they were last.
+    TopRefused(top_refused::TopRefused),
     /// Manage linked hubs: where devices can be assigned.
     LinkedHub(linked_hub::LinkedHub),
     /// Manage CA certificates: the authorities that groups refer to by name.
@@ -290,10 +305,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Command::Show(command) => command.run(&mut context),
         Command::Update(command) => command.run(&mut context),
         Command::Ban(command) => command.run(&mut context),
+        Command::SimulateChange(command) => command.run(&mut context),
         Command::Crl(command) => command.run(&mut context),
         Command::Deprovision(command) => command.run(&mut context),
         Command::Reinstate(command) => command.run(&mut context),
         Command::Receipt(command) => command.run(&mut context),
+        Command::Explain(command) => command.run(&mut context),
+        Command::Attempt(command) => command.run(&mut context),
+        Command::TopRefused(command) => command.run(&mut context),
         Command::LinkedHub(command) => command.run(&mut context),
         Command::Certificate(command) => command.run(&mut context),
         Command::Policy(command) => command.run(&mut context),

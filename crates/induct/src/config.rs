@@ -49,6 +49,8 @@ pub struct Config {
     pub messages: Messages,
     /// `[registrations]`
     pub registrations: Registrations,
+    /// `[deprovision]`
+    pub deprovision: Deprovision,
     /// `[limits]`
     pub limits: Limits,
     /// `[rates]`
@@ -266,6 +268,15 @@ pub struct Registrations {
     pub orphan_expiry_secs: Option<i64>,
 }
 
+/// `[deprovision]`: how fast devices are taken out that a plan is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deprovision {
+    /// How many devices are begun in a second; 0 means as many as can be.
+    pub devices_per_second: u32,
+    /// How many devices are worked on at a time.
+    pub max_at_once: usize,
+}
+
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
@@ -312,6 +323,8 @@ pub struct Webhook {
 pub struct Crls {
     /// Whether revocation lists may be fetched by `http:`.
     pub allow_http: bool,
+    /// Whether they may be fetched from addresses that are not public.
+    pub allow_private_addresses: bool,
     /// How long fetching one may take.
     pub timeout: Duration,
     /// CAs to trust besides the usual ones, PEM.

@@ -14,9 +14,8 @@ use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Dur
 
 use app::{
     App,
-    deprovision::DeprovisionSettings,
     first_start::{self, Started},
-    ports::{Clock, RuntimeStopwatch},
+    ports::Clock,
 };
 use listen::ListenError;
 use store::{Store, StoreFault};
@@ -35,7 +34,7 @@ use crate::{
     config::Config,
     data_folder::{DataFolder, DataFolderError, Listening, ServeLock},
     master_key::{self, MasterKeyError},
-    ports::{SystemClock, SystemEntropy},
+    ports::{RuntimeStopwatch, SystemClock, SystemEntropy},
     remote_hub::{WorkerBell, work},
     wiring,
 };
@@ -203,7 +202,7 @@ impl Server {
         )?;
         let deprovision_bell = DeprovisionBell::default();
         let app = app.with_deprovisioning(
-            DeprovisionSettings::default(),
+            wiring::deprovisioning(config),
             Arc::new(deprovision_bell.clone()),
             Arc::new(RuntimeStopwatch::default()),
         );

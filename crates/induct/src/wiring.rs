@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc};
 use amqp::{AmqpDoor, AmqpSettings};
 use app::{
     App, AppSettings,
+    deprovision::DeprovisionSettings,
     device::HubLimits,
     first_start::{Declared, DeclaredHub},
     ports::Bell,
@@ -75,6 +76,7 @@ pub fn app(
         ca_pem: trusted(crls.ca_file.as_deref())?,
         time_limit: crls.timeout,
         allow_http: crls.allow_http,
+        allow_private_addresses: crls.allow_private_addresses,
     });
     let app = app.with_crl_fetcher(fetcher);
     let app = app.with_storm_settings(config.attempts);
@@ -110,6 +112,17 @@ pub fn app_settings(config: &Config, id_scope: IdScope) -> AppSettings {
         },
         rates: config.rates,
         hub_limits: hub_limits(config),
+    }
+}
+
+/// How devices are taken out that a plan is about.
+#[must_use]
+pub fn deprovisioning(config: &Config) -> DeprovisionSettings {
+    let deprovision = &config.deprovision;
+    DeprovisionSettings {
+        devices_per_second: deprovision.devices_per_second,
+        max_at_once: deprovision.max_at_once,
+        ..DeprovisionSettings::default()
     }
 }
 

@@ -8,7 +8,7 @@ use decide::{
 use model::{
     Ban, Caller, Change, ChangeSet, Closed, DeprovisionState, Deprovisioning, EndedSessions,
     EnrollmentGroup, EnrollmentGroupId, Expect, OperatorRefusal, Receipt, ReceiptId, SharedAct,
-    SharedOutcome, SharedPart, Timestamp,
+    SharedOutcome, SharedPart, Timestamp, Whole,
 };
 use store::StoreFault;
 use tracing::info;
@@ -32,13 +32,31 @@ impl App {
         by: &Caller,
     ) -> Result<Receipt, No<OperatorRefusal>> {
         self.begin_deprovision(id, by).await?;
-        self.work_on(id).await?;
-        self.deprovisioning(id).await
+        self.go_on_deprovision(id, || true).await
+    }
+
+    /// Works on a deprovisioning that was begun until it is done, or nobody wants to wait for it
+    /// any more: [`Self::work_off_deprovisionings`] is called for then.
+    ///
+    /// # Errors
+    /// [`OperatorRefusal::ReceiptNotFound`], or a fault.
+    pub async fn go_on_deprovision(
+        &self,
+        id: &ReceiptId,
+        is_wanted: impl Fn() -> bool + Send,
+    ) -> Result<Receipt, No<OperatorRefusal>> {
+        let worked = self.work_on(id, is_wanted).await;
+        let receipt = self.deprovisioning(id).await?;
+        if receipt.head.state == DeprovisionState::Applying {
+            self.deprovisionings.bell.ring();
+        }
+        worked?;
+        Ok(receipt)
     }
 
     /// Begins to apply a plan: what is meant as a whole, a group or a CA, is closed in one commit,
     /// and the sessions that this ends are waited for. The devices are left to
-    /// [`Self::work_off_deprovisionings`], which is called for.
+    /// [`Self::work_off_deprovisionings`], which is called for as soon as that commit is written.
     ///
     /// # Errors
     /// [`OperatorRefusal::ReceiptNotFound`]; [`OperatorRefusal::BadRequest`] for a plan that is not
@@ -48,15 +66,28 @@ impl App {
         id: &ReceiptId,
         by: &Caller,
     ) -> Result<Receipt, No<OperatorRefusal>> {
-        let _taken = self.deprovisionings.take(id).await;
+        let _closing = self.deprovisionings.closing.take(id).await;
         for _ in 0..MAX_ATTEMPTS {
-            let head = self.deprovisioning(id).await?.head;
+            let Receipt { head, counts } = self.deprovisioning(id).await?;
             let now = self.clock.now();
             let bad = |text: String| Err(No::Refused(OperatorRefusal::BadRequest(text)));
             match head.state {
-                DeprovisionState::Planned if now <= head.expires => {}
+                DeprovisionState::Planned | DeprovisionState::Planning if now > head.expires => {
+                    return bad(format!(
+                        "the plan {id} is too old to be applied, or gave way to newer ones; make a \
+                         new one"
+                    ));
+                }
                 DeprovisionState::Planned => {
-                    return bad(format!("the plan {id} is too old to be applied; make a new one"));
+                    // What is applied is what was shown.
+                    let n_planned = head.totals.n_devices + head.totals.n_unchanged;
+                    if counts.items != n_planned {
+                        let n = counts.items;
+                        return bad(format!(
+                            "the plan {id} has {n} of its {n_planned} devices left and cannot be \
+                             applied; make a new one"
+                        ));
+                    }
                 }
                 DeprovisionState::Planning => {
                     return bad(format!(
@@ -68,8 +99,10 @@ impl App {
                     return self.deprovisioning(id).await;
                 }
             }
+            if !self.is_as_planned(&head).await? {
+                return bad(format!("the group changed since the plan {id}, plan again"));
+            }
             if self.try_begin(&head, by, now).await? {
-                self.deprovisionings.bell.ring();
                 return self.deprovisioning(id).await;
             }
         }
@@ -109,6 +142,8 @@ impl App {
         }
         let (id, intent) = (&head.id, head.intent);
         info!(receipt.id = %id, "began to {intent:?} the devices of the plan {id}");
+        // The devices need not wait for these sessions.
+        self.deprovisionings.bell.ring();
         let sessions = ending.wait(self, &changes).await;
         if sessions != begun.sessions {
             self.note_shared_sessions(id, sessions).await?;
@@ -116,8 +151,23 @@ impl App {
         Ok(true)
     }
 
+    /// Whoever waited for the sessions that were ended as a whole is gone, and nobody knows how long
+    /// it took; for who has the right to wait for them.
+    pub(super) async fn note_unmeasured(&self, id: &ReceiptId) -> Result<(), StoreFault> {
+        // It may have been written down until just now.
+        let Some(receipt) = self.store.find_receipt(id).await? else { return Ok(()) };
+        match receipt.head.sessions.closed.is_waiting() {
+            true => {
+                let closed = Closed::Unmeasured;
+                let sessions = EndedSessions { closed, ..receipt.head.sessions };
+                self.note_shared_sessions(id, sessions).await
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Writes down what became of the sessions that were ended as a whole.
-    pub(super) async fn note_shared_sessions(
+    async fn note_shared_sessions(
         &self,
         id: &ReceiptId,
         sessions: EndedSessions,
@@ -139,6 +189,17 @@ impl App {
         Ok(())
     }
 
+    /// Whether the group selected as a whole, if there is one, is as it was planned.
+    async fn is_as_planned(&self, head: &Deprovisioning) -> Result<bool, StoreFault> {
+        let Some(Whole::Group(id)) = head.selected_by.whole() else { return Ok(true) };
+        let group = self.store.find_group(id).await?;
+        let cas = match &group {
+            Some(group) => self.cas_of(group).await?,
+            None => Vec::new(),
+        };
+        Ok(deprovision::is_as_planned(head, group.as_ref(), &cas))
+    }
+
     async fn shared_facts(
         &self,
         parts: &[SharedPart],
@@ -146,8 +207,8 @@ impl App {
         let (mut groups, mut bans) = (Vec::new(), Vec::new());
         for part in parts {
             match &part.act {
-                SharedAct::DisableGroup(id)
-                | SharedAct::DeleteGroup(id)
+                SharedAct::DisableGroup(id, _)
+                | SharedAct::DeleteGroup(id, _)
                 | SharedAct::EnableGroup(id, _) => {
                     groups.extend(self.store.find_group(id).await?);
                 }
@@ -183,13 +244,13 @@ fn audit_lines(
         let SharedOutcome::Done(etag) = &part.outcome else { continue };
         let etag = etag.as_ref().map(|etag| etag.as_str().to_owned());
         let (action, target, before) = match &part.act {
-            SharedAct::DisableGroup(id) => {
+            SharedAct::DisableGroup(id, _) => {
                 ("enrollment-group.disable", format!("enrollmentGroups/{id}"), view(id))
             }
             SharedAct::EnableGroup(id, _) => {
                 ("enrollment-group.enable", format!("enrollmentGroups/{id}"), view(id))
             }
-            SharedAct::DeleteGroup(id) => {
+            SharedAct::DeleteGroup(id, _) => {
                 ("enrollment-group.delete", format!("enrollmentGroups/{id}"), view(id))
             }
             SharedAct::SetBan(subject) => ("ban.set", format!("bans/{}", subject.key()), None),

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use decide::hub::query;
 use model::{
-    DeviceSubject, EnrollmentRef, HubAccess, HubName, ItemState, LinkedHub, OrphanFilter,
-    RecordFilter, RegistrationRecord, Selection,
+    DeviceSubject, EnrollmentGroupId, EnrollmentRef, HubAccess, HubName, ItemState, LinkedHub,
+    OrphanFilter, RecordFilter, RegistrationRecord, Selection, ban::tbs_key,
 };
 use store::StoreFault;
 
@@ -23,6 +23,7 @@ pub(super) struct Candidates<'a> {
     may_repeat: bool,
     after: Option<String>,
     number: u64,
+    n_looked_at: u64,
 }
 
 #[derive(Debug)]
@@ -37,6 +38,8 @@ enum Source {
     Certificate,
     /// Records.
     Records(RecordFilter),
+    /// Registrations without a record whose identities came from the group.
+    Former(EnrollmentGroupId),
     /// The identities of a built-in hub.
     Devices(HubName),
 }
@@ -44,15 +47,23 @@ enum Source {
 impl<'a> Candidates<'a> {
     pub(super) fn of(selection: &'a Selection, hubs: &[LinkedHub]) -> Self {
         let sources = sources(selection, hubs);
-        // A device may have an identity on two hubs, or two that differ in letter case.
-        let repeats = |source: &Source| matches!(source, Source::Listed | Source::Devices(_));
+        // A device may have an identity on two hubs, or two that differ in letter case; or lose its
+        // record in between.
+        let repeats = |source: &Source| {
+            matches!(source, Source::Listed | Source::Devices(_) | Source::Former(_))
+        };
         let may_repeat = sources.iter().any(repeats);
-        Self { selection, sources, may_repeat, after: None, number: 0 }
+        Self { selection, sources, may_repeat, after: None, number: 0, n_looked_at: 0 }
     }
 
     /// Whether one device may come into question in two batches.
     pub(super) const fn may_repeat(&self) -> bool {
         self.may_repeat
+    }
+
+    /// How many were looked at so far, those among them that did not come into question.
+    pub(super) const fn n_looked_at(&self) -> u64 {
+        self.n_looked_at
     }
 
     /// Goes on to the next source.
@@ -85,7 +96,9 @@ fn sources(selection: &Selection, hubs: &[LinkedHub]) -> Vec<Source> {
         return vec![Source::Records(RecordFilter::Orphaned(filter))];
     }
     if let Some(group) = &selection.group {
-        return vec![Source::Records(RecordFilter::Group(group.clone()))];
+        // Those without a record come second: a record that is deleted meanwhile is still found.
+        let records = Source::Records(RecordFilter::Group(group.clone()));
+        return vec![Source::Former(group.clone()), records];
     }
     if let Some(records) = &selection.records {
         return vec![match &records.enrollment {
@@ -124,6 +137,8 @@ impl App {
         let Some(source) = candidates.sources.last() else { return Ok(None) };
         let of_record =
             |record: RegistrationRecord| DeviceSubject::Registration(record.registration_id);
+        // Of these, many are left out below.
+        let counts_itself = matches!(source, Source::Records(_) | Source::Devices(_));
         let after = candidates.after.as_deref();
         let found: Vec<DeviceSubject> = match source {
             Source::One(subject) => {
@@ -153,7 +168,9 @@ impl App {
             }
             Source::Certificate => {
                 let Some(certificate) = &candidates.selection.certificate else { return Ok(None) };
-                let key = certificate.ban_subject().key();
+                // What its issuer signed finds it however its signature is written.
+                let subject = certificate.ban_subject();
+                let key = subject.tbs().map_or_else(|| subject.key(), tbs_key);
                 let page = self.store.records_resting_on(&key, after, BATCH).await?;
                 candidates.turn(page.next);
                 page.items.into_iter().map(of_record).collect()
@@ -161,13 +178,19 @@ impl App {
             Source::Records(filter) => {
                 let page = self.store.list_records(filter, after, BATCH).await?;
                 candidates.turn(page.next);
-                let may_be = |record: &RegistrationRecord| {
-                    candidates.selection.hub.as_ref().is_none_or(|hub| is_on(record, hub))
-                };
+                candidates.n_looked_at += page.items.len() as u64;
+                let selection = candidates.selection;
+                let may_be = |record: &RegistrationRecord| may_be_meant(selection, record);
                 page.items.into_iter().filter(may_be).map(of_record).collect()
+            }
+            Source::Former(group) => {
+                let page = self.store.former_of_group(group, after, BATCH).await?;
+                candidates.turn(page.next);
+                page.items.into_iter().map(DeviceSubject::Registration).collect()
             }
             Source::Devices(hub) => {
                 let page = self.store.list_devices(hub, after, BATCH).await?;
+                candidates.n_looked_at += page.items.len() as u64;
                 let filter = candidates.selection.twins.as_ref().and_then(|t| t.filter.as_ref());
                 let mut found = Vec::new();
                 for device in &page.items {
@@ -184,9 +207,23 @@ impl App {
                 found
             }
         };
+        if !counts_itself {
+            candidates.n_looked_at += found.len() as u64;
+        }
         let mut seen = HashSet::new();
         Ok(Some(found.into_iter().filter(|subject| seen.insert(subject.key())).collect()))
     }
+}
+
+/// Whether a record lets its device come into question, by what the record says itself: reading
+/// all that is known of a million devices takes a while.
+fn may_be_meant(selection: &Selection, record: &RegistrationRecord) -> bool {
+    selection.hub.as_ref().is_none_or(|hub| is_on(record, hub))
+        && selection.records.as_ref().is_none_or(|condition| condition.holds(record))
+        && selection.group.as_ref().is_none_or(|group| match &record.enrollment {
+            EnrollmentRef::Group(id) => id == group,
+            EnrollmentRef::Individual(_) => false,
+        })
 }
 
 fn is_on(record: &RegistrationRecord, hub: &HubName) -> bool {

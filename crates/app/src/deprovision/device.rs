@@ -9,7 +9,7 @@ use model::{
     EndedSessions, Expect, Intent, ItemState, Timestamp, Trouble,
 };
 use store::StoreFault;
-use tracing::info;
+use tracing::{error, info};
 
 use super::{
     facts::Read,
@@ -40,6 +40,7 @@ impl App {
             return Ok(Some(Closing { item, changes: ChangeSet::new(), ending: None }));
         }
         self.deprovisionings.pace().await;
+        let _place = self.deprovisionings.place().await;
         for _ in 0..MAX_ATTEMPTS {
             let read = self
                 .read_device(&item.subject, head.intent, head.selected_by.receipt.as_ref())
@@ -73,14 +74,36 @@ impl App {
                 return Ok(None);
             }
         }
-        let trouble = Trouble {
-            error: "the device was written by somebody else again and again".to_owned(),
-            remedy: "plan and apply it once more".to_owned(),
+        self.fail(&item, "the device was written by somebody else again and again").await?;
+        Ok(None)
+    }
+
+    /// Gives up on an item that the store has a fault with again and again: whether that is so now.
+    /// One that is waited for, or not as it was, is left alone.
+    pub(super) async fn give_up(
+        &self,
+        item: &DeprovisionItem,
+        fault: &StoreFault,
+    ) -> Result<bool, StoreFault> {
+        let Some(current) = self.store.find_receipt_item(&item.receipt, item.number).await? else {
+            return Ok(false);
         };
+        if current.state != ItemState::Pending {
+            return Ok(false);
+        }
+        let (subject, receipt) = (item.subject.key(), &item.receipt);
+        let cause = fault.source.to_string();
+        error!(receipt.id = %receipt, device = %subject, error = %cause, "gave up {subject} of the deprovisioning {receipt}: {fault}");
+        self.fail(&current, &format!("the store could not do it: {fault}: {cause}")).await
+    }
+
+    /// Nothing of ours is done to the device; false when something has changed.
+    async fn fail(&self, item: &DeprovisionItem, error: &str) -> Result<bool, StoreFault> {
+        let trouble =
+            Trouble { error: error.to_owned(), remedy: "plan and apply it once more".to_owned() };
         let (state, at) = (ItemState::Failed, Some(self.clock.now()));
         let failed = DeprovisionItem { state, at, trouble: Some(trouble), ..item.clone() };
-        self.put_item(&item, failed, ChangeSet::new()).await?;
-        Ok(None)
+        self.put_item(item, failed, ChangeSet::new()).await
     }
 
     /// One attempt at all of ours; `None` when something has changed.

@@ -5,7 +5,7 @@ use decide::{
     deprovision::{self, DeviceFacts},
 };
 use model::{
-    Ban, BanKind, DeprovisionItem, Device, DeviceSubject, GroupQuery, HubAccess, HubName,
+    Ban, BanKind, DeprovisionItem, Device, DeviceSubject, Former, GroupQuery, HubAccess, HubName,
     HubSettings, IndividualEnrollment, Intent, ReceiptId, RegisterFacts, RegisterQuery,
     RegistrationId, RemoteRemoval, Version, ban::registration_key,
 };
@@ -19,10 +19,12 @@ pub(super) struct Read {
     /// Of a registration: what is known when it registers.
     pub(super) register: Option<RegisterFacts>,
     devices: Vec<(HubName, Device)>,
+    formers: Vec<Former>,
     hubs: HubSettings,
     hubs_version: Version,
     removals: Vec<RemoteRemoval>,
     suspended: Option<DeprovisionItem>,
+    told: Option<DeprovisionItem>,
 }
 
 impl Read {
@@ -35,11 +37,20 @@ impl Read {
             grounds: register.and_then(|facts| facts.grounds.as_ref()),
             bans: register.map_or(&[], |facts| &facts.bans),
             devices: &self.devices,
+            formers: &self.formers,
             hubs: &self.hubs.hubs,
             hubs_version: self.hubs_version,
             removals: &self.removals,
             suspended: self.suspended.as_ref(),
+            told: self.told.as_ref(),
         }
+    }
+
+    /// The ban on its registration ID, if there is one.
+    fn ban(&self) -> Option<&Ban> {
+        let DeviceSubject::Registration(id) = &self.subject else { return None };
+        let key = registration_key(id);
+        self.register.as_ref()?.bans.iter().find(|ban| ban.subject.key() == key)
     }
 }
 
@@ -66,15 +77,20 @@ impl App {
                     subject: subject.clone(),
                     register: None,
                     devices,
+                    formers: Vec::new(),
                     hubs: HubSettings { hubs: facts.hubs, allocation_policy },
                     hubs_version: facts.version,
                     removals: Vec::new(),
                     suspended: None,
+                    told: None,
                 }
             }
         };
-        if intent == Intent::Reinstate {
-            read.suspended = self.read_suspension(&read, of).await?;
+        match intent {
+            Intent::Reinstate => read.suspended = self.read_suspension(&read, of).await?,
+            Intent::Suspend | Intent::Retire | Intent::Revoke => {
+                read.told = self.read_told(&read).await?;
+            }
         }
         for (hub, id) in deprovision::remote_targets(&read.facts()) {
             read.removals.extend(self.store.find_removal(&hub, &id).await?);
@@ -98,6 +114,7 @@ impl App {
                 registration_id: id.clone(),
                 groups: GroupQuery::None,
                 ban_keys: Vec::new(),
+                ca_names: Vec::new(),
                 serials: Vec::new(),
             });
             query.ban_keys.extend(deprovision::wanted_ban_keys(
@@ -106,6 +123,8 @@ impl App {
                 grounds.as_ref(),
             ));
             let facts = self.store.register_facts(query).await?;
+            // Read after them: whatever becomes a former one since was written with the record.
+            let formers = self.store.formers(id).await?;
             // What was asked for fits what was found; else it has changed in between. After so
             // many attempts the commit tells: a ban that was not read is there in no version.
             let fits = facts.grounds == grounds && is_same(&facts.individual, &individual);
@@ -114,16 +133,40 @@ impl App {
             }
             let is_device =
                 |(_, device): &&(HubName, Device)| device.identity.device_id.module().is_none();
+            let mut devices: Vec<_> = facts.devices.iter().filter(is_device).cloned().collect();
+            for former in &formers {
+                let is_it = |(hub, device): &(HubName, Device)| {
+                    *hub == former.hub && device.identity.device_id == former.device_id
+                };
+                if !devices.iter().any(is_it) {
+                    let device = former.device.iter().cloned();
+                    devices.extend(device.map(|device| (former.hub.clone(), device)));
+                }
+            }
             return Ok(Read {
                 subject: subject.clone(),
-                devices: facts.devices.iter().filter(is_device).cloned().collect(),
+                devices,
+                formers,
                 hubs: (*facts.hubs).clone(),
                 hubs_version: facts.hubs_version,
                 removals: Vec::new(),
                 suspended: None,
+                told: None,
                 register: Some(facts),
             });
         }
+    }
+
+    /// The item of the deprovisioning that banned a device, where there are remote hubs that it
+    /// told.
+    async fn read_told(&self, read: &Read) -> Result<Option<DeprovisionItem>, StoreFault> {
+        if read.hubs.hubs.iter().all(|hub| hub.access == HubAccess::BuiltIn) {
+            return Ok(None);
+        }
+        let Some(receipt) = read.ban().and_then(|ban| ban.receipt.as_ref()) else {
+            return Ok(None);
+        };
+        self.store.find_receipt_item_of(receipt, &read.subject.key()).await
     }
 
     /// The item that suspended a device: of the receipt that is undone, or else of the one that
@@ -133,15 +176,9 @@ impl App {
         read: &Read,
         of: Option<&ReceiptId>,
     ) -> Result<Option<DeprovisionItem>, StoreFault> {
-        let by_ban = || match &read.subject {
-            DeviceSubject::Registration(id) => {
-                let key = registration_key(id);
-                let suspends =
-                    |ban: &&Ban| ban.kind == BanKind::Suspended && ban.subject.key() == key;
-                let bans = read.register.as_ref().map_or(&[][..], |facts| &facts.bans);
-                bans.iter().find(suspends).and_then(|ban| ban.receipt.as_ref())
-            }
-            DeviceSubject::Identity(_) => None,
+        let by_ban = || {
+            let ban = read.ban().filter(|ban| ban.kind == BanKind::Suspended);
+            ban.and_then(|ban| ban.receipt.as_ref())
         };
         match of.or_else(by_ban) {
             None => Ok(None),

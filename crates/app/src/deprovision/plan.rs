@@ -1,20 +1,24 @@
 //! Plans: which devices are meant, and what would be done to each of them now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use decide::deprovision::{self, Act, Hypothesis};
+use decide::{
+    deprovision::{self, Act, DeviceFacts, Hypothesis},
+    manage::bans,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use model::{
-    AttestationMechanism, Caller, Change, ChangeSet, DeprovisionItem, DeprovisionState,
+    Assignment, AttestationMechanism, Caller, Change, ChangeSet, DeprovisionItem, DeprovisionState,
     Deprovisioning, DeviceSubject, EndedSessions, EnrolledCertificate, EnrollmentGroup,
     EnrollmentGroupId, EnrollmentRef, Expect, HubName, Intent, ItemState, OperatorRefusal,
-    PlanTotals, PlannedDevice, Receipt, ReceiptId, RecordFilter, SelectedBy, SelectedCertificate,
-    Selection, StillAdmitted,
-    deprovision::{MAX_PLAN_DEVICES, PLAN_LIFE_SECS},
+    PlanTotals, Receipt, ReceiptId, RecordFilter, SelectedBy, SelectedCertificate, Selection,
+    SharedAct, StillAdmitted, Whole,
+    ban::{SubjectDraft, Thumbprint},
+    deprovision::{MAX_KEPT_ITEMS, MAX_PLAN_DEVICES, PLAN_LIFE_SECS},
 };
 use store::{CommitError, StoreFault};
 
-use super::{collect::Candidates, facts::Read};
+use super::{certificate::selected, collect::Candidates, facts::Read};
 use crate::{App, Attempt, No, attempted};
 
 /// A plan that is begun: nobody can apply it before its devices are collected.
@@ -100,7 +104,7 @@ impl App {
             finished: None,
             version: 0,
         };
-        self.trim_receipts().await?;
+        self.check_room().await?;
         let changes = ChangeSet::new()
             .expecting(Expect::Receipt(head.id.clone(), 0))
             .with(Change::PutReceipt(Box::new(head.clone())));
@@ -109,7 +113,23 @@ impl App {
             return Err(No::Refused(OperatorRefusal::Conflict));
         }
         let head = self.deprovisioning(&head.id).await?.head;
+        // This one is counted by now: too many others give way to it.
+        self.trim_receipts().await?;
         Ok(Planning { head, selection })
+    }
+
+    /// Refuses a plan while more is being worked off than receipts may have.
+    async fn check_room(&self) -> Result<(), No<OperatorRefusal>> {
+        let mut n_items: u64 = 0;
+        for id in self.store.applying_receipts(MAX_APPLYING_COUNTED).await? {
+            let found = self.store.find_receipt(&id).await?;
+            n_items = n_items.saturating_add(found.map_or(0, |found| found.counts.items));
+        }
+        if n_items < MAX_KEPT_ITEMS {
+            return Ok(());
+        }
+        let what = "devices that are being deprovisioned; wait until some are done";
+        Err(No::Refused(OperatorRefusal::QuotaExceeded { what, limit: MAX_KEPT_ITEMS }))
     }
 
     /// Collects the devices of a plan. Takes a while for many: a minute or so for a hundred
@@ -124,47 +144,108 @@ impl App {
         let mut candidates = Candidates::of(&selection, &hubs);
         let mut totals = Totals::default();
         let mut number = 0;
+        let mut n_untrimmed = 0;
+        let looking = self.deprovisionings.looking(&head.id);
         loop {
             let may_repeat = candidates.may_repeat();
             let Some(batch) = self.next_candidates(&mut candidates).await? else { break };
+            looking.at(candidates.n_looked_at());
             let (head, selection) = (&head, &selection);
-            let planned: Vec<Option<DeprovisionItem>> = stream::iter(batch)
+            let planned: Vec<Option<PlannedItem>> = stream::iter(batch)
                 .map(|subject| self.plan_device(head, selection, subject, may_repeat))
                 .buffered(self.deprovisionings.settings.max_at_once.max(1))
                 .try_collect()
                 .await?;
             let mut changes =
                 ChangeSet::new().expecting(Expect::Receipt(head.id.clone(), head.version));
-            for mut item in planned.into_iter().flatten() {
+            for planned in planned.into_iter().flatten() {
                 number += 1;
                 if number > MAX_PLAN_DEVICES {
                     self.drop_plan(head).await?;
                     let (what, limit) = ("devices in one plan", MAX_PLAN_DEVICES);
                     return Err(No::Refused(OperatorRefusal::QuotaExceeded { what, limit }));
                 }
-                item.number = number;
-                totals.count(&item.plan);
+                totals.count(&planned);
+                let item = DeprovisionItem { number, ..planned.item };
                 changes.changes.push(Change::PutReceiptItem(Box::new(item)));
             }
             if !changes.changes.is_empty() {
-                self.write_plan(changes).await?;
+                n_untrimmed += changes.changes.len() as u64;
+                self.write_plan(&head.id, changes).await?;
+            }
+            // Other plans give way as soon as this one needs their room, and not after it.
+            if n_untrimmed >= TRIM_AT_ONCE {
+                n_untrimmed = 0;
+                self.trim_receipts().await?;
             }
         }
+        self.count_others(&head, &mut totals).await?;
+        drop(looking);
         let state = DeprovisionState::Planned;
         let planned = Deprovisioning { state, totals: totals.done(), ..head.clone() };
         let changes = ChangeSet::new()
             .expecting(Expect::Receipt(head.id.clone(), head.version))
             .with(Change::PutReceipt(Box::new(planned)));
-        self.write_plan(changes).await?;
+        self.write_plan(&head.id, changes).await?;
         self.deprovisioning(&head.id).await
+    }
+
+    /// Counts those outside the selection that the CAs banned as a whole keep out as well.
+    async fn count_others(
+        &self,
+        head: &Deprovisioning,
+        totals: &mut Totals,
+    ) -> Result<(), StoreFault> {
+        let Some(Whole::Group(selected)) = head.selected_by.whole() else { return Ok(()) };
+        let mut seen = HashSet::new();
+        for part in &head.shared {
+            let SharedAct::SetBan(subject) = &part.act else { continue };
+            let (key, mut after) = (subject.key(), None::<String>);
+            loop {
+                let page = self.store.records_resting_on(&key, after.as_deref(), 512).await?;
+                let mut ended = ChangeSet::new();
+                for record in page.items {
+                    let group = match record.enrollment {
+                        EnrollmentRef::Group(group) if group == *selected => continue,
+                        EnrollmentRef::Group(group) => Some(group),
+                        EnrollmentRef::Individual(_) => None,
+                    };
+                    if !seen.insert(record.registration_id.key().to_owned()) {
+                        continue;
+                    }
+                    totals.sum.n_others += 1;
+                    if let Some(group) = group {
+                        *totals.others.entry(group).or_default() += 1;
+                    }
+                    let device = |one: Assignment| Change::DeleteDevice(one.hub, one.device_id);
+                    ended.changes.extend(record.assignment.map(device));
+                }
+                totals.sum.n_other_sessions += self.live.concerned(&ended).len() as u64;
+                match page.next {
+                    Some(next) if seen.len() < MAX_PLAN_DEVICES as usize => after = Some(next),
+                    Some(_) | None => break,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A conflict means that the plan is no longer kept: it took too long, or too many others were
     /// made.
-    async fn write_plan(&self, changes: ChangeSet) -> Result<(), No<OperatorRefusal>> {
+    async fn write_plan(
+        &self,
+        id: &ReceiptId,
+        changes: ChangeSet,
+    ) -> Result<(), No<OperatorRefusal>> {
         match attempted(self.commit(changes).await)? {
             Attempt::Done => Ok(()),
-            Attempt::Again => Err(No::Refused(OperatorRefusal::Conflict)),
+            Attempt::Again => {
+                let text = format!(
+                    "the plan {id} gave way while it was made: newer plans need its room, or it \
+                     took longer than a day; make a new one"
+                );
+                Err(No::Refused(OperatorRefusal::BadRequest(text)))
+            }
         }
     }
 
@@ -174,7 +255,7 @@ impl App {
         let changes = ChangeSet::new()
             .expecting(Expect::Receipt(head.id.clone(), head.version))
             .with(Change::PutReceipt(Box::new(over)));
-        self.write_plan(changes).await?;
+        self.write_plan(&head.id, changes).await?;
         Ok(self.trim_receipts().await?)
     }
 
@@ -185,7 +266,7 @@ impl App {
         selection: &Selection,
         subject: DeviceSubject,
         may_be_there: bool,
-    ) -> Result<Option<DeprovisionItem>, StoreFault> {
+    ) -> Result<Option<PlannedItem>, StoreFault> {
         if may_be_there {
             let there = self.store.find_receipt_item_of(&head.id, &subject.key()).await?;
             if there.is_some() {
@@ -207,14 +288,18 @@ impl App {
         let deed = deprovision::device(&facts, &act, 0, now, &fresh);
         let n_sessions =
             u32::try_from(self.live.concerned(&deed.changes).len()).unwrap_or(u32::MAX);
-        let prospects =
-            read.register.as_ref().map_or_else(deprovision::without_prospects, |facts| {
-                let hypothesis = Hypothesis { deed: &deed, shared: &head.shared };
+        let prospects = match (&read.register, &subject) {
+            (Some(facts), DeviceSubject::Registration(id)) => {
+                let hypothesis = Hypothesis { id, deed: &deed, shared: &head.shared };
                 let settings = &self.settings.register.attest;
                 deprovision::prospects(facts, hypothesis, settings, now)
-            });
+            }
+            (_, DeviceSubject::Identity(_)) | (None, _) => deprovision::without_prospects(),
+        };
         let plan = deprovision::planned(&facts, &deed, n_sessions, prospects);
-        Ok(Some(DeprovisionItem {
+        let is_known_nowhere = facts.is_known_nowhere();
+        let is_by_key = head.intent == Intent::Revoke && facts.is_by_key();
+        let item = DeprovisionItem {
             receipt: head.id.clone(),
             number: 0,
             subject,
@@ -227,13 +312,15 @@ impl App {
             remote: Vec::new(),
             trouble: None,
             version: 0,
-        }))
+        };
+        Ok(Some(PlannedItem { item, is_known_nowhere, is_by_key }))
     }
 
     /// Whether a device meets the whole selection, listed IDs apart: they were looked up.
     async fn is_meant(&self, selection: &Selection, read: &Read) -> Result<bool, StoreFault> {
         let facts = read.facts();
-        if !deprovision::is_selected(selection, facts.record, facts.grounds, facts.devices) {
+        let DeviceFacts { record, grounds, devices, formers, .. } = facts;
+        if !deprovision::is_selected(selection, record, grounds, devices, formers) {
             return Ok(false);
         }
         if let Some(receipt) = &selection.receipt
@@ -254,19 +341,23 @@ impl App {
         })
     }
 
-    /// A thumbprint of an enrolled CA means the CA.
+    /// A thumbprint of a CA that is known means the CA, and that of another certificate that is
+    /// known means it however its signature is written.
     async fn resolved(
         &self,
         certificate: SelectedCertificate,
     ) -> Result<SelectedCertificate, StoreFault> {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let thumbprint = match &certificate {
-            SelectedCertificate::Sha256(bytes) => hex(bytes),
-            SelectedCertificate::Sha1(bytes) => hex(bytes),
-            SelectedCertificate::Ca(_) => return Ok(certificate),
+            SelectedCertificate::Sha256 { sha256, tbs: None } => Thumbprint::Sha256(*sha256),
+            SelectedCertificate::Sha1 { sha1, tbs: None } => Thumbprint::Sha1(*sha1),
+            SelectedCertificate::Sha256 { .. }
+            | SelectedCertificate::Sha1 { .. }
+            | SelectedCertificate::Ca(_) => return Ok(certificate),
         };
-        let known = self.store.known_certificate(&thumbprint).await?;
-        Ok(known.map_or(certificate, |known| SelectedCertificate::Ca(Box::new(known))))
+        let known = self.certificate_of(thumbprint).await?;
+        let subject = bans::subject(&SubjectDraft::Thumbprint(thumbprint), known.as_ref());
+        // A thumbprint is always a subject, and always selects.
+        Ok(subject.and_then(selected).unwrap_or(certificate))
     }
 
     async fn check_hub(&self, hub: Option<&HubName>) -> Result<(), No<OperatorRefusal>> {
@@ -286,14 +377,21 @@ impl App {
     ) -> Result<Option<Deprovisioning>, No<OperatorRefusal>> {
         let Some(id) = &selection.receipt else { return Ok(None) };
         let head = self.deprovisioning(id).await?.head;
+        let bad = |text: String| Err(No::Refused(OperatorRefusal::BadRequest(text)));
         if intent == Intent::Reinstate && head.intent != Intent::Suspend {
-            let text = format!("the receipt {id} is no suspension; only these can be undone");
-            return Err(No::Refused(OperatorRefusal::BadRequest(text)));
+            return bad(format!("the receipt {id} is no suspension; only these can be undone"));
+        }
+        if intent == Intent::Reinstate && head.state != DeprovisionState::Done {
+            return bad(format!(
+                "the suspension {id} is not done yet; what it is still to suspend could not be \
+                 undone; wait until it is done"
+            ));
         }
         Ok(Some(head))
     }
 
-    /// The group selected. One that is gone can be meant as long as there are records of it.
+    /// The group selected. One that is gone can be meant as long as there are records of it, or
+    /// identities that came from it.
     async fn selected_group(
         &self,
         id: Option<&EnrollmentGroupId>,
@@ -302,7 +400,9 @@ impl App {
         let found = self.store.find_group(id).await?;
         if found.is_none() {
             let filter = RecordFilter::Group(id.clone());
-            if self.store.list_records(&filter, None, 1).await?.items.is_empty() {
+            if self.store.list_records(&filter, None, 1).await?.items.is_empty()
+                && self.store.former_of_group(id, None, 1).await?.items.is_empty()
+            {
                 return Err(No::Refused(OperatorRefusal::GroupNotFound));
             }
         }
@@ -310,7 +410,7 @@ impl App {
     }
 
     /// The CA certificates of a group, references resolved.
-    async fn cas_of(
+    pub(super) async fn cas_of(
         &self,
         group: &EnrollmentGroup,
     ) -> Result<Vec<EnrolledCertificate>, StoreFault> {
@@ -346,8 +446,18 @@ impl App {
 /// How many devices of old receipts are forgotten at a time.
 const TRIM_AT_ONCE: u64 = 5_000;
 
+/// How many deprovisionings that are being worked off are counted before a plan is made.
+const MAX_APPLYING_COUNTED: usize = 1_000;
+
 /// How many groups the totals name.
 const MAX_NAMED_GROUPS: usize = 100;
+
+/// A device of a plan, and what is told of it in sum only.
+struct PlannedItem {
+    item: DeprovisionItem,
+    is_known_nowhere: bool,
+    is_by_key: bool,
+}
 
 /// What a plan comes to, while it is made.
 #[derive(Debug, Default)]
@@ -355,10 +465,12 @@ struct Totals {
     sum: PlanTotals,
     identities: BTreeMap<HubName, u64>,
     held_off: BTreeMap<EnrollmentGroupId, u64>,
+    others: BTreeMap<EnrollmentGroupId, u64>,
 }
 
 impl Totals {
-    fn count(&mut self, plan: &PlannedDevice) {
+    fn count(&mut self, planned: &PlannedItem) {
+        let plan = &planned.item.plan;
         if plan.is_unchanged {
             self.sum.n_unchanged += 1;
             return;
@@ -368,6 +480,7 @@ impl Totals {
         self.sum.n_records += u64::from(plan.record.is_some());
         self.sum.n_sessions += u64::from(plan.n_sessions);
         self.sum.n_bans += plan.bans.len() as u64;
+        self.sum.n_by_key += u64::from(planned.is_by_key);
         for identity in &plan.identities {
             *self.identities.entry(identity.hub.clone()).or_default() += 1;
         }
@@ -378,22 +491,29 @@ impl Totals {
             StillAdmitted::By(EnrollmentRef::Group(group)) => {
                 *self.held_off.entry(group.clone()).or_default() += 1;
             }
-            StillAdmitted::Unknown => self.sum.n_unknown += 1,
+            StillAdmitted::Unknown => {
+                self.sum.n_unknown += 1;
+                self.sum.n_known_nowhere += u64::from(planned.is_known_nowhere);
+            }
             StillAdmitted::By(EnrollmentRef::Individual(_)) | StillAdmitted::No => {}
         }
     }
 
     fn done(self) -> PlanTotals {
-        let mut held_off: Vec<_> = self.held_off.into_iter().collect();
-        held_off.sort_by(|(_, a), (_, b)| b.cmp(a));
-        held_off.truncate(MAX_NAMED_GROUPS);
-        PlanTotals { identities: self.identities.into_iter().collect(), held_off, ..self.sum }
+        let named = |counts: BTreeMap<EnrollmentGroupId, u64>| {
+            let mut counts: Vec<_> = counts.into_iter().collect();
+            counts.sort_by(|(_, a), (_, b)| b.cmp(a));
+            counts.truncate(MAX_NAMED_GROUPS);
+            counts
+        };
+        let (held_off, others) = (named(self.held_off), named(self.others));
+        let identities = self.identities.into_iter().collect();
+        PlanTotals { identities, held_off, others, ..self.sum }
     }
 }
 
 /// Whether a selection is still meant as a whole.
 pub(super) fn is_closed(selected_by: &SelectedBy, intent: Intent) -> bool {
-    use model::Whole;
     match (selected_by.whole(), intent) {
         (Some(Whole::Group(_)), Intent::Suspend | Intent::Retire | Intent::Revoke)
         | (Some(Whole::Certificate(_)), Intent::Revoke) => true,

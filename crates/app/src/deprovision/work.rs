@@ -1,16 +1,16 @@
 //! Works deprovisionings off, from device to device, and goes on with those that were interrupted.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{
-    StreamExt, TryStreamExt,
+    StreamExt,
     future::{self, Either},
-    stream,
+    stream::{self, FuturesUnordered},
 };
 use model::{
     Change, ChangeSet, Closed, DeprovisionItem, DeprovisionState, Deprovisioning, DeviceSubject,
-    EndedSessions, Expect, ItemState, PlannedDevice, ReceiptId, RecordFilter, RegistrationRecord,
-    Timestamp, Whole,
+    EndedSessions, EnrollmentRef, Expect, ItemState, Page, PlannedDevice, ReceiptId, RecordFilter,
+    RegistrationRecord, Timestamp, Whole,
 };
 use store::{CommitError, StoreFault};
 use tracing::{info, warn};
@@ -18,140 +18,278 @@ use tracing::{info, warn};
 use super::plan::is_closed;
 use crate::{App, live::Seat};
 
-/// How many items are read at a time.
+/// How many items are read at a time, and worked on before another deprovisioning may have its turn.
+const SLICE: usize = 128;
+
+/// How many records are read at a time.
 const PAGE: usize = 512;
 
 /// How many devices' sessions are waited for at a time.
 const MAX_CLOSING: usize = 256;
 
-/// How many deprovisionings are looked at in one pass.
+/// How many deprovisionings are worked on side by side.
 const MAX_RECEIPTS_AT_ONCE: usize = 64;
 
 /// How long until a deprovisioning is looked at again that somebody else works on, in seconds.
 const LOOK_AGAIN_SECS: i64 = 5;
 
+/// How often a device is tried that the store has a fault with, before it is given up.
+const MAX_ITEM_FAULTS: u32 = 5;
+
+/// What came of one slice of a deprovisioning.
+enum Turn {
+    /// There is nothing left to do, or it is gone.
+    Done,
+    /// There is more to do, with the items after this number; or again from the first one.
+    More(u64),
+    /// Its devices are done; somebody waits for the sessions that its first commit ended.
+    Closing,
+    /// As [`Self::More`]; but with some of the items the store had a fault.
+    Faulted(u64, StoreFault),
+}
+
+/// Where a deprovisioning stands in one pass.
+enum Pass {
+    /// A slice of it is being worked on.
+    Running,
+    /// The next slice begins after this number; and the fault that the store had with an item.
+    After(u64, Option<StoreFault>),
+    /// It is left to the next pass.
+    Left,
+}
+
 impl App {
-    /// Works off the deprovisionings that were begun and are not done, the oldest first; answers
-    /// when to come back, if there is reason to. Call it again as well when the bell rings
-    /// ([`Self::with_deprovisioning`]).
+    /// Works off the deprovisionings that were begun and are not done, side by side: a small one
+    /// does not wait for a large one that was begun before. Answers when to come back, if there is
+    /// reason to. Call it again as well when the bell rings ([`Self::with_deprovisioning`]).
     ///
     /// # Errors
     /// The store's, when it cannot say what is to be done. What goes wrong with one deprovisioning
     /// is logged and tried again.
     pub async fn work_off_deprovisionings(&self) -> Result<Option<Timestamp>, StoreFault> {
-        let later = self.clock.now().plus_secs(LOOK_AGAIN_SECS);
-        let mut next = None;
-        for id in self.store.applying_receipts(MAX_RECEIPTS_AT_ONCE).await? {
-            let Some(_taken) = self.deprovisionings.try_take(&id) else {
-                next = Some(later);
-                continue;
-            };
-            if let Err(fault) = self.work_through(&id).await {
-                warn!(receipt.id = %id, error = %fault, "could not go on with the deprovisioning {id}; trying again");
-                next = Some(later);
+        let mut passes: HashMap<ReceiptId, Pass> = HashMap::new();
+        let mut running = FuturesUnordered::new();
+        let mut is_left = false;
+        loop {
+            // Those that were begun meanwhile as well.
+            let limit = MAX_RECEIPTS_AT_ONCE.saturating_add(passes.len());
+            for id in self.store.applying_receipts(limit).await? {
+                if running.len() >= MAX_RECEIPTS_AT_ONCE {
+                    break;
+                }
+                let pass = passes.entry(id.clone()).or_insert(Pass::After(0, None));
+                if let Pass::After(after, fault) = pass {
+                    let (after, fault) = (*after, fault.take());
+                    *pass = Pass::Running;
+                    running.push(self.try_slice(id, after, fault));
+                }
             }
+            let Some((id, pass)) = running.next().await else { break };
+            is_left |= matches!(pass, Pass::Left);
+            passes.insert(id, pass);
         }
         self.trim_receipts().await?;
-        Ok(next)
+        Ok(is_left.then(|| self.clock.now().plus_secs(LOOK_AGAIN_SECS)))
     }
 
-    /// Works on one until it is done; waits while somebody else does.
-    pub(super) async fn work_on(&self, id: &ReceiptId) -> Result<(), StoreFault> {
-        let _taken = self.deprovisionings.take(id).await;
-        self.work_through(id).await
+    /// One slice, unless somebody else works on it.
+    async fn try_slice(
+        &self,
+        id: ReceiptId,
+        after: u64,
+        earlier: Option<StoreFault>,
+    ) -> (ReceiptId, Pass) {
+        let Some(_taken) = self.deprovisionings.taken.try_take(&id) else {
+            return (id, Pass::Left);
+        };
+        let pass = match self.work_slice(&id, after).await {
+            // It is not listed any more.
+            Ok(Turn::Done) => Pass::After(0, None),
+            // Once around: items that the store had a fault with are left to the next pass.
+            Ok(Turn::More(0)) if earlier.is_some() => Pass::Left,
+            Ok(Turn::More(after)) => Pass::After(after, earlier),
+            Ok(Turn::Faulted(after, fault)) => {
+                warn!(receipt.id = %id, error = %fault, "could not do a device of the deprovisioning {id}; trying again");
+                Pass::After(after, Some(fault))
+            }
+            Ok(Turn::Closing) => Pass::Left,
+            Err(fault) => {
+                warn!(receipt.id = %id, error = %fault, "could not go on with the deprovisioning {id}; trying again");
+                Pass::Left
+            }
+        };
+        (id, pass)
     }
 
-    /// Works on one that nobody else works on.
-    async fn work_through(&self, id: &ReceiptId) -> Result<(), StoreFault> {
-        loop {
-            let Some(receipt) = self.store.find_receipt(id).await? else { return Ok(()) };
-            if receipt.head.state != DeprovisionState::Applying {
-                return Ok(());
-            }
-            if receipt.head.sessions.closed.is_waiting() {
-                // Whoever waited is gone.
-                let closed = Closed::Unmeasured;
-                let sessions = EndedSessions { closed, ..receipt.head.sessions };
-                self.note_shared_sessions(id, sessions).await?;
-                continue;
-            }
-            let head = &receipt.head;
-            let mut after = 0;
-            loop {
-                let items = self.store.open_receipt_items(id, after, PAGE).await?;
-                let Some(last) = items.last() else { break };
-                after = last.number;
-                self.work_on_items(head, items).await?;
-            }
-            if after > 0 || self.add_late(head, receipt.counts.items).await? {
-                continue;
-            }
-            if self.finish(head).await? {
-                return Ok(());
+    /// Works on one until it is done, or nobody wants it any more; waits while somebody else does.
+    pub(super) async fn work_on(
+        &self,
+        id: &ReceiptId,
+        is_wanted: impl Fn() -> bool + Send,
+    ) -> Result<(), StoreFault> {
+        let (mut after, mut fault) = (0, None);
+        while is_wanted() {
+            let turn = {
+                let _taken = self.deprovisionings.taken.take(id).await;
+                self.work_slice(id, after).await?
+            };
+            match turn {
+                Turn::Done => break,
+                Turn::More(0) if fault.is_some() => break,
+                Turn::More(next) => after = next,
+                Turn::Faulted(next, new) => (after, fault) = (next, fault.or(Some(new))),
+                // Until whoever waits has written down what came of it.
+                Turn::Closing => drop(self.deprovisionings.closing.take(id).await),
             }
         }
+        fault.map_or(Ok(()), Err)
     }
 
+    /// Works on the next items of one that nobody else works on.
+    async fn work_slice(&self, id: &ReceiptId, after: u64) -> Result<Turn, StoreFault> {
+        let Some(receipt) = self.store.find_receipt(id).await? else { return Ok(Turn::Done) };
+        let head = &receipt.head;
+        if head.state != DeprovisionState::Applying {
+            return Ok(Turn::Done);
+        }
+        let mut is_closing = false;
+        if head.sessions.closed.is_waiting() {
+            match self.deprovisionings.closing.try_take(id) {
+                None => is_closing = true,
+                Some(_nobody_else) => {
+                    self.note_unmeasured(id).await?;
+                    return Ok(Turn::More(after));
+                }
+            }
+        }
+        let items = self.store.open_receipt_items(id, after, SLICE).await?;
+        if let Some(last) = items.last().map(|last| last.number) {
+            return Ok(match self.work_on_items(head, items).await? {
+                None => Turn::More(last),
+                Some(fault) => Turn::Faulted(last, fault),
+            });
+        }
+        if after > 0 || self.add_late(head, receipt.counts.items).await? {
+            return Ok(Turn::More(0));
+        }
+        if is_closing {
+            return Ok(Turn::Closing);
+        }
+        Ok(if self.finish(head).await? { Turn::Done } else { Turn::More(0) })
+    }
+
+    /// Works on these items, each by itself: a fault that the store has with one of them leaves the
+    /// others alone, and the first such fault is answered. When it has one with all of them it is
+    /// the store's, and nothing goes on.
     async fn work_on_items(
         &self,
         head: &Deprovisioning,
         items: Vec<DeprovisionItem>,
-    ) -> Result<(), StoreFault> {
-        let settings = &self.deprovisionings.settings;
-        let worked: Result<(), StoreFault> = stream::iter(items)
-            .map(|item| self.work_on_item(head, item))
-            .buffer_unordered(settings.max_at_once.max(1))
-            .map_ok(|closing| async move {
-                match closing {
-                    Some(closing) => self.await_closing(closing).await,
-                    None => Ok(()),
-                }
+    ) -> Result<Option<StoreFault>, StoreFault> {
+        let n_items = items.len();
+        let worked: Vec<(DeprovisionItem, Result<(), StoreFault>)> = stream::iter(items)
+            .map(|item| async move {
+                let outcome = self.work_on_item(head, item.clone()).await;
+                (item, outcome)
             })
-            .try_buffer_unordered(MAX_CLOSING)
-            .try_collect()
+            .buffer_unordered(self.deprovisionings.settings.max_at_once.max(1))
+            .map(|(item, outcome)| async move {
+                let outcome = match outcome {
+                    Ok(Some(closing)) => self.await_closing(closing).await,
+                    Ok(None) => Ok(()),
+                    Err(fault) => Err(fault),
+                };
+                (item, outcome)
+            })
+            .buffer_unordered(MAX_CLOSING)
+            .collect()
             .await;
         // Remote hubs are told in any case.
         self.remote.bell.ring();
-        worked
+        let mut faults = Vec::new();
+        for (item, outcome) in worked {
+            let Err(fault) = outcome else {
+                self.deprovisionings.forget_fault(&head.id, item.number);
+                continue;
+            };
+            let n_faults = self.deprovisionings.count_fault(&head.id, item.number);
+            if n_faults >= MAX_ITEM_FAULTS && self.give_up(&item, &fault).await.unwrap_or(false) {
+                self.deprovisionings.forget_fault(&head.id, item.number);
+                continue;
+            }
+            faults.push(fault);
+        }
+        let is_all = faults.len() == n_items;
+        match faults.into_iter().next() {
+            Some(fault) if is_all => Err(fault),
+            fault => Ok(fault),
+        }
     }
 
-    /// Adds the devices that joined a group or a CA between the plan and the first commit. There
-    /// are none after it: what is meant as a whole is closed.
+    /// Adds the devices that joined a group or a CA between the plan and the first commit, or whose
+    /// registration was decided before and written after the plan had looked. There are none after
+    /// that commit: what is meant as a whole is closed.
     async fn add_late(&self, head: &Deprovisioning, n_items: u64) -> Result<bool, StoreFault> {
         if !is_closed(&head.selected_by, head.intent) {
             return Ok(false);
         }
-        let (mut after, mut number) = (None::<String>, n_items);
+        let last = self.last_number(head, n_items).await?;
+        let (mut after, mut number) = (None::<String>, last);
+        // Those without a record come second, so that nobody is missed whose record is deleted.
+        let mut is_former = false;
         loop {
-            let page = match head.selected_by.whole() {
-                Some(Whole::Group(group)) => {
+            let (found, next) = match (head.selected_by.whole(), is_former) {
+                (Some(Whole::Group(group)), false) => {
                     let filter = RecordFilter::Group(group.clone());
-                    self.store.list_records(&filter, after.as_deref(), PAGE).await?
+                    by_records(self.store.list_records(&filter, after.as_deref(), PAGE).await?)
                 }
-                Some(Whole::Certificate(key)) => {
-                    self.store.records_resting_on(key, after.as_deref(), PAGE).await?
+                (Some(Whole::Group(group)), true) => {
+                    let page = self.store.former_of_group(group, after.as_deref(), PAGE).await?;
+                    let enrollment = EnrollmentRef::Group(group.clone());
+                    let plan =
+                        PlannedDevice { enrollment: Some(enrollment), ..PlannedDevice::default() };
+                    let late = |id| (DeviceSubject::Registration(id), plan.clone());
+                    (page.items.into_iter().map(late).collect(), page.next)
                 }
-                Some(Whole::Receipt(_)) | None => return Ok(false),
+                (Some(Whole::Certificate(key)), false) => {
+                    by_records(self.store.records_resting_on(key, after.as_deref(), PAGE).await?)
+                }
+                (Some(Whole::Certificate(_)), true) => (Vec::new(), None),
+                (Some(Whole::Receipt(_)) | None, _) => return Ok(false),
             };
             let mut changes = ChangeSet::new();
-            let is_new = |record: &RegistrationRecord| record.last_updated >= head.created;
-            for record in page.items.into_iter().filter(is_new) {
-                let subject = DeviceSubject::Registration(record.registration_id.clone());
+            for (subject, plan) in found {
                 let there = self.store.find_receipt_item_of(&head.id, &subject.key()).await?;
                 if there.is_none() {
                     number += 1;
-                    let item = late_item(head, number, subject, &record);
+                    let item = late_item(head, number, subject, plan);
                     let new = Expect::ReceiptItem(head.id.clone(), number, 0);
                     changes = changes.expecting(new).with(Change::PutReceiptItem(Box::new(item)));
                 }
             }
             if !changes.changes.is_empty() {
-                // Only one of us works on it, and nobody else adds any.
-                unless_conflict(self.commit(changes).await)?;
+                // Only one of us works on it, and nobody else adds any: it is not to be expected.
+                if !unless_conflict(self.commit(changes).await)? {
+                    let why = "somebody else added some at the same time";
+                    return Err(StoreFault::new("added devices that came late", why));
+                }
             }
-            match page.next {
+            match next {
                 Some(next) => after = Some(next),
-                None => return Ok(number > n_items),
+                None if is_former => return Ok(number > last),
+                None => (after, is_former) = (None, true),
+            }
+        }
+    }
+
+    /// The largest number that an item has. There may be fewer items than that.
+    async fn last_number(&self, head: &Deprovisioning, n_items: u64) -> Result<u64, StoreFault> {
+        let mut last = n_items;
+        loop {
+            let items = self.store.list_receipt_items(&head.id, None, last, PAGE).await?;
+            match items.last() {
+                None => return Ok(last),
+                Some(item) => last = item.number,
             }
         }
     }
@@ -168,27 +306,39 @@ impl App {
             return Ok(false);
         }
         let id = &head.id;
+        self.deprovisionings.forget_faults(id);
         info!(receipt.id = %id, "the deprovisioning {id} is done");
         Ok(true)
     }
+}
+
+/// Devices that may have come late, by their records.
+fn by_records(
+    page: Page<RegistrationRecord>,
+) -> (Vec<(DeviceSubject, PlannedDevice)>, Option<String>) {
+    let late = |record: RegistrationRecord| {
+        let plan = PlannedDevice {
+            enrollment: Some(record.enrollment),
+            record: Some(record.status),
+            ..PlannedDevice::default()
+        };
+        (DeviceSubject::Registration(record.registration_id), plan)
+    };
+    (page.items.into_iter().map(late).collect(), page.next)
 }
 
 fn late_item(
     head: &Deprovisioning,
     number: u64,
     subject: DeviceSubject,
-    record: &RegistrationRecord,
+    plan: PlannedDevice,
 ) -> DeprovisionItem {
     DeprovisionItem {
         receipt: head.id.clone(),
         number,
         subject,
         is_late: true,
-        plan: PlannedDevice {
-            enrollment: Some(record.enrollment.clone()),
-            record: Some(record.status),
-            ..PlannedDevice::default()
-        },
+        plan,
         state: ItemState::Pending,
         at: None,
         parts: Vec::new(),

@@ -2,10 +2,7 @@
 
 use decide::{
     attestation::Shown,
-    hub::{
-        cause,
-        connect::{self, Admission, ConnectRequest},
-    },
+    hub::connect::{self, Admission, ConnectRequest},
 };
 use model::{Change, ConnectRefusal, Evidence, Timestamp, Version};
 
@@ -51,16 +48,14 @@ impl DeviceSession {
             // count.
             let n_rechecks = self.seat.n_rechecks();
             let hubs_version = self.app.known_hubs_version().await?;
-            let Some((admission, ends_with_enrollment)) =
-                self.try_renew(&shown, hubs_version).await?
-            else {
+            let Some((admission, has_origin)) = self.try_renew(&shown, hubs_version).await? else {
                 self.app.read_hubs_version().await?;
                 continue;
             };
             let expires = admission.expires;
             if self.seat.renew(admission, n_rechecks) {
                 self.app.live.rest(&self.seat);
-                if ends_with_enrollment {
+                if has_origin {
                     let (hub, device_id) = (self.hub(), self.device_id());
                     let address = self.seat.address;
                     let request = ConnectRequest { hub, device_id, shown: &shown, address };
@@ -74,7 +69,8 @@ impl DeviceSession {
         Err(No::Refused(ConnectRefusal::Conflict))
     }
 
-    /// One attempt, and whether the session ends with its enrollment; `None` when something it was decided from was written meanwhile.
+    /// One attempt, and whether the device was registered; `None` when something it was decided from
+    /// was written meanwhile.
     async fn try_renew(
         &self,
         shown: &Shown,
@@ -90,7 +86,7 @@ impl DeviceSession {
             .expecting(model::Expect::Hubs(hubs_version))
             .with(Change::Touch { hub: hub.clone(), device_id: device_id.clone(), at: now });
         Ok(match attempted(self.app.store.commit(changes).await)? {
-            Attempt::Done => Some((admission, cause::ends_with_enrollment(&facts))),
+            Attempt::Done => Some((admission, facts.origin.is_some())),
             Attempt::Again => None,
         })
     }

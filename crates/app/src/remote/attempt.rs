@@ -15,6 +15,7 @@ use model::{
 use store::{CommitError, StoreFault};
 use tracing::{info, warn};
 
+use super::resting::Place;
 use crate::{App, MAX_ATTEMPTS, provisioning::tell_story};
 
 /// No call begins in the last part of a claim, in seconds: it could outlast it. Above the longest
@@ -149,7 +150,8 @@ impl App {
         let Some(deleted) = deleted else { return Ok(()) };
         let now = self.clock.now();
         let Some(behind) = pending::left_behind(deleted, None, now) else { return Ok(()) };
-        // A device that registers again meanwhile goes on where this one stopped.
+        // A device that registers again meanwhile goes on where this one stopped; and a
+        // deprovisioning that deleted the record hears of it all the same.
         let changes = ChangeSet::new()
             .expecting(Expect::Record(deleted.registration_id.clone(), 0))
             .with(Change::PutRemoval(Box::new(behind)));
@@ -158,8 +160,12 @@ impl App {
         Ok(())
     }
 
-    /// Makes one attempt at a removal that is due.
-    pub(super) async fn work_off_removal(&self, removal: &RemoteRemoval) -> Result<(), StoreFault> {
+    /// Makes one attempt at a removal that is due, with the right to tell its hub.
+    pub(super) async fn work_off_removal(
+        &self,
+        removal: &RemoteRemoval,
+        place: Place<'_>,
+    ) -> Result<(), StoreFault> {
         let facts = self.store.service_facts().await?;
         let RemoteRemoval { hub: name, device_id: id, .. } = removal;
         let (hub, claim, until) = match pending::claim_removal(
@@ -184,6 +190,11 @@ impl App {
         let Some(removal) = &claimed else { return Ok(()) };
         let said = self.tell(&hub, removal).await;
         let now = self.clock.now();
+        if place.note(&said, now, &self.fresh()) {
+            // The others were left alone.
+            self.remote.bell.ring();
+        }
+        drop(place);
         if now >= until {
             // The claim is over and someone else may have it.
             return Ok(());

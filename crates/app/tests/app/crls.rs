@@ -20,8 +20,9 @@ use induct_app::{
 use model::{
     ApiVersion, AttestFailure, AuditFilter, Change, ConnectRefusal, Crl, DeviceRefusal,
     EnrollmentGroupId, Evidence, GroupDraft, GroupSettings, IndividualDraft, OperatorRefusal,
-    Precondition, RegisterRequest, RegistrationId, RegistrationStatus, StaleCrl,
+    Precondition, RegisterRequest, RegistrationId, RegistrationStatus, RevokedStep, StaleCrl,
 };
+use store::Store as _;
 use testkit::{Ca, NOW, Revocations, certificates::Credential};
 
 use crate::{
@@ -501,4 +502,104 @@ async fn a_hub_lets_no_device_in_by_a_certificate_that_its_ca_revoked() {
         ),
         "{refused:?}"
     );
+}
+
+/// What answers are kept with, and what commits are held against.
+async fn marks(scene: &Scene) -> (store::Mark, model::Version) {
+    let id = RegistrationId::parse(DEVICE).unwrap();
+    let request = RegisterRequest {
+        registration_id: id.clone(),
+        evidence: Evidence::Nothing,
+        payload: None,
+        api_version: ApiVersion::V2021_06_01,
+    };
+    let prepared =
+        decide::register::Prepared::new(request, &attest::chain::Limits::default()).unwrap();
+    let facts = scene.stage.store.register_facts(prepared.query()).await.unwrap();
+    (scene.stage.store.marks().of(&id), facts.bans_version)
+}
+
+#[tokio::test]
+async fn a_fetch_that_brings_nothing_new_has_nobody_decided_about_anew() {
+    let scene = Scene::new().await;
+    scene.follow().await;
+    let list = scene.line.revocation_list(&Revocations::number(1));
+    let same = |tag: &str| CrlAnswer::List { der: list.clone(), entity_tag: Some(tag.to_owned()) };
+    scene.answer(same("\"1\""));
+    scene.app.fetch_crl(GROUP).await.unwrap();
+    let before = marks(&scene).await;
+    scene.answer(CrlAnswer::NotModified);
+    scene.answer(same("\"2\""));
+    scene.answer(CrlAnswer::Failed("it cannot be reached".to_owned()));
+    for (n_failures, tag) in [(0, "\"1\""), (0, "\"2\""), (1, "\"2\"")] {
+        let asked = scene.crl().await.version;
+        scene.app.fetch_crl(GROUP).await.unwrap();
+        let crl = scene.crl().await;
+        assert!(crl.version > asked, "what came of it is written");
+        let source = crl.source.unwrap();
+        assert_eq!((source.n_failures, source.entity_tag.as_deref()), (n_failures, Some(tag)));
+        assert_eq!(marks(&scene).await, before);
+    }
+    scene.offer(&Revocations::number(2), None);
+    scene.app.fetch_crl(GROUP).await.unwrap();
+    let after = marks(&scene).await;
+    assert!(after.0 != before.0 && after.1 > before.1, "a newer list");
+}
+
+/// As many serial numbers as are written in three parts, the device's among them.
+fn many(scene: &Scene, number: u64, n: u32) -> Revocations {
+    let mut list = Revocations::number(number).with(&scene.press);
+    list.serials.extend((0..n).map(|n| [&[0x7F], &n.to_be_bytes()[..]].concat()));
+    list
+}
+
+#[tokio::test]
+async fn a_large_list_is_written_in_parts_and_counts_as_a_whole() {
+    let scene = Scene::new().await;
+    scene.set(Some(true), None).await;
+    scene.check(Ok(())).await;
+    let (session, _commands) = scene.connect().await.unwrap();
+    let before = marks(&scene).await;
+    // The second part is lost.
+    scene.stage.store.fail_after(2, false);
+    let list = many(&scene, 1, 24_999);
+    let der = scene.line.revocation_list(&list);
+    assert!(scene.app.import_crl(der.clone(), &by()).await.is_err());
+    let id = model::crl::crl_id(
+        &attest::certificate::describe(scene.line.der()).unwrap().keys.subject_and_key,
+    );
+    assert_eq!(scene.app.get_crl(&id).await.unwrap().list, None, "no list counts yet");
+    // Whatever is there of it, the next attempt adds the rest, and all hear of all.
+    let imported = scene.app.import_crl(der, &by()).await.unwrap();
+    assert_eq!(imported.n_added, 15_000);
+    assert_eq!(imported.crl.list.as_ref().map(|list| list.n_revoked), Some(25_000));
+    assert!(at_once(session.ended()).await.is_some(), "its session ends");
+    scene.check(Err("revoked by its issuer")).await;
+    assert!(marks(&scene).await.1 > before.1);
+    // A small one that takes its place.
+    let imported = scene.import(&scene.line, &Revocations::number(2)).await.unwrap();
+    assert_eq!((imported.n_added, imported.n_removed), (0, 25_000));
+    scene.check(Ok(())).await;
+}
+
+#[tokio::test]
+async fn a_part_of_a_list_has_nobody_decided_about_anew() {
+    let scene = Scene::new().await;
+    let list = many(&scene, 1, 10_000);
+    let der = scene.line.revocation_list(&list);
+    let is_part = |change: &Change| matches!(change, Change::ChangeRevoked(change) if change.step == RevokedStep::Part);
+    let is_last = |change: &Change| matches!(change, Change::ChangeRevoked(change) if change.step == RevokedStep::Last);
+    let mut first = scene.stage.store.hold(At::Asked, is_part);
+    let app = scene.app.clone();
+    let importing = tokio::spawn(async move { app.import_crl(der, &by()).await });
+    first.reached().await;
+    let before = marks(&scene).await;
+    let mut last = scene.stage.store.hold(At::Asked, is_last);
+    first.release();
+    last.reached().await;
+    assert_eq!(marks(&scene).await, before);
+    last.release();
+    assert_eq!(importing.await.unwrap().unwrap().n_added, 10_001);
+    let after = marks(&scene).await;
+    assert!(after.0 != before.0 && after.1 > before.1);
 }

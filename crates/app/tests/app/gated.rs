@@ -11,7 +11,7 @@ use model::{
     PendingFacts, PolicyScope, RecordFilter, RegisterFacts, RegisterQuery, RegistrationId,
     RegistrationRecord, RemoteRemoval, ServiceFacts, StoredEvent, Timestamp, Usage,
 };
-use store::{AuditHead, CommitError, Store, StoreFault};
+use store::{AuditHead, CommitError, Marks, Store, StoreFault};
 use tokio::sync::{mpsc, oneshot};
 
 /// Where a call is held up.
@@ -46,6 +46,9 @@ impl Held {
         let _ = self.go.send(());
     }
 }
+
+/// Whether a change is meant.
+pub(crate) type Like = fn(&Change) -> bool;
 
 type Matches = Box<dyn Fn(&ChangeSet) -> bool + Send>;
 
@@ -109,6 +112,8 @@ type Asked = (ChangeSet, oneshot::Sender<Result<(), CommitError>>);
 
 /// The store.
 pub(crate) struct Gated {
+    /// Every commit fails that has a change like this.
+    pub(crate) failing: Mutex<Option<Like>>,
     under: Arc<dyn Store>,
     holds: Arc<Holds>,
     queue: mpsc::UnboundedSender<Asked>,
@@ -125,7 +130,7 @@ impl Gated {
                 let _ = answer.send(store.commit(changes).await);
             }
         });
-        Self { under, holds, queue }
+        Self { failing: Mutex::default(), under, holds, queue }
     }
 
     /// Holds up the next call at this place whose changes have one like this.
@@ -149,6 +154,11 @@ impl Gated {
         self.holds.failure.lock().unwrap().is_some()
     }
 
+    /// Whether the next commit is to fail; after this it is not.
+    pub(crate) fn fails_next(&self) -> bool {
+        self.holds.fails()
+    }
+
     /// Makes the next so many commits fail.
     pub(crate) fn fail(&self, n: usize) {
         *self.holds.n_failures.lock().unwrap() = n;
@@ -160,6 +170,10 @@ macro_rules! passing_on {
     ($($name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
         impl Store for Gated {
+            fn marks(&self) -> Arc<Marks> {
+                self.under.marks()
+            }
+
             $(async fn $name(&self, $($argument: $kind),*) -> Result<$answer, StoreFault> {
                 self.under.$name($($argument),*).await
             })*
@@ -174,7 +188,9 @@ macro_rules! passing_on {
             }
 
             async fn commit(&self, changes: ChangeSet) -> Result<(), CommitError> {
-                if self.holds.fails() {
+                let failing = *self.failing.lock().unwrap();
+                let is_like = failing.is_some_and(|like| changes.changes.iter().any(like));
+                if is_like || self.holds.fails() {
                     return Err(StoreFault::new("was told to fail", "a test").into());
                 }
                 let failure = self.holds.failure();
@@ -241,6 +257,9 @@ passing_on! {
         -> Page<RegistrationRecord>;
     find_grounds(id: &RegistrationId) -> Option<model::Grounds>;
     origin(hub: &HubName, id: &DeviceId) -> Option<model::Origin>;
+    formers(id: &RegistrationId) -> Vec<model::Former>;
+    former_of_group(group: &EnrollmentGroupId, after: Option<&str>, limit: usize)
+        -> Page<RegistrationId>;
     known_certificate(thumbprint: &str) -> Option<model::EnrolledCertificate>;
     shown_certificate(thumbprint: &str) -> Option<model::CertificateDer>;
     list_attempts(filter: &model::AttemptFilter, before: Option<u64>, limit: usize)

@@ -1,9 +1,11 @@
 //! The use cases over the embedded store.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod bans;
 mod crls;
 mod device;
 mod events;
+mod explain;
 mod gated;
 mod instance;
 mod live_cut_off;
@@ -17,6 +19,8 @@ mod methods;
 mod modules;
 mod orphans;
 mod races;
+mod rewritten;
+mod simulate;
 mod stage;
 mod storms;
 mod tpm;

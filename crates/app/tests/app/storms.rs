@@ -4,15 +4,22 @@
 use std::{
     net::IpAddr,
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use decide::scenes::{client, draft, keys, name, signing};
+use decide::{
+    manage::DEFAULT_QUOTAS,
+    scenes::{client, draft, keys, name, signing},
+};
 use induct_app::{
     App, No,
     bans::Wet,
+    ca_certificates::CaDraft,
+    device::HubLimits,
+    limits::RateSettings,
+    ports::NoAllocationHook,
     refusals::StormSettings,
     visits::{TurnedAway, Visit},
 };
@@ -20,16 +27,16 @@ use model::{
     ApiVersion, Attempt, AttemptFilter, AttemptOutcome, AttestFailure, AttestationDraft,
     AttestationKind, Ban, Change, ConnectRefusal, DeviceRefusal, Door, EnrollmentGroupId,
     EnrollmentRef, Evidence, GroupDraft, IndividualDraft, OperationId, Precondition,
-    ProvisioningStatus, RegisterRequest, RegistrationId, RegistrationStatus, Sent, Step,
+    ProvisioningStatus, RegisterRequest, RegistrationId, RegistrationStatus, Sent, Slots, Step,
     SymmetricKey,
     ban::{BanDraft, SubjectDraft, registration_key},
 };
 use proptest::prelude::*;
-use testkit::{Ca, ClientStyle, DeviceToken, NOW, certificates::Credential};
+use testkit::{Ca, ClientStyle, DeviceToken, NOW, Revocations, certificates::Credential};
 
 use crate::{
     gated::At,
-    instance::{SCOPE, by},
+    instance::{CountingEntropy, SCOPE, by, settings},
     stage::{Stage, token},
 };
 
@@ -600,4 +607,145 @@ async fn one_that_remembers_nothing_still_keeps_attempts() {
         assert_eq!(refused(&app, DEVICE, Evidence::Nothing).await.1, None);
     }
     assert_eq!(attempts(&app).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_change_that_was_written_although_the_store_failed_admits_who_was_refused() {
+    let stage = Stage::new().await;
+    let leaf = || Evidence::X509(papers().leaves[0].chain());
+    refused(&stage.app, DEVICE, leaf()).await;
+    stage.store.fail_after(0, true);
+    let mut draft = draft(signing(Some(papers().cas[0].der()), None));
+    draft.provisioning_status = Sent::Value(ProvisioningStatus::Enabled);
+    let group = GroupDraft { group_id: EnrollmentGroupId::parse("line-4").unwrap(), draft };
+    let put = stage.app.put_group(group, &Precondition::None, &by()).await;
+    assert!(matches!(put, Err(No::Fault(_))) && !stage.store.is_to_fail(), "{put:?}");
+    ask(&stage.app, DEVICE, leaf()).await.unwrap();
+}
+
+/// Another user of the same store, with a memory of its own.
+fn neighbour(stage: &Stage) -> App {
+    let settings = settings(DEFAULT_QUOTAS, RateSettings::default(), HubLimits::default());
+    let (store, clock) = (Arc::clone(&stage.store), Arc::clone(&stage.clock));
+    let entropy = Arc::new(CountingEntropy::default());
+    App::new(store, clock, entropy, Arc::new(NoAllocationHook), settings)
+}
+
+/// Refused again and again until an operator changes something elsewhere; then admitted at once.
+async fn check_repaired_elsewhere(
+    evidence: impl Fn() -> Evidence,
+    broken: impl AsyncFnOnce(&App),
+    repaired: impl AsyncFnOnce(&App),
+) {
+    let stage = Stage::new().await;
+    let (door, operator) = (&stage.app, &neighbour(&stage));
+    broken(operator).await;
+    for wait in [None, Some(5), Some(10)] {
+        assert_eq!(refused(door, DEVICE, evidence()).await.1, wait);
+    }
+    repaired(operator).await;
+    ask(door, DEVICE, evidence()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_user_of_a_store_changes_is_at_once_forgotten_by_the_memory_of_another() {
+    let leaf = || Evidence::X509(papers().leaves[0].chain());
+    let own = || signed(DEVICE, &name::key(3), 3600);
+    let by_maker = || signing(Some(papers().cas[0].der()), None);
+    let none = async |_: &App| {};
+    check_repaired_elsewhere(leaf, none, async |app| {
+        enroll_group(app, "g", by_maker(), true).await
+    })
+    .await;
+    check_repaired_elsewhere(own, none, async |app| enroll(app, DEVICE, own_keys(), true).await)
+        .await;
+    check_repaired_elsewhere(
+        leaf,
+        async |app| {
+            enroll_group(app, "g", by_maker(), true).await;
+            ban(app, SubjectDraft::Registration(id(DEVICE)), None).await;
+        },
+        async |app| {
+            app.lift_ban(&registration_key(&id(DEVICE)), Wet::Done, &by()).await.unwrap();
+        },
+    )
+    .await;
+    check_repaired_elsewhere(
+        leaf,
+        async |app| {
+            enroll_group(app, "g", by_maker(), true).await;
+            revoke(app, 1, Some(&papers().leaves[0])).await;
+        },
+        async |app| revoke(app, 2, None).await,
+    )
+    .await;
+    check_repaired_elsewhere(
+        leaf,
+        async |app| {
+            put_ca(app, false).await;
+            let ca_references = Slots { primary: Some("maker".to_owned()), secondary: None };
+            let by_name = AttestationDraft::X509 {
+                client: None,
+                signing: None,
+                ca_references: Some(ca_references),
+            };
+            enroll_group(app, "g", by_name, true).await;
+        },
+        async |app| put_ca(app, true).await,
+    )
+    .await;
+    check_repaired_elsewhere(
+        leaf,
+        async |app| {
+            enroll_group(app, "g", by_maker(), true).await;
+            enroll(app, DEVICE, own_keys(), true).await;
+        },
+        async |app| {
+            app.delete_individual(&id(DEVICE), &Precondition::Any, &by()).await.unwrap();
+        },
+    )
+    .await;
+}
+
+/// The maker's CA in the service's store.
+async fn put_ca(app: &App, verified: bool) {
+    let der = papers().cas[0].der().to_vec();
+    let draft = CaDraft { name: "maker".to_owned(), der, verified: Some(verified) };
+    let precondition = match app.get_ca_certificate("maker").await {
+        Ok(_) => Precondition::Any,
+        Err(_) => Precondition::None,
+    };
+    app.put_ca_certificate(&draft, &precondition, &by()).await.unwrap();
+}
+
+/// The maker's CA revokes this leaf, or nobody any more.
+async fn revoke(app: &App, number: u64, leaf: Option<&Credential>) {
+    let mut list = Revocations::number(number);
+    if let Some(leaf) = leaf {
+        list = list.with(leaf);
+    }
+    app.import_crl(papers().cas[0].revocation_list(&list), &by()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disabled_device_that_is_enabled_again_is_admitted_by_its_next_question() {
+    let stage = Stage::new().await;
+    let app = &stage.app;
+    let leaf = || Evidence::X509(papers().leaves[0].chain());
+    let by_maker = || signing(Some(papers().cas[0].der()), None);
+    for _ in 0..3 {
+        enroll_group(app, "line-4", by_maker(), false).await;
+        let mut last = None;
+        for _ in 0..5 {
+            let operation = ask(app, DEVICE, leaf()).await.unwrap();
+            let told = told(app, request(DEVICE, leaf()), &operation).await;
+            assert!(matches!(&told, Ok((RegistrationStatus::Disabled, ..))), "{told:?}");
+            last = Some(operation);
+        }
+        enroll_group(app, "line-4", by_maker(), true).await;
+        let operation = ask(app, DEVICE, leaf()).await.unwrap();
+        assert_ne!(Some(&operation), last.as_ref(), "an answer from before");
+        let told = told(app, request(DEVICE, leaf()), &operation).await;
+        assert!(matches!(&told, Ok((RegistrationStatus::Assigned, ..))), "{told:?}");
+    }
 }

@@ -130,6 +130,7 @@ async fn who_is_not_challenged_leaves_nothing_behind() {
             registration_id,
             groups: GroupQuery::None,
             ban_keys: Vec::new(),
+            ca_names: Vec::new(),
             serials: Vec::new(),
         };
         assert!(store.register_facts(query).await.unwrap().tpm_challenges.is_empty());
@@ -219,6 +220,7 @@ async fn challenges_are_forgotten_when_nobody_can_use_them_any_more() {
             registration_id,
             groups: GroupQuery::None,
             ban_keys: Vec::new(),
+            ca_names: Vec::new(),
             serials: Vec::new(),
         };
         store.register_facts(query).await.unwrap().tpm_challenges.len()

@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use induct_app::{
     App, No,
     deprovision::DeprovisionSettings,
-    ports::{Bell, RuntimeStopwatch},
+    ports::{Bell, Stopwatch},
 };
 use model::{
     ApiVersion, AttestationDraft, Caller, CertificateDraft, Change, ChangeSet, ConnectRefusal,
@@ -35,6 +36,20 @@ pub(crate) const GROUP_KEY: u8 = 7;
 pub(crate) const OWN_KEY: u8 = 9;
 /// Devices of the group.
 pub(crate) const OF_GROUP: [&str; 3] = ["arm-1", "arm-2", "arm-3"];
+
+/// The runtime's stopwatch: a test that pauses the runtime's time holds it.
+struct RuntimeStopwatch(tokio::time::Instant);
+
+#[async_trait]
+impl Stopwatch for RuntimeStopwatch {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
 
 /// The fleet, on `hub-1`; `hub-2` is there as well and is never chosen.
 pub(crate) struct Fleet {
@@ -148,7 +163,7 @@ impl Fleet {
     /// The use cases of a process over the fleet's store. Sessions are those of the process.
     fn app(stage: &Stage, bell: &Arc<CountingBell>) -> App {
         let bell: Arc<dyn Bell> = Arc::<CountingBell>::clone(bell);
-        let stopwatch = Arc::new(RuntimeStopwatch::default());
+        let stopwatch = Arc::new(RuntimeStopwatch(tokio::time::Instant::now()));
         stage.app.clone().with_deprovisioning(settings(), bell, stopwatch)
     }
 

@@ -11,10 +11,14 @@ mod instance;
 #[expect(dead_code, reason = "shared with the other tests of the use cases")]
 mod stage;
 
+mod anywhere;
 mod apply;
+mod bounded;
 mod fleet;
+mod found;
 mod interrupted;
 mod never_again;
 mod remote;
+mod remote_turns;
 mod selections;
 mod sessions;

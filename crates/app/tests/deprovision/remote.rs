@@ -27,7 +27,7 @@ use crate::{
 
 /// Hubs elsewhere, that do what they are told unless they are down.
 #[derive(Default)]
-struct Far {
+pub(crate) struct Far {
     identities: Mutex<BTreeMap<(HubName, DeviceId), IdentityDraft>>,
     down: Mutex<Vec<HubName>>,
 }
@@ -40,19 +40,19 @@ impl Far {
         }
     }
 
-    fn put(&self, hub: &str, draft: IdentityDraft) {
+    pub(crate) fn put(&self, hub: &str, draft: IdentityDraft) {
         let at = (hub_name(hub), draft.device_id.clone());
         self.identities.lock().unwrap().insert(at, draft);
     }
 
     /// Status and reason.
-    fn look(&self, hub: &str, id: &str) -> Option<(DeviceStatus, Option<String>)> {
+    pub(crate) fn look(&self, hub: &str, id: &str) -> Option<(DeviceStatus, Option<String>)> {
         let identities = self.identities.lock().unwrap();
         let found = identities.get(&(hub_name(hub), crate::stage::id(id)))?;
         Some((found.status.unwrap_or(DeviceStatus::Enabled), found.status_reason.clone()))
     }
 
-    fn set_down(&self, hubs: &[&str]) {
+    pub(crate) fn set_down(&self, hubs: &[&str]) {
         *self.down.lock().unwrap() = hubs.iter().map(|hub| hub_name(hub)).collect();
     }
 }
@@ -84,9 +84,13 @@ impl RemoteHubs for Far {
         precondition: &Precondition,
     ) -> Result<(), RemoteFailure> {
         self.check(hub)?;
-        assert_eq!(*precondition, Precondition::Tag("1".to_owned()));
         let at = (hub.name.clone(), identity.device_id.clone());
-        self.identities.lock().unwrap().insert(at, identity.clone());
+        let mut identities = self.identities.lock().unwrap();
+        // Whoever writes over what is there has looked at it before.
+        if identities.contains_key(&at) {
+            assert_eq!(*precondition, Precondition::Tag("1".to_owned()));
+        }
+        identities.insert(at, identity.clone());
         Ok(())
     }
 
@@ -110,31 +114,34 @@ impl RemoteHubs for Far {
     }
 }
 
-struct Scene {
-    fleet: Fleet,
-    app: App,
-    far: Arc<Far>,
+pub(crate) struct Scene {
+    pub(crate) fleet: Fleet,
+    pub(crate) app: App,
+    pub(crate) far: Arc<Far>,
+}
+
+fn remote_hub(name: &str) -> LinkedHub {
+    let access = RemoteAccess { port: None, policy: "o".to_owned(), key: key(5) };
+    LinkedHub {
+        name: hub_name(name),
+        access: HubAccess::Remote(access),
+        weight: 0,
+        apply_allocation_policy: false,
+        declared: false,
+        etag: Etag::from_random([0; 16]),
+        created: NOW,
+        last_updated: NOW,
+        version: 0,
+    }
 }
 
 impl Scene {
     /// Two remote hubs; `far-1` has `arm-1`, made by hand.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let fleet = Fleet::new().await;
         let far = Arc::<Far>::default();
         for name in ["far-1", "far-2"] {
-            let access = RemoteAccess { port: None, policy: "o".to_owned(), key: key(5) };
-            let linked = LinkedHub {
-                name: hub_name(name),
-                access: HubAccess::Remote(access),
-                weight: 0,
-                apply_allocation_policy: false,
-                declared: false,
-                etag: Etag::from_random([0; 16]),
-                created: NOW,
-                last_updated: NOW,
-                version: 0,
-            };
-            let link = ChangeSet::new().with(Change::PutLinkedHub(Box::new(linked)));
+            let link = ChangeSet::new().with(Change::PutLinkedHub(Box::new(remote_hub(name))));
             fleet.stage.store.commit(link).await.unwrap();
         }
         far.put("far-1", keyed("arm-1", 1));
@@ -144,18 +151,51 @@ impl Scene {
         Self { fleet, app, far }
     }
 
-    async fn act(&self, ids: &model::Selection, intent: Intent) -> Receipt {
+    pub(crate) async fn act(&self, ids: &model::Selection, intent: Intent) -> Receipt {
         let plan = self.fleet.plan(ids, intent).await;
         self.app.deprovision(&plan.head.id, &other()).await.unwrap()
     }
 
+    /// Links a remote hub, or unlinks it.
+    pub(crate) async fn link(&self, hub: &str, is_linked: bool) {
+        let change = match is_linked {
+            true => Change::PutLinkedHub(Box::new(remote_hub(hub))),
+            false => Change::DeleteLinkedHub(hub_name(hub)),
+        };
+        self.fleet.stage.store.commit(ChangeSet::new().with(change)).await.unwrap();
+    }
+
+    /// Tells them until all is told.
+    pub(crate) async fn settle(&self, receipt: &Receipt) -> Receipt {
+        for _ in 0..6 {
+            self.fleet.stage.clock.advance(LEASE_SECS * 6);
+            self.app.work_off().await.unwrap();
+        }
+        self.app.deprovisioning(&receipt.head.id).await.unwrap()
+    }
+
+    /// An enrollment of its own with this device ID, assigned to this hub.
+    pub(crate) async fn enroll_as(&self, id: &str, name: Option<&str>, hub: &str, seed: u8) {
+        let mut draft = Fleet::individual(id, crate::fleet::by_key(seed));
+        draft.device_id = name.map(crate::stage::id);
+        draft.draft.allocation_policy = Some(model::AllocationPolicy::Static);
+        draft.draft.iot_hubs = Some(vec![hub_name(hub).to_string()]);
+        let by = crate::instance::by();
+        let found = self.app.get_individual(&draft.registration_id).await;
+        let precondition = if found.is_ok() { Precondition::Any } else { Precondition::None };
+        self.app.put_individual(draft, &precondition, &by).await.unwrap();
+    }
+
     /// Tells the remote hubs all that is due, and looks at the receipt.
-    async fn tell(&self, receipt: &Receipt) -> Receipt {
+    pub(crate) async fn tell(&self, receipt: &Receipt) -> Receipt {
         self.app.work_off().await.unwrap();
         self.app.deprovisioning(&receipt.head.id).await.unwrap()
     }
 
-    async fn steps(&self, receipt: &Receipt) -> Vec<(String, RemoteStepTask, RemoteStepState)> {
+    pub(crate) async fn steps(
+        &self,
+        receipt: &Receipt,
+    ) -> Vec<(String, RemoteStepTask, RemoteStepState)> {
         let items = self.fleet.items(&receipt.head.id).await;
         let step = |step: &model::RemoteStep| {
             let name = step.hub.as_str().split('.').next().unwrap();
@@ -171,7 +211,7 @@ const fn done(changed: bool) -> RemoteStepState {
     RemoteStepState::Done { changed }
 }
 
-fn counts(receipt: &Receipt) -> (u64, u64, u64) {
+pub(crate) fn counts(receipt: &Receipt) -> (u64, u64, u64) {
     let counts = receipt.counts;
     (counts.remote_pending, counts.remote_done, counts.remote_failed)
 }

@@ -137,7 +137,7 @@ async fn devices_are_selected_by_any_certificate_they_rest_on() {
         let text = known.info.sha256_thumbprint;
         let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
         let bytes: Vec<u8> = (0..32).map(|n| byte(2 * n)).collect();
-        SelectedCertificate::Sha256(bytes.try_into().unwrap())
+        SelectedCertificate::Sha256 { sha256: bytes.try_into().unwrap(), tbs: None }
     };
     let by_it = |certificate| Selection { certificate: Some(certificate), ..Selection::default() };
     check(&fleet, by_it(sha256(works.der())), &["saw-1", "saw-2"]).await;

@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::{
     AttestSettings, Attested, Door, Shown,
     bearer::{Asked, Proof},
+    besides,
     tpm::Answer,
 };
 
@@ -61,15 +62,19 @@ impl Known {
         limits: &chain::Limits,
     ) -> Result<RegisterQuery, Unknown> {
         let shown = shown(&grounds.proof, limits)?;
-        Ok(RegisterQuery {
+        let mut query = RegisterQuery {
             registration_id: registration_id.clone(),
             groups: match &grounds.proof {
                 KnownProof::Key { .. } => GroupQuery::BySymmetricKey,
                 KnownProof::Certificates(_) | KnownProof::Tpm { .. } => shown.group_query(),
             },
             ban_keys: shown.ban_keys(),
+            ca_names: Vec::new(),
             serials: shown.serials(),
-        })
+        };
+        // Not all of it was shown, where an operator keeps the certificates of a TPM.
+        besides::add(&grounds.path, &mut query);
+        Ok(query)
     }
 
     /// The device of these facts. A key is looked for where it is kept: in the entry that decided,
@@ -90,11 +95,39 @@ impl Known {
         };
         Ok(Self { registration_id: record.registration_id.clone(), proof })
     }
+
+    /// Its name, as it spelled it.
+    #[must_use]
+    pub const fn registration_id(&self) -> &RegistrationId {
+        &self.registration_id
+    }
+
+    /// What it would show at a door: its chain, its TPM's keys, or a token of its key. It is the
+    /// proof that [`Known::of`] found, with what only the device itself can do taken as done.
+    #[must_use]
+    pub fn evidence(
+        &self,
+        grounds: &Grounds,
+        settings: &AttestSettings,
+        now: Timestamp,
+    ) -> Evidence {
+        match &self.proof {
+            Provable::Key(key) => {
+                crate::explain::evidence::registering(&self.registration_id, key, settings, now)
+            }
+            Provable::Shown(_) => evidence(&grounds.proof),
+        }
+    }
 }
 
 /// What the device would show again.
 fn shown(proof: &KnownProof, limits: &chain::Limits) -> Result<Shown, Unknown> {
-    let evidence = match proof {
+    Shown::parse(&evidence(proof), limits).map_err(Unknown::Unreadable)
+}
+
+/// What it showed, as it came; of a key, nothing.
+fn evidence(proof: &KnownProof) -> Evidence {
+    match proof {
         KnownProof::Certificates(chain) => Evidence::X509(chain.clone()),
         KnownProof::Key { .. } => Evidence::Nothing,
         KnownProof::Tpm { endorsement_key, storage_root_key, endorsement_certificates } => {
@@ -104,8 +137,7 @@ fn shown(proof: &KnownProof, limits: &chain::Limits) -> Result<Shown, Unknown> {
                 endorsement_certificates: endorsement_certificates.clone(),
             })
         }
-    };
-    Shown::parse(&evidence, limits).map_err(Unknown::Unreadable)
+    }
 }
 
 fn find_key(

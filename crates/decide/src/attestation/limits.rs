@@ -36,7 +36,7 @@ pub fn next_change(
     limits.extend(facts.bans.iter().filter_map(|ban| ban.expires));
     // A list is out of date after that moment, not at it.
     let over = |next: Timestamp| Timestamp::from_ticks(next.ticks().saturating_add(1));
-    limits.extend(facts.crls.iter().filter_map(|list| list.next_update.map(over)));
+    limits.extend(facts.crls.iter().filter_map(|list| list.end.map(over)));
     if facts.individual.as_ref().is_some_and(|e| keeps_unread_certificates(&e.terms.attestation)) {
         // Whose validity is not known here.
         limits.push(over(now));

@@ -67,8 +67,8 @@ fn bans_on_certificate(certificate: &Credential) -> Vec<BanSubject> {
     let described = attest::certificate::describe(certificate.der()).expect("a certificate");
     let known = attest::certificate::path_certificate(&described);
     vec![
-        BanSubject::Certificate(known.sha256),
-        BanSubject::CertificateSha1(known.sha1),
+        BanSubject::by_sha256(known.sha256),
+        BanSubject::by_sha1(known.sha1),
         BanSubject::Serial {
             issuer: known.issuer,
             issuer_name: described.info.issuer_name,
@@ -273,8 +273,8 @@ fn bans_on_path(certificates: &[CertificateDer]) -> Vec<BanSubject> {
     let described = attest::certificate::describe(&leaf.0).expect("a certificate");
     let known = attest::certificate::path_certificate(&described);
     vec![
-        BanSubject::Certificate(known.sha256),
-        BanSubject::CertificateSha1(known.sha1),
+        BanSubject::by_sha256(known.sha256),
+        BanSubject::by_sha1(known.sha1),
         BanSubject::Serial {
             issuer: known.issuer,
             issuer_name: described.info.issuer_name,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{
     Ban, BanKind, Caller, Change, ChangeSet, EnrollmentGroupId, ProvisioningStatus, RegisterFacts,
-    Sent, SharedAct, SharedPart, StillAdmitted, Timestamp,
+    RegistrationId, Sent, SharedAct, SharedPart, StillAdmitted, Timestamp,
 };
 
 use super::Deed;
@@ -16,6 +16,8 @@ use crate::{
 /// What a plan would make of the facts.
 #[derive(Debug, Clone, Copy)]
 pub struct Hypothesis<'a> {
+    /// The device.
+    pub id: &'a RegistrationId,
     /// What is done to the device.
     pub deed: &'a Deed,
     /// What is done to groups and CAs as a whole.
@@ -57,7 +59,7 @@ pub fn prospects(
     };
     let afterwards = match ask(&after) {
         // Whatever it could prove itself with, its name keeps it out.
-        StillAdmitted::Unknown if is_banned_by_name(&after, hypothesis.deed, now) => {
+        StillAdmitted::Unknown if is_banned_by_name(&after, hypothesis.id, now) => {
             StillAdmitted::No
         }
         other => other,
@@ -66,19 +68,8 @@ pub fn prospects(
     Prospects { afterwards, without_bans: ask(&after) }
 }
 
-fn is_banned_by_name(facts: &RegisterFacts, deed: &Deed, now: Timestamp) -> bool {
-    // The name of whom this is about is in the ban that is set, or else in the record.
-    let of_deed = deed.changes.changes.iter().find_map(|change| match change {
-        Change::PutBan(ban) => match &ban.subject {
-            model::BanSubject::Registration(id) => Some(id.clone()),
-            _ => None,
-        },
-        _ => None,
-    });
-    let of_facts = || facts.individual.as_ref().map(|one| one.registration_id.clone());
-    of_deed.or_else(of_facts).is_some_and(|id| {
-        InForce::new(&facts.bans, now).on_registration(&id, facts.individual.is_some()).is_some()
-    })
+fn is_banned_by_name(facts: &RegisterFacts, id: &RegistrationId, now: Timestamp) -> bool {
+    InForce::new(&facts.bans, now).on_registration(id, facts.individual.is_some()).is_some()
 }
 
 /// The facts of a device after its change set.
@@ -106,9 +97,9 @@ fn apply_shared(facts: &mut RegisterFacts, part: &SharedPart, now: Timestamp) {
         }
     };
     match &part.act {
-        SharedAct::DisableGroup(id) => switch(facts, id, ProvisioningStatus::Disabled),
+        SharedAct::DisableGroup(id, _) => switch(facts, id, ProvisioningStatus::Disabled),
         SharedAct::EnableGroup(id, _) => switch(facts, id, ProvisioningStatus::Enabled),
-        SharedAct::DeleteGroup(id) => {
+        SharedAct::DeleteGroup(id, _) => {
             Arc::make_mut(&mut facts.groups).retain(|group| group.group_id != *id);
         }
         SharedAct::SetBan(subject) => put_ban(

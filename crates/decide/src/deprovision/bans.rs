@@ -1,5 +1,6 @@
 //! Which bans a deprovisioning sets.
 
+use attest::certificate::tbs_sha256;
 use model::{
     AttestationMechanism, Ban, BanKind, BanSubject, Change, DeviceSubject, Expect, Grounds,
     IndividualEnrollment, Intent, KnownProof, Part, ReplacedBan,
@@ -36,13 +37,13 @@ pub(super) fn subjects(
         return subjects;
     }
     let mut add = |subject: BanSubject| {
-        if !subjects.contains(&subject) {
+        if subjects.iter().all(|other| other.key() != subject.key()) {
             subjects.push(subject);
         }
     };
     match grounds.map(|grounds| (&grounds.proof, grounds.path.first())) {
         Some((KnownProof::Certificates(_), Some(leaf))) => {
-            add(BanSubject::Certificate(leaf.sha256));
+            add(BanSubject::Certificate { sha256: leaf.sha256, tbs: Some(leaf.tbs) });
         }
         Some((KnownProof::Tpm { endorsement_key, .. }, _)) => {
             add(BanSubject::EndorsementKey(sha256(endorsement_key)));
@@ -52,7 +53,9 @@ pub(super) fn subjects(
     match individual.map(|enrollment| &enrollment.terms.attestation) {
         Some(AttestationMechanism::X509Client(slots)) => {
             for certificate in slots.iter() {
-                add(BanSubject::Certificate(sha256(&certificate.der)));
+                let sha256 = sha256(&certificate.der);
+                let tbs = tbs_sha256(&certificate.der);
+                add(BanSubject::Certificate { sha256, tbs });
             }
         }
         Some(AttestationMechanism::Tpm(tpm)) => {

@@ -1,26 +1,40 @@
 //! Undoing a suspension: what its item says it did, and nothing else.
 
 use model::{
-    Ban, BanKind, BanSubject, Change, DeviceId, DeviceStatus, DeviceSubject, Etag, Expect, HubName,
-    Part, ProvisioningStatus, RemoteStepState, RemoteStepTask, RemoteTask, ReplacedBan,
-    ban::registration_key,
+    Ban, BanKind, BanSubject, Change, DeprovisionItem, DeviceId, DeviceStatus, DeviceSubject, Etag,
+    Expect, HubName, Intent, Part, ProvisioningStatus, RemoteStep, RemoteStepState, RemoteStepTask,
+    RemoteTask, ReplacedBan, ReportTo, ban::registration_key,
 };
 
-use super::{Doing, mark};
-use crate::pending::RemoteHub;
+use super::{Doing, bans::subjects, mark, remote::remote_targets};
+use crate::{ban::InForce, pending::RemoteHub};
 
 impl Doing<'_, '_> {
     pub(super) fn reinstate(&mut self) {
         let Some(suspended) = self.facts.suspended else { return self.lift_unexplained() };
         for part in &suspended.parts {
+            if let Part::BanSet { key, replaced } = part {
+                self.lift(key, replaced.as_deref());
+            }
+        }
+        if let Some(key) = self.still_banned_by() {
+            let what = "enrollment, identities and remote hubs".to_owned();
+            let why = format!(
+                "the ban {key} keeps the device out; lift it, and reinstate by the receipt {} once \
+                 more",
+                suspended.receipt
+            );
+            return self.deed.parts.push(Part::LeftAlone { what, why });
+        }
+        for part in &suspended.parts {
             match part {
-                Part::BanSet { key, replaced } => self.lift(key, replaced.as_deref()),
                 Part::EnrollmentDisabled { etag } => self.enable_enrollment(etag),
                 Part::IdentityDisabled { hub, device_id, reason_before } => {
                     self.enable_identity(hub, device_id, reason_before.as_ref());
                 }
-                // A suspension does none of these.
-                Part::EnrollmentEnabled
+                // Lifted before, or no suspension does it.
+                Part::BanSet { .. }
+                | Part::EnrollmentEnabled
                 | Part::EnrollmentDeleted
                 | Part::RecordDeleted
                 | Part::IdentityEnabled { .. }
@@ -29,21 +43,66 @@ impl Doing<'_, '_> {
                 | Part::LeftAlone { .. } => {}
             }
         }
-        if self.deed.is_nothing() {
-            return;
-        }
         for step in &suspended.remote {
-            let has_effect = match &step.state {
-                RemoteStepState::Pending { .. } => true,
+            let may_have_effect = match &step.state {
+                // A hub that was not linked may have been told since, under the same mark.
+                RemoteStepState::Pending { .. } | RemoteStepState::Failed(_) => true,
                 RemoteStepState::Done { changed } => *changed,
-                RemoteStepState::Superseded | RemoteStepState::Failed(_) => false,
+                // Undone before, or something else became of it.
+                RemoteStepState::Superseded => false,
             };
             let is_linked = RemoteHub::find(self.facts.hubs, &step.hub).is_some();
-            if step.task == RemoteStepTask::Disable && has_effect && is_linked {
-                let reason = mark(&suspended.receipt);
-                self.tell(&step.hub, &step.device_id, RemoteTask::Enable { reason });
+            if step.task == RemoteStepTask::Disable && may_have_effect && is_linked {
+                self.undo_on_hub(suspended, &step.hub, &step.device_id);
             }
         }
+        // A hub that was linked after the suspension may have been told since.
+        for (hub, id) in remote_targets(self.facts) {
+            let is_it = |step: &&RemoteStep| step.hub == hub && step.device_id == id;
+            let is_told = self.deed.remote.iter().chain(&suspended.remote).any(|s| is_it(&s));
+            if !is_told && !self.deed.is_nothing() {
+                self.undo_on_hub(suspended, &hub, &id);
+            }
+        }
+    }
+
+    /// Tells a remote hub to enable what the suspension disabled there: it knows it by its mark.
+    fn undo_on_hub(&mut self, suspended: &DeprovisionItem, hub: &HubName, id: &DeviceId) {
+        self.tell(hub, id, RemoteTask::Enable { reason: mark(&suspended.receipt) });
+        let report_to = ReportTo { receipt: suspended.receipt.clone(), item: suspended.number };
+        let undone = (report_to, hub.clone(), id.clone());
+        if !self.deed.superseded.contains(&undone) {
+            self.deed.superseded.push(undone);
+        }
+    }
+
+    /// The key of a ban that keeps the device out whatever was lifted so far.
+    fn still_banned_by(&self) -> Option<String> {
+        let DeviceSubject::Registration(id) = self.facts.subject else { return None };
+        let mut bans = self.facts.bans.to_vec();
+        for change in &self.deed.changes.changes {
+            let (key, put) = match change {
+                Change::PutBan(ban) => (ban.subject.key(), Some((**ban).clone())),
+                Change::DeleteBan(key) => (key.clone(), None),
+                _ => continue,
+            };
+            bans.retain(|ban| ban.subject.key() != key);
+            bans.extend(put);
+        }
+        let in_force = InForce::new(&bans, self.now);
+        let (individual, grounds) = (self.facts.individual, self.facts.grounds);
+        let shows = subjects(Intent::Revoke, self.facts.subject, individual, grounds);
+        let is_shown = |ban: &&Ban| {
+            let is_it = |subject: &BanSubject| subject.key() == ban.subject.key();
+            !matches!(ban.subject, BanSubject::Registration(_))
+                && ban.is_in_force(self.now)
+                && shows.iter().any(is_it)
+        };
+        in_force
+            .on_registration(id, individual.is_some())
+            .or_else(|| grounds.and_then(|grounds| in_force.on_grounds(grounds)))
+            .or_else(|| bans.iter().find(is_shown))
+            .map(|ban| ban.subject.key())
     }
 
     /// Lifts a ban that a suspension set, or puts back the one it took the place of.

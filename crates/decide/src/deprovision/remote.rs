@@ -1,30 +1,49 @@
 //! What remote hubs are told about a device, as recorded steps: they cannot join our commit.
 
 use model::{
-    Change, DeviceId, Expect, HubAccess, HubName, Intent, LinkedHub, RemoteRemoval, RemoteStep,
-    RemoteStepState, RemoteStepTask, RemoteTask, ReportTo, Timestamp, Trouble,
+    Change, DeviceId, DeviceSubject, Expect, HubAccess, HubName, Intent, LinkedHub, RemoteRemoval,
+    RemoteStep, RemoteStepState, RemoteStepTask, RemoteTask, ReportTo, Timestamp, Trouble,
 };
 
 use super::{DeviceFacts, Doing, is_pending, status_reason};
-use crate::pending::after_lease;
+use crate::pending::{RemoteHub, after_lease};
 
 impl Doing<'_, '_> {
     /// Tells every linked remote hub, whether or not we know of the device there: it may have been
-    /// made by hand, or be left from an earlier assignment. Only when something of ours is written:
-    /// otherwise they were told before.
+    /// made by hand, or be left from an earlier assignment. When nothing of ours is written, only
+    /// those that were not told before, or in vain.
     pub(super) fn tell_all_hubs(&mut self) {
-        if self.deed.is_nothing() {
-            return;
-        }
+        let facts = self.facts;
+        let is_new = !self.deed.is_nothing();
         let task = match self.act.intent {
             Intent::Suspend => {
-                RemoteTask::Disable { reason: status_reason(self.act.receipt, self.act.reason) }
+                // The end of the suspension knows those by its mark that it disabled.
+                let before = facts.told.filter(|_| !is_new).map(|told| &told.receipt);
+                let receipt = before.unwrap_or(self.act.receipt);
+                RemoteTask::Disable { reason: status_reason(receipt, self.act.reason) }
             }
             Intent::Retire | Intent::Revoke => RemoteTask::Delete,
             Intent::Reinstate => return,
         };
-        for (hub, id) in everywhere(self.facts) {
+        let left: Vec<_> = everywhere(facts)
+            .into_iter()
+            .filter(|(hub, id)| is_new || !was_told(facts, hub, id))
+            .collect();
+        if !is_new && !left.is_empty() {
+            // It is the ban that says who was told.
+            self.expect_ban();
+        }
+        for (hub, id) in left {
             self.tell(&hub, &id, task.clone());
+        }
+    }
+
+    /// Demands that the ban on the registration ID still stands as it was read.
+    fn expect_ban(&mut self) {
+        let key = self.facts.subject.key();
+        if matches!(self.facts.subject, DeviceSubject::Registration(_)) {
+            let ban = self.facts.bans.iter().find(|ban| ban.subject.key() == key);
+            self.expect(Expect::Ban(key, ban.map_or(0, |ban| ban.version)));
         }
     }
 
@@ -88,7 +107,18 @@ pub fn remote_targets(facts: &DeviceFacts<'_>) -> Vec<(HubName, DeviceId)> {
     targets
 }
 
-/// Every linked remote hub, with every name the device may have there.
+/// Whether a hub was told of a device by the deprovisioning that banned it, and not in vain, or is
+/// to be told anyway.
+fn was_told(facts: &DeviceFacts<'_>, hub: &HubName, id: &DeviceId) -> bool {
+    let steps = facts.told.map_or(&[][..], |told| &told.remote);
+    let is_it = |step: &RemoteStep| step.hub == *hub && step.device_id == *id;
+    let is_in_vain = |step: &RemoteStep| matches!(step.state, RemoteStepState::Failed(_));
+    steps.iter().any(|step| is_it(step) && !is_in_vain(step))
+        || facts.removals.iter().any(|one| one.hub == *hub && one.device_id == *id)
+}
+
+/// Every linked remote hub, with every name the device may have there; and those that it had there
+/// before, by records that are gone.
 fn everywhere(facts: &DeviceFacts<'_>) -> Vec<(HubName, DeviceId)> {
     let is_remote = |hub: &&LinkedHub| hub.access != HubAccess::BuiltIn;
     let mut hubs = facts.hubs.iter().filter(is_remote).peekable();
@@ -96,7 +126,15 @@ fn everywhere(facts: &DeviceFacts<'_>) -> Vec<(HubName, DeviceId)> {
         return Vec::new();
     }
     let names = names(facts);
-    hubs.flat_map(|hub| names.iter().map(|name| (hub.name.clone(), name.clone()))).collect()
+    let mut all: Vec<_> =
+        hubs.flat_map(|hub| names.iter().map(|name| (hub.name.clone(), name.clone()))).collect();
+    for former in facts.formers {
+        let at = (former.hub.clone(), former.device_id.clone());
+        if RemoteHub::find(facts.hubs, &former.hub).is_some() && !all.contains(&at) {
+            all.push(at);
+        }
+    }
+    all
 }
 
 /// The names the device may have on its hubs.
@@ -105,8 +143,8 @@ fn names(facts: &DeviceFacts<'_>) -> Vec<DeviceId> {
     let pending = facts.record.and_then(|record| record.pending.as_deref());
     let enrolled = facts.individual.and_then(|enrollment| enrollment.device_id.clone());
     let own = match facts.subject {
-        model::DeviceSubject::Registration(id) => DeviceId::from(id),
-        model::DeviceSubject::Identity(id) => id.clone(),
+        DeviceSubject::Registration(id) => DeviceId::from(id),
+        DeviceSubject::Identity(id) => id.clone(),
     };
     let here = facts.devices.iter().map(|(_, device)| device.identity.device_id.clone());
     let all = assigned
@@ -148,9 +186,18 @@ pub fn settle_step(
     }
 }
 
-/// Writes down that a later deprovisioning took a step's place.
-pub fn supersede(steps: &mut [RemoteStep], of: (&HubName, &DeviceId), now: Timestamp) {
-    settle_step(steps, of, RemoteStepState::Superseded, now);
+/// Writes down that a later deprovisioning took a step's place: of one that is still to be done, or
+/// of one that disabled an identity, which is undone.
+pub fn supersede(steps: &mut [RemoteStep], (hub, id): (&HubName, &DeviceId), now: Timestamp) {
+    let is_it = |step: &&mut RemoteStep| {
+        let is_undone =
+            step.task == RemoteStepTask::Disable && step.state != RemoteStepState::Superseded;
+        step.hub == *hub && step.device_id == *id && (is_pending(step) || is_undone)
+    };
+    if let Some(step) = steps.iter_mut().find(is_it) {
+        step.state = RemoteStepState::Superseded;
+        step.at = now;
+    }
 }
 
 /// What becomes of a step on a hub that is no longer linked.

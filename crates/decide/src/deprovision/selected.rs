@@ -1,8 +1,8 @@
 //! Which devices a selection means.
 
 use model::{
-    Device, Grounds, HubName, OperatorRefusal, RegistrationRecord, SelectedBy, Selection,
-    ban::MAX_REASON_CHARS, deprovision::MAX_LISTED_IDS,
+    Device, EnrollmentRef, Former, Grounds, HubName, OperatorRefusal, RegistrationRecord,
+    SelectedBy, Selection, ban::MAX_REASON_CHARS, deprovision::MAX_LISTED_IDS,
 };
 
 use crate::hub::query;
@@ -54,22 +54,27 @@ pub fn selected_by(selection: &Selection) -> SelectedBy {
 
 /// Whether a device meets the conditions of a selection that its own facts tell: on group, hub,
 /// certificate, record and twin. Listed IDs, receipts and whether a record is orphaned are for
-/// whoever looks devices up.
+/// whoever looks devices up. One without a record is still of the group that its identities came
+/// from.
 #[must_use]
 pub fn is_selected(
     selection: &Selection,
     record: Option<&RegistrationRecord>,
     grounds: Option<&Grounds>,
     devices: &[(HubName, Device)],
+    formers: &[Former],
 ) -> bool {
     let Selection { registration_ids: _, receipt: _, group, hub, certificate, records, twins } =
         selection;
     let by_group = group.as_ref().is_none_or(|group| {
-        let by_it = |record: &RegistrationRecord| match &record.enrollment {
-            model::EnrollmentRef::Group(id) => id == group,
-            model::EnrollmentRef::Individual(_) => false,
+        let by_it = |enrollment: &EnrollmentRef| match enrollment {
+            EnrollmentRef::Group(id) => id == group,
+            EnrollmentRef::Individual(_) => false,
         };
-        record.is_some_and(by_it)
+        match record {
+            Some(record) => by_it(&record.enrollment),
+            None => formers.iter().any(|former| by_it(&former.enrollment)),
+        }
     });
     let on_hub = hub.as_ref().is_none_or(|hub| {
         let assigned = record.and_then(|record| record.assignment.as_ref());
@@ -77,11 +82,12 @@ pub fn is_selected(
         let assignments = assigned.into_iter().chain(pending.map(|pending| &pending.assignment));
         assignments.into_iter().any(|assignment| assignment.hub == *hub)
             || devices.iter().any(|(name, _)| name == hub)
+            || formers.iter().any(|former| former.hub == *hub)
     });
     let by_certificate = certificate.as_ref().is_none_or(|certificate| {
-        let key = certificate.ban_subject().key();
+        let keys: Vec<String> = certificate.ban_subject().keys().collect();
         let path = grounds.map_or(&[][..], |grounds| &grounds.path);
-        path.iter().any(|certificate| certificate.ban_keys().contains(&key))
+        path.iter().any(|one| one.ban_keys().iter().any(|key| keys.contains(key)))
     });
     let by_record = records
         .as_ref()

@@ -32,17 +32,17 @@ pub fn plan_shared(
     certificate: Option<&SelectedCertificate>,
     suspended: Option<&Deprovisioning>,
 ) -> Vec<SharedPart> {
-    let group_id = group.map(|group| group.group_id.clone());
+    let named = group.map(|group| (group.group_id.clone(), group.terms.etag.clone()));
     let mut acts = Vec::new();
     match (selected_by.whole(), intent) {
         (Some(Whole::Group(_)), Intent::Suspend) => {
-            acts.extend(group_id.map(SharedAct::DisableGroup));
+            acts.extend(named.map(|(id, etag)| SharedAct::DisableGroup(id, etag)));
         }
         (Some(Whole::Group(_)), Intent::Retire) => {
-            acts.extend(group_id.map(SharedAct::DeleteGroup));
+            acts.extend(named.map(|(id, etag)| SharedAct::DeleteGroup(id, etag)));
         }
         (Some(Whole::Group(_)), Intent::Revoke) => {
-            acts.extend(group_id.map(SharedAct::DeleteGroup));
+            acts.extend(named.map(|(id, etag)| SharedAct::DeleteGroup(id, etag)));
             let subject = |ca: &EnrolledCertificate| {
                 SelectedCertificate::Ca(Box::new(ca.clone())).ban_subject()
             };
@@ -54,7 +54,7 @@ pub fn plan_shared(
         (Some(Whole::Receipt(_)), Intent::Reinstate) => {
             let parts = suspended.map_or(&[][..], |suspended| &suspended.shared);
             acts.extend(parts.iter().filter_map(|part| match (&part.act, &part.outcome) {
-                (SharedAct::DisableGroup(id), SharedOutcome::Done(Some(etag))) => {
+                (SharedAct::DisableGroup(id, _), SharedOutcome::Done(Some(etag))) => {
                     Some(SharedAct::EnableGroup(id.clone(), etag.clone()))
                 }
                 _ => None,
@@ -67,6 +67,27 @@ pub fn plan_shared(
     }
     let planned = |act| SharedPart { act, outcome: SharedOutcome::Planned };
     acts.into_iter().map(planned).collect()
+}
+
+/// Whether a plan of a group as a whole is still about the group that it was made for: not one that
+/// was written or made since, nor one of other CAs. A group that is gone can do no harm.
+///
+/// `group` is the group selected, as it is now, `cas` are its CA certificates.
+#[must_use]
+pub fn is_as_planned(
+    planned: &Deprovisioning,
+    group: Option<&EnrollmentGroup>,
+    cas: &[EnrolledCertificate],
+) -> bool {
+    let (selected_by, intent) = (&planned.selected_by, planned.intent);
+    if group.is_none() || !matches!(selected_by.whole(), Some(Whole::Group(_))) {
+        return true;
+    }
+    let keys = |parts: &[SharedPart]| -> Vec<SharedAct> {
+        parts.iter().map(|part| part.act.clone()).collect()
+    };
+    let now = plan_shared(selected_by, intent, group, cas, None, None);
+    keys(&now) == keys(&planned.shared)
 }
 
 /// Decides what is done to groups and CAs as a whole: what to write, and what comes of each part.
@@ -82,7 +103,7 @@ pub fn shared(
     let mut outcome = |part: &SharedPart| -> SharedOutcome {
         let find = |id: &EnrollmentGroupId| facts.groups.iter().find(|group| group.group_id == *id);
         match &part.act {
-            SharedAct::DisableGroup(id) => match find(id) {
+            SharedAct::DisableGroup(id, _) => match find(id) {
                 Some(group) if group.terms.is_enabled() => {
                     switch(&mut set, group, ProvisioningStatus::Disabled, now, fresh)
                 }
@@ -99,7 +120,7 @@ pub fn shared(
                         .to_owned(),
                 ),
             },
-            SharedAct::DeleteGroup(id) => match find(id) {
+            SharedAct::DeleteGroup(id, _) => match find(id) {
                 None => SharedOutcome::Unchanged,
                 Some(group) => {
                     set.expects.push(Expect::Group(id.clone(), group.terms.version));

@@ -5,12 +5,16 @@
 //! sessions finds the connection when a change touches that thing; whether the connection then
 //! still holds is decided here, from the footing and the change alone.
 
+use std::collections::HashSet;
+
 use attest::{certificate::thumbprint_sha256, chain};
 use model::{
-    Anchor, AttestationMechanism, Ban, BanKind, BanSubject, CertificateDer, ConnectFacts,
-    ConnectRefusal, EnrolledCertificate, EnrollmentGroup, EnrollmentRef, IndividualEnrollment,
-    KnownProof, Origin, OriginEntry, PathCertificate, RegistrationId, Timestamp,
-    ban::{endorsement_key, registration_key},
+    Anchor, AttestFailure, AttestationMechanism, Ban, BanKind, BanSubject, CertificateDer,
+    ConnectRefusal, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
+    Grounds, IndividualEnrollment, KnownProof, Origin, OriginEntry, OtherRegistration,
+    PathCertificate, RegistrationId, RevokedChange, Timestamp,
+    ban::{endorsement_key, parse_serial_key, registration_key},
+    crl::Serial,
 };
 
 use crate::manage::bans::sha256;
@@ -26,16 +30,69 @@ pub struct Footing {
     own_keys: Vec<String>,
     /// The names of the CAs that signed what it showed itself, and of whom no certificate is known.
     own_issuers: Vec<[u8; 32]>,
+    /// Whether the certificates shown are its credential by their issuer, so that their revocation
+    /// ends it.
+    is_by_ca: bool,
 }
 
 /// Where an identity came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Source {
     enrollment: EnrollmentRef,
-    /// The group's own word on whether its end ends sessions.
+    /// The group's own word on whether its end ends sessions; of an individual enrollment, that of
+    /// the group below.
     ends_sessions: Option<bool>,
+    /// The group that the individual enrollment took the device over from.
+    taken_from: Option<EnrollmentGroupId>,
+    /// The other registrations of the identity, which hardly any has.
+    others: Option<Box<Others>>,
     anchors: Option<Vec<Anchor>>,
     path: Vec<PathCertificate>,
+    /// Whether the enrollment no longer exists.
+    is_gone: bool,
+    /// A ban that retired its registration ID and does not keep it out as long as its individual
+    /// enrollment exists.
+    retired: Option<String>,
+}
+
+/// Of the other registrations of an identity, what a ban may be about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Others {
+    /// The keys of their IDs, and whether each has an individual enrollment.
+    keys: Vec<(String, bool)>,
+    /// The names of the unknown CAs above what they rest on.
+    issuers: Vec<[u8; 32]>,
+}
+
+impl Others {
+    fn of(origin: &Origin) -> Option<Box<Self>> {
+        let others = &origin.others;
+        let key = |other: &OtherRegistration| {
+            (registration_key(&other.registration_id), other.is_enrolled)
+        };
+        let grounds = others.iter().filter_map(|other| other.grounds.as_ref());
+        let issuers = grounds.flat_map(|grounds| unknown_issuers(&grounds.path));
+        (!others.is_empty()).then(|| {
+            let issuers = issuers.map(|one| one.issuer).collect();
+            Box::new(Self { keys: others.iter().map(key).collect(), issuers })
+        })
+    }
+}
+
+impl Source {
+    /// Whether another registration of the identity has the ID of this key, and if so, whether it has
+    /// an individual enrollment.
+    fn other(&self, key: &str) -> Option<bool> {
+        let others = self.others.as_ref()?;
+        let other = others.keys.iter().find(|(other, _)| other == key);
+        other.map(|(_, is_enrolled)| *is_enrolled)
+    }
+
+    /// The names of the unknown CAs above what the registrations rest on.
+    fn issuers(&self) -> impl Iterator<Item = &[u8; 32]> {
+        let others = self.others.iter().flat_map(|others| &others.issuers);
+        unknown_issuers(&self.path).map(|one| &one.issuer).chain(others)
+    }
 }
 
 /// A kind of change that may end connections, as connections hold it.
@@ -59,17 +116,26 @@ pub enum Change<'a> {
 
 impl Footing {
     /// The footing of a connection: of the registration whose identity it uses, of its device's
-    /// name, and of the path above the certificate that it showed itself.
+    /// name, of the path above the certificate that it showed itself, and of what else it showed,
+    /// which no signature ties to it.
     #[must_use]
     pub fn new(
         origin: Option<&Origin>,
         device: Option<&RegistrationId>,
-        shown: &[PathCertificate],
+        path: &[PathCertificate],
+        besides: &[PathCertificate],
     ) -> Self {
-        let mut own_keys: Vec<String> = shown.iter().flat_map(PathCertificate::ban_keys).collect();
+        let shown = path.iter().chain(besides);
+        let mut own_keys: Vec<String> = shown.flat_map(PathCertificate::ban_keys).collect();
         own_keys.extend(device.map(registration_key));
-        let own_issuers = unknown_issuers(shown).map(|one| one.issuer).collect();
+        let own_issuers = unknown_issuers(path).map(|one| one.issuer).collect();
         Self { own_keys, own_issuers, ..Self::default() }.with_origin(origin)
+    }
+
+    /// The same of a device that is let in because a CA signed what it shows.
+    #[must_use]
+    pub(super) fn by_ca(self) -> Self {
+        Self { is_by_ca: true, ..self }
     }
 
     /// The same connection, whose identity came from this registration.
@@ -77,14 +143,9 @@ impl Footing {
     pub fn with_origin(&self, origin: Option<&Origin>) -> Self {
         let mut ban_keys = self.own_keys.clone();
         if let Some(origin) = origin {
-            ban_keys.push(registration_key(&origin.registration_id));
-            let grounds = origin.grounds.as_ref();
-            let path = grounds.map_or(&[][..], |grounds| &grounds.path);
-            ban_keys.extend(path.iter().flat_map(PathCertificate::ban_keys));
-            if let Some(KnownProof::Tpm { endorsement_key: key, .. }) =
-                grounds.map(|grounds| &grounds.proof)
-            {
-                ban_keys.push(endorsement_key(&sha256(key)));
+            add_ban_keys(&origin.registration_id, origin.grounds.as_ref(), &mut ban_keys);
+            for other in &origin.others {
+                add_ban_keys(&other.registration_id, other.grounds.as_ref(), &mut ban_keys);
             }
         }
         ban_keys.sort_unstable();
@@ -92,11 +153,14 @@ impl Footing {
         let origin = origin.map(|origin| Source {
             enrollment: origin.enrollment.clone(),
             ends_sessions: origin.ends_sessions,
+            taken_from: origin.taken_from.clone(),
+            others: Others::of(origin),
             anchors: origin.entry.as_ref().and_then(|entry| entry.anchors.clone()),
             path: origin.grounds.as_ref().map_or_else(Vec::new, |grounds| grounds.path.clone()),
+            is_gone: origin.entry.is_none(),
+            retired: self.origin.as_ref().and_then(|source| source.retired.clone()),
         });
-        let (own_keys, own_issuers) = (self.own_keys.clone(), self.own_issuers.clone());
-        Self { origin, ban_keys, own_keys, own_issuers }
+        Self { origin, ban_keys, ..self.clone() }
     }
 
     /// The keys by which changes find it. They say where to look, and nothing about the outcome.
@@ -105,9 +169,11 @@ impl Footing {
         let mut keys = self.ban_keys.clone();
         if let Some(source) = &self.origin {
             keys.push(enrollment_key(&source.enrollment));
+            let group = source.taken_from.clone().map(EnrollmentRef::Group);
+            keys.extend(group.as_ref().map(enrollment_key));
             let names = source.anchors.iter().flatten().filter_map(|a| a.reference.as_deref());
             keys.extend(names.map(ca_name_key));
-            keys.extend(unknown_issuers(&source.path).map(|one| issuer_key(&one.issuer)));
+            keys.extend(source.issuers().map(issuer_key));
         }
         keys.extend(self.own_issuers.iter().map(issuer_key));
         keys.sort_unstable();
@@ -119,6 +185,19 @@ impl Footing {
     #[must_use]
     pub fn ban_keys(&self) -> &[String] {
         &self.ban_keys
+    }
+
+    /// Which certificates it rests on, by the keys of [`Change::Revoked`], that are revoked by this.
+    #[must_use]
+    pub fn revoked_by(&self, revoked: &RevokedChange) -> Vec<String> {
+        let is_revoked = |key: &&String| {
+            parse_serial_key(key).is_some_and(|(issuer, serial)| {
+                issuer == revoked.issuer
+                    && Serial::from_hex(&serial)
+                        .is_some_and(|serial| revoked.added.contains(serial.bytes()))
+            })
+        };
+        self.ban_keys.iter().filter(is_revoked).cloned().collect()
     }
 
     /// The enrollment that its device was provisioned by.
@@ -138,15 +217,19 @@ impl Footing {
         now: Timestamp,
     ) -> Result<(), ConnectRefusal> {
         match change {
-            Change::Ban(ban) => match self.is_banned_by(ban, now) {
-                true => Err(ConnectRefusal::Banned(ban.subject.key())),
-                false => Ok(()),
-            },
+            Change::Ban(ban) if self.is_banned_by(ban, now) => {
+                Err(ConnectRefusal::Banned(ban.subject.key()))
+            }
+            Change::Ban(ban) => {
+                self.note_retired(ban, now);
+                Ok(())
+            }
             Change::Individual(individual) => {
                 let enrollment = EnrollmentRef::Individual(individual.registration_id.clone());
                 self.enrollment_is(&enrollment, |_| Some(individual_entry(individual)), by_default)
             }
             Change::Group(group) => {
+                self.learn_word(group);
                 let enrollment = EnrollmentRef::Group(group.group_id.clone());
                 self.enrollment_is(&enrollment, |known| Some(group_entry(group, known)), by_default)
             }
@@ -165,6 +248,10 @@ impl Footing {
                 };
                 let enrollment = source.enrollment.clone();
                 self.enrollment_is(&enrollment, |_| Some(entry), by_default)
+            }
+            Change::Revoked(key) if self.is_by_ca && self.own_keys.iter().any(|own| own == key) => {
+                let why = AttestFailure::Revoked("a certificate it logged in with".to_owned());
+                Err(ConnectRefusal::NotAttested(why))
             }
             Change::Revoked(key) => {
                 let Some(source) = &self.origin else { return Ok(()) };
@@ -190,16 +277,31 @@ impl Footing {
             return Ok(());
         }
         let entry = entry(source.anchors.as_deref().unwrap_or(&[]));
+        source.is_gone = entry.is_none();
         if let Some(entry) = &entry {
-            source.ends_sessions = entry.ends_sessions;
+            // An individual enrollment has no word of its own.
+            if let EnrollmentRef::Group(_) = source.enrollment {
+                source.ends_sessions = entry.ends_sessions;
+            }
             source.anchors.clone_from(&entry.anchors);
+        } else if let Some(ban) = source.retired.clone() {
+            return Err(ConnectRefusal::Banned(ban));
         }
         stands(enrollment, entry.as_ref(), &source.path, source.ends_sessions, by_default)
     }
 
+    /// The group that its individual enrollment took it over from says this of sessions now.
+    fn learn_word(&mut self, group: &EnrollmentGroup) {
+        let Some(source) = &mut self.origin else { return };
+        if source.taken_from.as_ref().is_some_and(|from| from.key() == group.group_id.key()) {
+            source.ends_sessions = group.settings.disenroll_ends_sessions;
+        }
+    }
+
     /// Whether a ban that is in force is about it, as far as that can be told from the footing alone.
     /// One on a registration ID that was retired is not, when an individual enrollment admitted its
-    /// device since; nor when the operator made the identity by hand, which no enrollment did.
+    /// device since and still exists; nor when the operator made the identity by hand, which no
+    /// enrollment did.
     ///
     /// Whether a banned CA's key made a certificate's signature cannot be told without that
     /// certificate: its name says enough, and who is ended for nothing is let in again
@@ -210,42 +312,58 @@ impl Footing {
             return true;
         }
         let BanSubject::Ca(ca) = &ban.subject else { return false };
-        let above_origin = self
-            .origin
-            .iter()
-            .flat_map(|source| unknown_issuers(&source.path))
-            .map(|one| &one.issuer);
-        let mut issuers = above_origin.chain(&self.own_issuers);
-        ban.is_in_force(now) && issuers.any(|issuer| *issuer == ca.keys.subject)
+        let of_origin = self.origin.iter().flat_map(Source::issuers);
+        let is_above = of_origin.chain(&self.own_issuers).any(|issuer| *issuer == ca.keys.subject);
+        ban.is_in_force(now) && is_above
     }
 
     /// Whether a ban in force keeps the connection out that has this footing and this origin, whose
     /// path above what it showed itself was followed with the banned CA among the known ones.
     #[must_use]
-    pub fn keeps_out(&self, ban: &Ban, origin: Option<&Origin>, now: Timestamp) -> bool {
+    pub fn keeps_out(
+        &self,
+        ban: &Ban,
+        origin: Option<&Origin>,
+        known: &[EnrolledCertificate],
+        now: Timestamp,
+    ) -> bool {
         if self.is_named_by(ban, now) {
             return true;
         }
-        let (BanSubject::Ca(ca), Some(grounds)) =
-            (&ban.subject, origin.and_then(|origin| origin.grounds.as_ref()))
-        else {
-            return false;
-        };
+        let (BanSubject::Ca(ca), Some(origin)) = (&ban.subject, origin) else { return false };
+        let others = origin.others.iter().filter_map(|other| other.grounds.as_ref());
         ban.is_in_force(now)
-            && unknown_issuers(&grounds.path)
-                .filter(|one| one.issuer == ca.keys.subject)
-                .any(|one| may_be_signed_by(one, &grounds.proof, ca))
+            && origin.grounds.iter().chain(others).any(|grounds| rests_on(grounds, ca, known))
+    }
+
+    /// Remembers a ban in force that retired its registration ID and does not keep it out yet: it
+    /// will when its individual enrollment goes.
+    pub(super) fn note_retired(&mut self, ban: &Ban, now: Timestamp) {
+        let key = ban.subject.key();
+        if ban.kind == BanKind::Retired
+            && matches!(ban.subject, BanSubject::Registration(_))
+            && ban.is_in_force(now)
+            && self.ban_keys.binary_search(&key).is_ok()
+            && let Some(source) = &mut self.origin
+            && source.other(&key).is_none()
+        {
+            source.retired = Some(key);
+        }
     }
 
     /// Whether a ban in force has one of the keys.
     fn is_named_by(&self, ban: &Ban, now: Timestamp) -> bool {
         if ban.kind == BanKind::Retired && matches!(ban.subject, BanSubject::Registration(_)) {
-            let by_group = |source: &Source| matches!(source.enrollment, EnrollmentRef::Group(_));
-            if !self.origin.as_ref().is_some_and(by_group) {
+            let Some(source) = &self.origin else { return false };
+            let is_enrolled = source.other(&ban.subject.key()).unwrap_or(
+                matches!(source.enrollment, EnrollmentRef::Individual(_)) && !source.is_gone,
+            );
+            if is_enrolled {
                 return false;
             }
         }
-        ban.is_in_force(now) && self.ban_keys.binary_search(&ban.subject.key()).is_ok()
+        ban.is_in_force(now)
+            && ban.subject.keys().any(|key| self.ban_keys.binary_search(&key).is_ok())
     }
 }
 
@@ -254,16 +372,61 @@ fn unknown_issuers(path: &[PathCertificate]) -> impl Iterator<Item = &PathCertif
     path.iter().filter(|one| path.iter().all(|other| other.subject != one.issuer))
 }
 
-/// Whether this CA's key made a certificate's signature. When the device did not send that
-/// certificate, its issuer's name has to do.
-fn may_be_signed_by(one: &PathCertificate, proof: &KnownProof, ca: &EnrolledCertificate) -> bool {
-    let sent = match proof {
+/// The keys of the bans on a registration and on what it rests on.
+fn add_ban_keys(id: &RegistrationId, grounds: Option<&Grounds>, keys: &mut Vec<String>) {
+    keys.push(registration_key(id));
+    let Some(grounds) = grounds else { return };
+    keys.extend(grounds.path.iter().flat_map(PathCertificate::ban_keys));
+    if let KnownProof::Tpm { endorsement_key: key, .. } = &grounds.proof {
+        keys.push(endorsement_key(&sha256(key)));
+    }
+}
+
+/// How many signatures are looked at on the way up from one path: more than there are without anyone
+/// meaning harm.
+const MAX_SIGNATURES: usize = 256;
+
+/// Whether an admission rests on this CA above all that was known of it then: whether its key signed
+/// the highest certificate, or one of a CA that did, among those that are known now. Where the signed
+/// certificate was not kept, its issuer's name has to do; and likewise beyond so many signatures.
+pub(crate) fn rests_on(
+    grounds: &Grounds,
+    ca: &EnrolledCertificate,
+    known: &[EnrolledCertificate],
+) -> bool {
+    let sent: &[CertificateDer] = match &grounds.proof {
         KnownProof::Certificates(sent) => sent,
         KnownProof::Tpm { endorsement_certificates: sent, .. } => sent,
-        KnownProof::Key { .. } => return true,
+        KnownProof::Key { .. } => &[],
     };
-    let is_it = |sent: &&CertificateDer| thumbprint_sha256(&sent.0) == one.sha256;
-    sent.iter().find(is_it).is_none_or(|sent| chain::is_signed_by(&sent.0, &ca.der))
+    let ders = sent.iter().map(|sent| &sent.0).chain(known.iter().map(|known| &known.der));
+    let ders: Vec<(&Vec<u8>, [u8; 32])> = ders.map(|der| (der, thumbprint_sha256(der))).collect();
+    let der_of = |one: &PathCertificate| {
+        ders.iter().find(|(_, sha256)| *sha256 == one.sha256).map(|(der, _)| *der)
+    };
+    let mut level: Vec<([u8; 32], Option<&Vec<u8>>)> =
+        unknown_issuers(&grounds.path).map(|one| (one.issuer, der_of(one))).collect();
+    let mut seen: HashSet<[u8; 32]> = grounds.path.iter().map(|one| one.subject_and_key).collect();
+    let mut left = MAX_SIGNATURES;
+    while let Some((issuer, der)) = level.pop() {
+        let mut is_signed_by = |by: &EnrolledCertificate| {
+            let Some(der) = der.filter(|_| left > 0) else { return true };
+            left -= 1;
+            chain::is_signed_by(der, &by.der)
+        };
+        if issuer == ca.keys.subject && is_signed_by(ca) {
+            return true;
+        }
+        for above in known.iter().filter(|above| above.keys.subject == issuer) {
+            if !seen.contains(&above.keys.subject_and_key) && is_signed_by(above) {
+                level.push((above.keys.issuer, Some(&above.der)));
+            }
+        }
+        seen.extend(
+            known.iter().filter(|k| k.keys.subject == issuer).map(|k| k.keys.subject_and_key),
+        );
+    }
+    false
 }
 
 /// Whether a device may connect by this origin.
@@ -275,13 +438,6 @@ pub fn origin_stands(origin: &Origin, by_default: bool) -> Result<(), ConnectRef
     let entry = origin.entry.as_ref();
     let path = origin.grounds.as_ref().map_or(&[][..], |grounds| &grounds.path);
     stands(&origin.enrollment, entry, path, origin.ends_sessions, by_default)
-}
-
-/// Whether a connection ends with the enrollment that its device was provisioned by.
-#[must_use]
-pub fn ends_with_enrollment(facts: &ConnectFacts) -> bool {
-    let by_default = facts.settings.disenroll_ends_sessions;
-    facts.origin.as_ref().is_some_and(|origin| origin.ends_sessions.unwrap_or(by_default))
 }
 
 fn stands(
@@ -351,7 +507,7 @@ pub fn issuer_key(subject: &[u8; 32]) -> String {
 /// The keys under which connections that a ban may end are found.
 #[must_use]
 pub fn keys_of_ban(subject: &BanSubject) -> Vec<String> {
-    let mut keys = vec![subject.key()];
+    let mut keys: Vec<String> = subject.keys().collect();
     if let BanSubject::Ca(ca) = subject {
         keys.push(issuer_key(&ca.keys.subject));
     }

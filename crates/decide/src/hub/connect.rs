@@ -11,7 +11,7 @@ use attest::{
 };
 use aws_lc_rs::digest;
 use model::{
-    AccessPolicy, AttestFailure, AuthMethod, AuthenticationKind, CaCertificate, ConnectFacts,
+    AccessPolicy, AttestFailure, AuthMethod, AuthenticationKind, Ban, CaCertificate, ConnectFacts,
     ConnectQuery, ConnectRefusal, DeviceId, DeviceIdentity, DeviceStatus, EnrolledCertificate,
     HubName, IdentityMark, PathCertificate, PolicyScope, RegistrationId, Right, SasToken,
     SymmetricKey, SymmetricKeys, Timestamp,
@@ -211,7 +211,7 @@ pub fn admit(
     };
     parent.map_or(Ok(()), check_enabled)?;
     check_enabled(identity)?;
-    let footing = Box::new(footing(facts, request, now)?);
+    let footing = Box::new(footing(facts, request, &credential, now)?);
     let parent = parent.map(DeviceIdentity::mark);
     Ok(Admission { mark: identity.mark(), parent, credential, footing, expires })
 }
@@ -221,51 +221,88 @@ pub fn admit(
 fn footing(
     facts: &ConnectFacts,
     request: &ConnectRequest<'_>,
+    credential: &Credential,
     now: Timestamp,
 ) -> Result<Footing, ConnectRefusal> {
     let origin = facts.origin.as_ref();
     // Hubs' names for devices allow more than registration IDs do.
     let device = RegistrationId::parse(request.device_id.device()).ok();
-    let shown = path_of(facts, request.shown, now)?;
-    let footing = Footing::new(origin, device.as_ref(), &shown);
-    if let Some(ban) = facts.bans.iter().find(|ban| footing.keeps_out(ban, origin, now)) {
-        return Err(ConnectRefusal::Banned(ban.subject.key()));
+    let (path, besides) = path_of(facts, request.shown, now)?;
+    let mut footing = Footing::new(origin, device.as_ref(), &path, &besides);
+    if let Credential::CertificateAuthority { .. } = credential {
+        footing = footing.by_ca();
     }
-    if let Some(origin) = origin {
-        let by_default = facts.settings.disenroll_ends_sessions;
-        cause::origin_stands(origin, by_default)?;
-        let grounds = origin.grounds.as_ref();
-        let grounds = grounds.filter(|_| origin.ends_sessions.unwrap_or(by_default));
-        if let Some(revoked) = grounds.and_then(|known| revocation::of_grounds(known, &facts.crls))
-        {
-            let why = format!("{revoked}, which it was provisioned by, is revoked by its issuer");
-            return Err(ConnectRefusal::Disenrolled(why));
-        }
+    stands(&footing, facts, now)?;
+    for ban in &facts.bans {
+        footing.note_retired(ban, now);
     }
     Ok(footing)
 }
 
-/// The certificates shown, and those above the leaf by their signatures: through the ones shown, the
-/// service's own ones and those of banned CAs. Nobody connects below a banned CA by leaving its
-/// certificate out.
+/// Whether a connection on this footing may be, by what is known of its origin: no ban in force is
+/// about it, and the enrollment its device was provisioned by stands, where its end ends sessions.
+///
+/// # Errors
+/// [`ConnectRefusal::Banned`], [`ConnectRefusal::Disenrolled`].
+pub fn stands(
+    footing: &Footing,
+    facts: &ConnectFacts,
+    now: Timestamp,
+) -> Result<(), ConnectRefusal> {
+    let origin = facts.origin.as_ref();
+    let keeps_out = |ban: &&Ban| footing.keeps_out(ban, origin, &facts.known_cas, now);
+    if let Some(ban) = facts.bans.iter().find(keeps_out) {
+        return Err(ConnectRefusal::Banned(ban.subject.key()));
+    }
+    let Some(origin) = origin else { return Ok(()) };
+    let by_default = facts.settings.disenroll_ends_sessions;
+    cause::origin_stands(origin, by_default)?;
+    let grounds = origin.grounds.as_ref();
+    let grounds = grounds.filter(|_| origin.ends_sessions.unwrap_or(by_default));
+    if let Some(revoked) = grounds.and_then(|known| revocation::of_grounds(known, &facts.crls)) {
+        let why = format!("{revoked}, which it was provisioned by, is revoked by its issuer");
+        return Err(ConnectRefusal::Disenrolled(why));
+    }
+    Ok(())
+}
+
+/// A connection that goes on while its device was registered anew: the same footing with the origin
+/// it has by these facts.
+///
+/// # Errors
+/// As [`stands`].
+pub fn with_origin(
+    footing: &Footing,
+    facts: &ConnectFacts,
+    now: Timestamp,
+) -> Result<Footing, ConnectRefusal> {
+    let mut footing = footing.with_origin(facts.origin.as_ref());
+    stands(&footing, facts, now)?;
+    for ban in &facts.bans {
+        footing.note_retired(ban, now);
+    }
+    Ok(footing)
+}
+
+/// The certificate shown and those above it by their signatures, through the ones shown, our own ones
+/// and those of banned CAs; then the others that were shown. Nobody connects below a banned CA by
+/// leaving its certificate out.
 fn path_of(
     facts: &ConnectFacts,
     shown: &Shown,
     now: Timestamp,
-) -> Result<Vec<PathCertificate>, ConnectRefusal> {
-    let Shown::X509(presented) = shown else { return Ok(Vec::new()) };
-    let stored: Vec<_> = facts.ca_certificates.iter().map(|ca| &ca.certificate).collect();
+) -> Result<(Vec<PathCertificate>, Vec<PathCertificate>), ConnectRefusal> {
+    let Shown::X509(presented) = shown else { return Ok((Vec::new(), Vec::new())) };
+    let stored = facts.ca_certificates.iter().map(|ca| &ca.certificate);
+    let stored: Vec<_> = stored.chain(&facts.known_cas).collect();
     let bans = InForce::new(&facts.bans, now);
     let banned: Vec<_> = bans.cas().collect();
-    let mut path = VerifiedPath::of_leaf(presented)
+    let path = VerifiedPath::of_leaf(presented)
         .ascend(presented, &stored, &banned)
         .map_err(ConnectRefusal::NotAttested)?;
-    for certificate in presented.path_certificates() {
-        if !path.contains(&certificate) {
-            path.push(certificate);
-        }
-    }
-    Ok(path)
+    let mut besides = presented.path_certificates();
+    besides.retain(|certificate| !path.contains(certificate));
+    Ok((path, besides))
 }
 
 /// Whether a connection still holds with the identity as it stands now. The answer is the mark to

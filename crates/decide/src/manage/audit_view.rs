@@ -113,8 +113,8 @@ pub fn ban(ban: &Ban) -> Json {
         BanSubject::Ca(certificate) => view.text("subject", &certificate.info.subject_name),
         BanSubject::Serial { issuer_name, .. } => view.text("issuer", issuer_name),
         BanSubject::Registration(_)
-        | BanSubject::Certificate(_)
-        | BanSubject::CertificateSha1(_)
+        | BanSubject::Certificate { .. }
+        | BanSubject::CertificateSha1 { .. }
         | BanSubject::EndorsementKey(_) => {}
     }
     let kind = match ban.kind {

@@ -3,7 +3,8 @@
 use attest::certificate::{self, MAX_CERTIFICATE_BYTES};
 use aws_lc_rs::digest;
 use model::{
-    Ban, BanKind, BanSubject, Caller, EnrolledCertificate, OperatorRefusal, ReceiptId, Timestamp,
+    Ban, BanKind, BanSubject, Caller, CertificateDer, EnrolledCertificate, OperatorRefusal,
+    PathCertificate, ReceiptId, Timestamp,
     ban::{IssuerDraft, MAX_REASON_CHARS, SubjectDraft, Thumbprint, hex_digits},
 };
 
@@ -12,7 +13,8 @@ const MAX_ENDORSEMENT_KEY_BYTES: usize = 4096;
 /// The most hex digits of a serial number: 20 octets (RFC 5280 §4.1.2.2) and some room.
 const MAX_SERIAL_DIGITS: usize = 64;
 
-/// Whom a draft means. `known` is the certificate of ours that has the thumbprint asked for.
+/// Whom a draft means. `known` is the certificate that has the thumbprint asked for, where one is
+/// enrolled here or was shown by a device that registered.
 ///
 /// # Errors
 /// [`OperatorRefusal::BadRequest`] names the member and what was expected.
@@ -28,8 +30,12 @@ pub fn subject(
             (Some(certificate), _) if is_ca(certificate) => {
                 BanSubject::Ca(Box::new(certificate.clone()))
             }
-            (_, Thumbprint::Sha256(sha256)) => BanSubject::Certificate(*sha256),
-            (_, Thumbprint::Sha1(sha1)) => BanSubject::CertificateSha1(*sha1),
+            (known, Thumbprint::Sha256(sha256)) => {
+                BanSubject::Certificate { sha256: *sha256, tbs: known.and_then(tbs) }
+            }
+            (known, Thumbprint::Sha1(sha1)) => {
+                BanSubject::CertificateSha1 { sha1: *sha1, tbs: known.and_then(tbs) }
+            }
         },
         SubjectDraft::Serial { issuer, serial } => {
             let digits = hex_digits(serial, MAX_SERIAL_DIGITS)
@@ -74,12 +80,46 @@ fn by_certificate(certificate: EnrolledCertificate) -> Result<BanSubject, Operat
     Ok(if is_ca(&certificate) {
         BanSubject::Ca(Box::new(certificate))
     } else {
-        BanSubject::Certificate(certificate::thumbprint_sha256(&certificate.der))
+        let sha256 = certificate::thumbprint_sha256(&certificate.der);
+        BanSubject::Certificate { sha256, tbs: tbs(&certificate) }
     })
+}
+
+fn tbs(certificate: &EnrolledCertificate) -> Option<[u8; 32]> {
+    certificate::tbs_sha256(&certificate.der)
+}
+
+/// A certificate that a device showed, taken apart.
+#[must_use]
+pub fn described(shown: &CertificateDer) -> Option<EnrolledCertificate> {
+    certificate::describe(&shown.0).ok()
 }
 
 fn is_ca(certificate: &EnrolledCertificate) -> bool {
     certificate::is_ca(&certificate.der).unwrap_or(false)
+}
+
+/// The bans by a thumbprint alone, of a certificate that nobody knew, whose certificate is shown now:
+/// as they stand when they know what its issuer signed.
+#[must_use]
+pub fn learned(bans: &[Ban], shown: &[PathCertificate]) -> Vec<Ban> {
+    let learned = |ban: &Ban| {
+        let is_shown = |one: &&PathCertificate| match &ban.subject {
+            BanSubject::Certificate { sha256, tbs: None } => one.sha256 == *sha256,
+            BanSubject::CertificateSha1 { sha1, tbs: None } => one.sha1 == *sha1,
+            _ => false,
+        };
+        let known = shown.iter().find(is_shown)?;
+        let mut ban = ban.clone();
+        match &mut ban.subject {
+            BanSubject::Certificate { tbs, .. } | BanSubject::CertificateSha1 { tbs, .. } => {
+                *tbs = Some(known.tbs);
+            }
+            _ => return None,
+        }
+        Some(ban)
+    };
+    bans.iter().filter_map(learned).collect()
 }
 
 /// SHA-256 of an endorsement key, which bans know it by.
@@ -108,7 +148,9 @@ pub struct SetBy<'a> {
 
 /// The ban to write; `None` when the one that is there says the same already. One that is there is
 /// never weakened: whoever is revoked stays so when they are suspended or retired as well, with
-/// the reason and the end that were given for that.
+/// the reason and the end that were given for that. Nor is it shortened: of two ends the later one
+/// holds, so that setting a ban lets nobody in, now or later; lifting it does. A deprovisioning that
+/// set it stays named for as long as it ends the way that one said.
 ///
 /// # Errors
 /// [`OperatorRefusal::BadRequest`] for a reason that is too long or an end that is past.
@@ -129,6 +171,14 @@ pub fn put(
     }
     // One that is over is as good as none.
     let existing = existing.filter(|ban| ban.is_in_force(set.now));
+    let expires = match existing {
+        // A ban without an end is the longest.
+        Some(existing) => expires.zip(existing.expires).map(|(new, old)| new.max(old)),
+        None => expires,
+    };
+    let of_same_kind = existing.filter(|ban| ban.kind == set.kind);
+    let receipt = set.receipt.or_else(|| of_same_kind?.receipt.as_ref());
+    let reason = reason.or_else(|| of_same_kind?.reason.clone());
     if let Some(existing) = existing {
         let is_weaker = strength(set.kind) < strength(existing.kind);
         let is_same =
@@ -144,7 +194,7 @@ pub fn put(
         by: set.by.clone(),
         created: existing.map_or(set.now, |ban| ban.created),
         expires,
-        receipt: set.receipt.cloned(),
+        receipt: receipt.cloned(),
         version: 0,
     }))
 }
@@ -206,6 +256,33 @@ mod tests {
     }
 
     #[test]
+    fn setting_a_ban_again_never_shortens_it_nor_forgets_who_set_it() {
+        let by = caller();
+        let receipt = ReceiptId::from_random([1; 16]);
+        let check = |kind, old: Option<i64>, new: Option<i64>, expected: Option<i64>| {
+            let at = |secs| testkit::NOW.plus_secs(secs);
+            let by_receipt = SetBy { receipt: Some(&receipt), ..set(kind, &by) };
+            let reason = Some("stolen".to_owned());
+            let first = put(None, subject_of("d"), reason, old.map(at), by_receipt);
+            let first = first.expect("legal").expect("new");
+            let by_hand = set(BanKind::Revoked, &by);
+            let second = put(Some(&first), subject_of("d"), None, new.map(at), by_hand);
+            let ban = second.expect("legal").unwrap_or_else(|| first.clone());
+            assert_eq!(ban.expires, expected.map(at), "{kind:?} {old:?} {new:?}");
+            let is_same_kind = kind == BanKind::Revoked;
+            assert_eq!(ban.receipt, is_same_kind.then(|| receipt.clone()));
+            assert_eq!(ban.reason, first.reason.filter(|_| is_same_kind));
+        };
+        for kind in [BanKind::Revoked, BanKind::Suspended, BanKind::Retired] {
+            check(kind, None, Some(10), None);
+            check(kind, None, None, None);
+            check(kind, Some(10), Some(5), Some(10));
+            check(kind, Some(10), Some(20), Some(20));
+            check(kind, Some(10), None, None);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_kept_is_refused() {
         let by = caller();
         let check = |reason: Option<String>, expires: Option<Timestamp>, expected: &str| {
@@ -244,7 +321,7 @@ mod tests {
         let known = subject(&SubjectDraft::Thumbprint(thumbprint), Some(&ca)).expect("known");
         assert_eq!(known.key(), key);
         let unknown = subject(&SubjectDraft::Thumbprint(thumbprint), None).expect("any");
-        assert!(matches!(unknown, BanSubject::Certificate(_)));
+        assert!(matches!(unknown, BanSubject::Certificate { tbs: None, .. }));
     }
 
     fn testkit_ca() -> EnrolledCertificate {

@@ -9,7 +9,7 @@ use std::{net::IpAddr, sync::Arc};
 use attest::crl::{BadCrl, Contents, Unverified, Verified};
 use model::{
     Crl, CrlList, CrlSource, EnrolledCertificate, Etag, Fresh, OperatorRefusal, Precondition,
-    RevokedChange, Serials, Timestamp,
+    RevokedChange, RevokedStep, Serials, Timestamp,
     crl::{MAX_CRL_EVERY_SECS, MAX_CRL_URL_BYTES, MAX_CRLS, MIN_CRL_EVERY_SECS},
 };
 
@@ -92,8 +92,13 @@ pub fn read(
     for ca in namesakes.into_iter().take(MAX_NAMESAKES) {
         match list.clone().verify(&ca, now).map(Verified::into_contents) {
             Ok(contents) => return Ok(Read { ca, contents }),
+            // What is wrong with one of the CAs says nothing about the others.
+            Err(unfit @ BadCrl::UnfitCa { .. }) => no = unfit.into(),
             Err(wrong @ (BadCrl::WrongSignature(_) | BadCrl::OtherIssuer { .. })) => {
-                no = wrong.into();
+                // Whose key signed it, and may not, says more than whose did not.
+                if !matches!(no, NotTaken::Bad(BadCrl::UnfitCa { .. })) {
+                    no = wrong.into();
+                }
             }
             Err(other) => return Err(other.into()),
         }
@@ -322,7 +327,7 @@ pub enum Fetched {
     /// There is no newer list than the one with our entity tag.
     NotModified,
     /// A list, read with the CA's key or refused, and its entity tag.
-    List(Result<Read, NotTaken>, Option<String>),
+    List(Box<Result<Read, NotTaken>>, Option<String>),
     /// No answer, or none that is a list; in words.
     Failed(String),
 }
@@ -388,6 +393,7 @@ pub fn change(ca: &EnrolledCertificate, before: &Serials, after: &Serials) -> Re
         issuer: ca.keys.subject,
         added: Arc::new(after.without(before)),
         removed: Arc::new(before.without(after)),
+        step: RevokedStep::Whole,
     }
 }
 

@@ -91,7 +91,8 @@ pub fn failed(
 
 /// When to try again after so many earlier failures: twice as long each time, between half and
 /// all of it so that many devices do not come back at once; or as long as the hub asked for.
-pub(super) fn back_off(
+#[must_use]
+pub fn back_off(
     n_failures: u32,
     failure: &RemoteFailure,
     now: Timestamp,

@@ -38,14 +38,13 @@ impl Scene {
 fn list(ca: &Ca, revoked: &[&[u8]]) -> CrlFacts {
     CrlFacts {
         ca: known(ca.der()),
-        is_there: true,
-        next_update: Some(NOW.plus_secs(86_400)),
+        end: Some(NOW.plus_secs(86_400)),
         revoked: revoked.iter().map(|der| of(der).serial).collect(),
     }
 }
 
 fn stale(list: CrlFacts) -> CrlFacts {
-    CrlFacts { next_update: Some(NOW.plus_secs(-1)), ..list }
+    CrlFacts { end: Some(NOW.plus_secs(-1)), ..list }
 }
 
 /// What becomes of the path, and how many lists are told to be out of date.
@@ -107,12 +106,10 @@ fn a_list_that_is_out_of_date_refuses_where_the_group_says_so() {
 }
 
 #[test]
-fn a_list_that_was_never_fetched_is_out_of_date_and_one_without_an_end_never() {
+fn a_list_that_was_never_fetched_is_out_of_date() {
     let scene = scene();
-    let missing = CrlFacts { is_there: false, next_update: None, ..list(&scene.line, &[]) };
+    let missing = CrlFacts { end: None, ..list(&scene.line, &[]) };
     check_path(&scene.path(), &[missing], Some(StaleCrl::Refuse), Err("list of CN=line-4"));
-    let endless = CrlFacts { next_update: None, ..list(&scene.line, &[]) };
-    check_path(&scene.path(), &[endless], Some(StaleCrl::Refuse), Ok(0));
 }
 
 #[test]

@@ -7,7 +7,10 @@ mod outside;
 
 use std::time::Duration;
 
-use app::limits::{Rate, RateSettings};
+use app::{
+    deprovision::DeprovisionSettings,
+    limits::{Rate, RateSettings},
+};
 use model::{AllocationPolicy, HubName};
 use toml::Value;
 
@@ -17,8 +20,8 @@ use self::{
     outside::{crls, remote_hubs, secrets, webhook},
 };
 use super::{
-    Attestation, Config, Given, Hub, Limits, Log, LogFormat, LogLevel, Origin, Registrations,
-    Service, Store, Tls, TlsFiles, lookup,
+    Attestation, Config, Deprovision, Given, Hub, Limits, Log, LogFormat, LogLevel, Origin,
+    Registrations, Service, Store, Tls, TlsFiles, lookup,
     reader::{Reader, Section},
 };
 use crate::ports::Environment;
@@ -39,6 +42,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
     let events = reader.section("events", events);
     let messages = reader.section("messages", messages);
     let registrations = reader.section("registrations", registrations);
+    let deprovision = reader.section("deprovision", deprovision);
     let limits = reader.section("limits", limits);
     let rates = reader.section("rates", rates);
     let attempts = reader.section("attempts", attempts);
@@ -60,6 +64,7 @@ pub(super) fn read(reader: &mut Reader, given: &Given, environment: &Environment
         events,
         messages,
         registrations,
+        deprovision,
         limits,
         rates,
         attempts,
@@ -274,6 +279,16 @@ fn attestation(section: &mut Section<'_>) -> Attestation {
 fn registrations(section: &mut Section<'_>) -> Registrations {
     let hours = section.integer("orphan_expiry_hours", 0, 0..=10 * 365 * 24);
     Registrations { orphan_expiry_secs: (hours > 0).then_some(hours * 3_600) }
+}
+
+fn deprovision(section: &mut Section<'_>) -> Deprovision {
+    let defaults = DeprovisionSettings::default();
+    let per_second = i64::from(defaults.devices_per_second);
+    let per_second = section.integer("devices_per_second", per_second, 0..=1_000_000);
+    Deprovision {
+        devices_per_second: u32::try_from(per_second).unwrap_or_default(),
+        max_at_once: section.count("max_at_once", defaults.max_at_once, 1..=256),
+    }
 }
 
 fn limits(section: &mut Section<'_>) -> Limits {

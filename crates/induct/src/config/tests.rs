@@ -103,7 +103,7 @@ fn all_problems_are_reported_together_by_path() {
   hubs[0].weight: is a whole number, not string
   hubs[1].host: `ok.example.com` is a name of the provisioning service as well; the name a client calls must tell which of them it means
   log.level: is a text in quotes, not integer
-  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, amqp, events, messages, registrations, limits, rates, attempts, secrets, webhook, crls, remote_hubs, log, store, hubs
+  hubs2: is not a section; there are service, listen, tls, data, attestation, mqtt, amqp, events, messages, registrations, deprovision, limits, rates, attempts, secrets, webhook, crls, remote_hubs, log, store, hubs
 environment: 2 problems
   INDUCT_LIMITS__REGISTRATIONS: `many` is not a whole number
   INDUCT_STORE__SPEED: is not a setting; `induct config show` lists all of them, and INDUCT_LISTEN__HTTPS stands for listen.https",
@@ -394,4 +394,23 @@ fn a_rate_of_zero_is_no_rate() {
     let text = "[rates]\nregistrations_per_minute = 1000\ndevice_polls_per_10_secs = 5\n";
     let rate = |n, per_secs| Some(app::limits::Rate { n, per_secs });
     check(text, &[], rates, (rate(1000, 60), rate(5, 10)));
+}
+
+#[test]
+fn how_fast_devices_are_taken_out_is_set_and_reaches_the_worker() {
+    let pace = |config: Config| {
+        let settings = crate::wiring::deprovisioning(&config);
+        (settings.devices_per_second, settings.max_at_once)
+    };
+    check("", &[], pace, (500, 16));
+    let text = "[deprovision]\ndevices_per_second = 20\nmax_at_once = 4\n";
+    check(text, &[], pace, (20, 4));
+    check(text, &[("INDUCT_DEPROVISION__DEVICES_PER_SECOND", "0")], pace, (0, 4));
+    check_problems(
+        "[deprovision]\ndevices_per_second = -1\nmax_at_once = 0\n",
+        &[],
+        "/etc/induct/induct.toml: 2 problems
+  deprovision.devices_per_second: -1 is not within 0 to 1000000
+  deprovision.max_at_once: 0 is not within 1 to 256",
+    );
 }

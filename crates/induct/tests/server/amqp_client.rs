@@ -161,6 +161,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
         role: Role,
         address: &str,
     ) -> Result<(), WireError> {
+        self.attach_with(channel, handle, role, address, Vec::new()).await
+    }
+
+    /// The same, with properties of the link.
+    ///
+    /// # Errors
+    /// Why the server refused it.
+    pub(crate) async fn attach_with(
+        &mut self,
+        channel: u16,
+        handle: u32,
+        role: Role,
+        address: &str,
+        properties: Vec<(Value, Value)>,
+    ) -> Result<(), WireError> {
         let there = Some(Terminus { address: Some(address.to_owned()), ..Terminus::default() });
         let (source, target) = match role {
             Role::Sender => (Some(Terminus::default()), there),
@@ -176,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
             target,
             initial_delivery_count: (role == Role::Sender).then_some(0),
             max_message_size: None,
-            properties: Vec::new(),
+            properties,
             desired_capabilities: Vec::new(),
         };
         self.put(channel, Performative::Attach(Box::new(attach))).await;

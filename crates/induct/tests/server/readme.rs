@@ -23,8 +23,10 @@ fn the_commands_of_the_readme_work_as_written() {
     #[expect(clippy::disallowed_methods, reason = "the shell finds openssl by it")]
     let path = env::var("PATH").expect("a path");
     let mut commands = block(&readme, "induct enrollment create");
+    commands.extend(block(&readme, "induct deprovision"));
+    commands.extend(block(&readme, "induct simulate-change"));
     commands.extend(block(&readme, "induct linked-hub create"));
-    assert!(commands.len() > 18, "{commands:?}");
+    assert!(commands.len() > 30, "{commands:?}");
     for command in commands {
         let mut shell = Command::new("sh");
         shell

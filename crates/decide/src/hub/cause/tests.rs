@@ -44,6 +44,9 @@ impl Line {
             Anchor { key: described(self.line.der()).keys.subject_and_key, reference: None };
         let origin = Origin {
             registration_id: id("press-17"),
+            taken_from: None,
+            others: Vec::new(),
+            expects: Vec::new(),
             enrollment: EnrollmentRef::Group(group_id("line-4")),
             ends_sessions,
             entry: Some(OriginEntry {
@@ -56,7 +59,7 @@ impl Line {
                 path: path(&[self.leaf.der(), self.line.der()]),
             }),
         };
-        Footing::new(Some(&origin), None, &[])
+        Footing::new(Some(&origin), None, &[], &[])
     }
 }
 
@@ -71,6 +74,38 @@ fn ban(subject: BanSubject, expires: Option<Timestamp>) -> Ban {
         receipt: None,
         version: 0,
     }
+}
+
+#[test]
+fn a_retired_device_that_was_enrolled_again_is_out_when_that_enrollment_goes() {
+    let origin = |is_there: bool| Origin {
+        registration_id: id("press-17"),
+        taken_from: None,
+        others: Vec::new(),
+        expects: Vec::new(),
+        enrollment: EnrollmentRef::Individual(id("press-17")),
+        ends_sessions: None,
+        entry: is_there.then_some(OriginEntry {
+            is_enabled: true,
+            ends_sessions: None,
+            anchors: None,
+        }),
+        grounds: None,
+    };
+    let subject = BanSubject::Registration(id("press-17"));
+    let retired = Ban { kind: BanKind::Retired, ..ban(subject, None) };
+    let gone = EnrollmentRef::Individual(id("press-17"));
+    let banned = Err(ConnectRefusal::Banned("registration:press-17".to_owned()));
+    let mut footing = Footing::new(Some(&origin(true)), None, &[], &[]);
+    assert_eq!(footing.still_stands(Change::Ban(&retired), false, NOW), Ok(()));
+    assert_eq!(footing.still_stands(Change::Gone(&gone), false, NOW), banned);
+    assert_eq!(footing.still_stands(Change::Ban(&retired), false, NOW), banned);
+    let mut footing = Footing::new(Some(&origin(false)), None, &[], &[]);
+    assert!(footing.keeps_out(&retired, None, &[], NOW));
+    assert_eq!(footing.still_stands(Change::Ban(&retired), false, NOW), banned);
+    // Without the ban its end is none of the connection's.
+    let mut footing = Footing::new(Some(&origin(true)), None, &[], &[]);
+    assert_eq!(footing.still_stands(Change::Gone(&gone), false, NOW), Ok(()));
 }
 
 /// Whether the connection is found by the ban's keys, and ended by it.
@@ -94,9 +129,9 @@ fn a_ban_on_anything_the_connection_rests_on_ends_it_whatever_the_setting_says()
     let [on_path, _] = path(&[all.leaf.der(), all.line.der()]).try_into().expect("two");
     check_ban(&footing, BanSubject::Registration(id("PRESS-17")), true);
     check_ban(&footing, BanSubject::Registration(id("press-18")), false);
-    check_ban(&footing, BanSubject::Certificate(on_path.sha256), true);
-    check_ban(&footing, BanSubject::CertificateSha1(on_path.sha1), true);
-    check_ban(&footing, BanSubject::Certificate([7; 32]), false);
+    check_ban(&footing, BanSubject::by_sha256(on_path.sha256), true);
+    check_ban(&footing, BanSubject::by_sha1(on_path.sha1), true);
+    check_ban(&footing, BanSubject::by_sha256([7; 32]), false);
     check_ban(&footing, BanSubject::Ca(Box::new(described(all.line.der()))), true);
     // The root is no part of the path, and the path ends below it.
     check_ban(&footing, BanSubject::Ca(Box::new(described(all.root.der()))), true);
@@ -121,8 +156,8 @@ fn a_ban_that_is_over_ends_nothing() {
 #[test]
 fn what_a_device_showed_itself_and_its_name_count_without_an_origin() {
     let shown = path(&[line().leaf.der()]);
-    let footing = Footing::new(None, Some(&id("press-17")), &shown);
-    check_ban(&footing, BanSubject::Certificate(shown[0].sha256), true);
+    let footing = Footing::new(None, Some(&id("press-17")), &shown, &[]);
+    check_ban(&footing, BanSubject::by_sha256(shown[0].sha256), true);
     check_ban(&footing, BanSubject::Registration(id("press-17")), true);
 }
 
@@ -130,6 +165,9 @@ fn what_a_device_showed_itself_and_its_name_count_without_an_origin() {
 fn a_tpm_is_found_by_its_endorsement_key() {
     let origin = Origin {
         registration_id: id("tpm-1"),
+        taken_from: None,
+        others: Vec::new(),
+        expects: Vec::new(),
         enrollment: EnrollmentRef::Individual(id("tpm-1")),
         ends_sessions: None,
         entry: None,
@@ -142,7 +180,7 @@ fn a_tpm_is_found_by_its_endorsement_key() {
             path: Vec::new(),
         }),
     };
-    let footing = Footing::new(Some(&origin), None, &[]);
+    let footing = Footing::new(Some(&origin), None, &[], &[]);
     check_ban(&footing, BanSubject::EndorsementKey(sha256(&[1, 2, 3])), true);
 }
 

@@ -65,6 +65,7 @@ impl Works {
             settings: settings(),
             origin: None,
             bans: Vec::new(),
+            known_cas: Vec::new(),
             bans_version: 0,
             crls: Vec::new(),
         }

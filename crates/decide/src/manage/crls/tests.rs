@@ -1,7 +1,7 @@
 //! Which list counts, and when the next one is asked for.
 
 use attest::certificate::describe;
-use testkit::{Ca, NOW, Revocations, fresh};
+use testkit::{Ca, NOW, Profile, Revocations, fresh};
 
 use super::*;
 
@@ -49,11 +49,12 @@ fn a_list_is_taken_once_and_only_a_newer_one_takes_its_place() {
     check(&made(7, 1), &made(7, 1), Err("is another one"));
     // A CA that keeps its number and says later that nothing changed.
     check(&made(7, 2), &made(7, 1), Ok(true));
-    let elsewhere = Revocations {
-        distribution_point: Some("http://crl.example/2.crl".to_owned()),
-        ..made(8, 1)
-    };
-    check(&made(7, 2), &elsewhere, Err("another part of the CA's certificates"));
+    // One about devices only does not take the place of one about all.
+    let contents = read_list(&ca, &made(8, 1)).contents;
+    let devices = Contents { scope: Some([7; 32]), ..contents.clone() };
+    let counts = imported(None, &ca, &made(7, 2)).list;
+    assert_eq!(compare(counts.as_ref(), devices, NOW), Err(NotTaken::OtherScope));
+    assert!(compare(counts.as_ref(), contents, NOW).is_ok());
 }
 
 #[test]
@@ -69,6 +70,17 @@ fn a_list_is_read_with_the_key_of_whichever_namesake_signed_it() {
     no(&[], "its issuer `CN=plant` is not enrolled here");
     no(&[&namesake], "did not sign it");
     no(&[&other], "its issuer is `CN=plant`, not `CN=other`");
+    // One certificate of the CA may sign no lists, and another one may.
+    let unfit = ca.reissued(Profile::leaf("plant"));
+    assert_eq!(read(&[&unfit, &ca]).expect("found").ca, known(&ca));
+    assert_eq!(read(&[&ca, &unfit]).expect("found").ca, known(&ca));
+    no(&[&unfit, &namesake], "key usage does not allow");
+    no(&[&namesake, &unfit], "key usage does not allow");
+    // A namesake whose certificate cannot be read hides nobody either.
+    let mut broken = known(&namesake);
+    broken.der.truncate(20);
+    let found = super::read(&list, vec![broken, known(&ca)], NOW).expect("found");
+    assert_eq!(found.ca, known(&ca));
     assert_eq!(issuer(&list), Ok(known(&ca).keys.subject));
 }
 
@@ -155,7 +167,7 @@ fn a_fetched_list_takes_the_place_of_the_one_that_counts() {
     let press = ca.leaf("press-17");
     let list = read_list(&ca, &made(7, 1).with(&press));
     let tag = Some("\"7\"".to_owned());
-    let (source, list, is_new) = after(&crl, Fetched::List(Ok(list), tag.clone()));
+    let (source, list, is_new) = after(&crl, Fetched::List(Box::new(Ok(list)), tag.clone()));
     assert!(is_new && list.expect("a list").n_revoked == 1);
     assert_eq!((source.entity_tag, source.n_failures, source.last_error), (tag, 0, None));
     assert_eq!(source.due, NOW.plus_secs(i64::from(DEFAULT_EVERY_SECS)));
@@ -182,10 +194,13 @@ fn what_fails_leaves_the_list_that_counts_and_is_tried_again_ever_later() {
         let error = source.last_error.expect("an error");
         assert!(error.contains(text), "{error}");
     };
-    check(Fetched::List(Ok(read_list(&ca, &made(6, 0))), None), "older than the list that counts");
+    check(
+        Fetched::List(Box::new(Ok(read_list(&ca, &made(6, 0)))), None),
+        "older than the list that counts",
+    );
     let other = Ca::root("plant");
     let forged = read(&other.revocation_list(&made(9, 0)), vec![known(&ca)], NOW);
-    check(Fetched::List(forged, None), "did not sign it");
+    check(Fetched::List(Box::new(forged), None), "did not sign it");
     check(Fetched::NotModified, "was not asked");
     check(Fetched::Failed("a".repeat(9999)), "aaa");
 }
@@ -196,10 +211,15 @@ fn nothing_new_is_a_success() {
     let der = ca.revocation_list(&made(7, 1));
     let once = || read(&der, vec![known(&ca)], NOW).expect("a list");
     let crl = followed(None, &ca);
-    let taken = fetched(&crl, Fetched::List(Ok(once()), Some("\"7\"".to_owned())), NOW, &fresh(5));
+    let taken = fetched(
+        &crl,
+        Fetched::List(Box::new(Ok(once())), Some("\"7\"".to_owned())),
+        NOW,
+        &fresh(5),
+    );
     let crl = taken.expect("followed").crl;
     let etag = crl.etag.clone();
-    for outcome in [Fetched::NotModified, Fetched::List(Ok(once()), None)] {
+    for outcome in [Fetched::NotModified, Fetched::List(Box::new(Ok(once())), None)] {
         let taken = fetched(&crl, outcome, NOW.plus_secs(9), &fresh(6)).expect("followed");
         assert_eq!((&taken.crl.list, &taken.crl.etag), (&crl.list, &etag));
         assert!(taken.revoked.is_none());

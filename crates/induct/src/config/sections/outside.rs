@@ -60,6 +60,7 @@ pub(super) fn webhook(section: &mut Section<'_>) -> Webhook {
 pub(super) fn crls(section: &mut Section<'_>) -> Crls {
     Crls {
         allow_http: section.flag("allow_http", false),
+        allow_private_addresses: section.flag("allow_private_addresses", false),
         timeout: secs(section, "timeout_secs", 60, 1, 240),
         ca_file: section.path("ca_file"),
     }

@@ -183,12 +183,14 @@ async fn addresses_compare_without_regard_to_case() {
 #[tokio::test]
 async fn an_id_scope_that_is_not_ours_is_told_by_the_outcome() {
     let world = Scene::new().start().await;
-    let own = Ca::root("A maker of presses").leaf("press-1");
-    let device = Device::with_certificate("press-1", &own);
+    let maker = Ca::root("A maker of presses");
     for sdk in sdk::ALL {
         let [way, _] = Way::both(sdk);
+        // Each its own name: who is refused again is told when to come back.
+        let id = id_of(sdk, way, "");
+        let device = Device::with_certificate(&id, &maker.leaf(&id));
         let line = log_in(&world, sdk, way, &device).await;
-        let mut session = Session::begin_at(sdk, line, "0ne99999999", "press-1").await;
+        let mut session = Session::begin_at(sdk, line, "0ne99999999", &id).await;
         let message = session.register_message();
         session.refused(&message, "amqp:not-found", 404_000).await;
         session.leave().await;

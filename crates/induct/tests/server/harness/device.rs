@@ -6,7 +6,7 @@ use app::ports::Clock;
 use bytes::Bytes;
 use induct::{
     client::{Client, ClientSettings},
-    device_link::{DeviceLink, connect_packet},
+    device_link::{DeviceLink, DeviceLinkError, connect_packet},
     login::sas_token,
     ports::SystemClock,
 };
@@ -35,6 +35,15 @@ impl Server {
 
     /// Connects a device of the first hub with this token.
     pub(crate) async fn connect_device_by(&self, id: &str, token: &str) -> Device {
+        self.try_connect_device_by(id, token).await.expect("let in")
+    }
+
+    /// The same, for one that may be refused.
+    pub(crate) async fn try_connect_device_by(
+        &self,
+        id: &str,
+        token: &str,
+    ) -> Result<Device, DeviceLinkError> {
         let host = self.listening().hubs[0].host.clone();
         let ca = fs::read_to_string(self.data.join("tls/ca.pem")).expect("the CA");
         let mut settings = ClientSettings::new(&host, self.mqtt_address().port(), ca);
@@ -43,8 +52,8 @@ impl Server {
         let mut link = DeviceLink::new(client.dial().await.expect("a connection"));
         let user_name = format!("{host}/{id}/?api-version=2021-04-12");
         let connect = connect_packet(id, &user_name, Some(token), true, 240).expect("legal");
-        assert!(!link.connect(connect).await.expect("let in"), "a clean session is new");
-        Device { link, id: id.to_owned() }
+        assert!(!link.connect(connect).await?, "a clean session is new");
+        Ok(Device { link, id: id.to_owned() })
     }
 }
 
@@ -78,6 +87,12 @@ impl Device {
         }
         let payload = String::from_utf8(payload.to_vec()).expect("text");
         (topic.as_str().to_owned(), payload)
+    }
+
+    /// Waits until the server has ended the connection.
+    pub(crate) async fn closed(&mut self) {
+        let heard = timeout(PATIENCE, self.link.receive()).await.expect("in time");
+        heard.expect_err("the connection is over");
     }
 
     /// Sends a message that is no event.

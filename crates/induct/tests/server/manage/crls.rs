@@ -22,6 +22,7 @@ const DEVICE: &str = "press-17";
 
 /// The settings that let lists be fetched from this machine.
 const ALLOW_HTTP: (&str, &str) = ("INDUCT_CRLS__ALLOW_HTTP", "true");
+const ALLOW_PRIVATE: (&str, &str) = ("INDUCT_CRLS__ALLOW_PRIVATE_ADDRESSES", "true");
 
 /// A list of this number, good until so many seconds from now.
 fn list(number: u64, good_for_secs: i64) -> Revocations {
@@ -33,11 +34,14 @@ fn list(number: u64, good_for_secs: i64) -> Revocations {
     }
 }
 
-/// A web server with one file and its entity tag.
+/// A file and its entity tag.
+type Tagged = (String, Vec<u8>);
+
+/// A web server with one file.
 struct Url {
     address: SocketAddr,
     /// What it serves; a 503 while there is nothing.
-    file: Arc<Mutex<Option<(String, Vec<u8>)>>>,
+    file: Arc<Mutex<Option<Tagged>>>,
     /// What was answered.
     answered: Arc<Mutex<Vec<u16>>>,
 }
@@ -73,7 +77,7 @@ impl Url {
     }
 }
 
-fn answer(mut stream: &TcpStream, file: Option<&(String, Vec<u8>)>) -> u16 {
+fn answer(mut stream: &TcpStream, file: Option<&Tagged>) -> u16 {
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
     let mut known = None;
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -243,7 +247,7 @@ async fn set_stale_crl(plant: &Plant, server: &Server, to: &str) {
 async fn a_url_is_followed_asked_only_for_something_newer_and_outlives_its_outages() {
     let plant = Plant::new();
     let url = Url::start();
-    let server = plant.home.start_with(&[ALLOW_HTTP]);
+    let server = plant.home.start_with(&[ALLOW_HTTP, ALLOW_PRIVATE]);
     plant.enroll();
     // Nothing is there yet: that is told at once, and tried again.
     let followed = plant.home.run(&["crl", "follow", "plant", &url.text(), "--every", "60s"]);
@@ -274,7 +278,7 @@ async fn a_url_is_followed_asked_only_for_something_newer_and_outlives_its_outag
     let put = service.request(Method::PUT, path, &[("if-match", "*")], &body).await;
     assert!(put.expect("an answer").status.is_success());
     server.kill();
-    let server = plant.home.start_with(&[ALLOW_HTTP]);
+    let server = plant.home.start_with(&[ALLOW_HTTP, ALLOW_PRIVATE]);
     plant.wait_for(|crl| crl["number"] == "8");
     assert_eq!(plant.register(&server).await, 202);
 
@@ -296,6 +300,8 @@ async fn a_url_that_is_not_https_is_followed_only_where_the_configuration_allows
     plant.enroll();
     plant.home.run(&["crl", "follow", "plant", &url.text()]).refused(1, "crls.allow_http");
     plant.home.run(&["crl", "follow", "plant", "ldap://a/"]).refused(1, "legal URL");
+    let metadata = "https://169.254.169.254/latest";
+    plant.home.run(&["crl", "follow", "plant", metadata]).refused(1, "allow_private_addresses");
     plant.home.run(&["crl", "follow", "plant", "https://a/", "--every", "1s"]).refused(2, "60s");
     assert!(url.answered().is_empty());
 }

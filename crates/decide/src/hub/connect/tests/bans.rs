@@ -76,8 +76,8 @@ fn no_device_connects_below_a_banned_ca_whether_it_shows_the_cas_certificate_or_
         for shown in [works.leaf.alone(), works.leaf.chain_with_root()] {
             let shown = certificate(&shown);
             check(&facts, &shown, ban_of(&works.ca), true);
-            check(&facts, &shown, BanSubject::Certificate(known(works.leaf.der()).sha256), true);
-            check(&facts, &shown, BanSubject::CertificateSha1(known(works.leaf.der()).sha1), true);
+            check(&facts, &shown, BanSubject::by_sha256(known(works.leaf.der()).sha256), true);
+            check(&facts, &shown, BanSubject::by_sha1(known(works.leaf.der()).sha1), true);
             // Of the same name, with another key.
             check(&facts, &shown, ban_of(&Ca::root("works")), false);
             check(&facts, &shown, ban_of(&Ca::root("other")), false);
@@ -90,6 +90,9 @@ fn origin(proof: KnownProof, path: &[&[u8]], anchor: &Ca) -> Origin {
     let anchor = Anchor { key: described(anchor).keys.subject_and_key, reference: None };
     Origin {
         registration_id: registration("press-17"),
+        taken_from: None,
+        others: Vec::new(),
+        expects: Vec::new(),
         enrollment: EnrollmentRef::Group(model::EnrollmentGroupId::parse("line-4").expect("legal")),
         ends_sessions: None,
         entry: Some(OriginEntry {
@@ -116,7 +119,7 @@ fn what_a_device_was_provisioned_by_counts_whatever_it_connects_with() {
     let token = device_token(DEVICE_KEY);
     let whole = facts(sent(press.chain()));
     check(&whole, &token, BanSubject::Registration(registration("press-17")), true);
-    check(&whole, &token, BanSubject::Certificate(known(press.der()).sha256), true);
+    check(&whole, &token, BanSubject::by_sha256(known(press.der()).sha256), true);
     check(&whole, &token, ban_of(&line), true);
     // The root was not known when the device registered.
     check(&whole, &token, ban_of(&root), true);
@@ -139,16 +142,22 @@ fn what_a_device_was_provisioned_by_counts_whatever_it_connects_with() {
 fn a_retired_device_connects_once_its_own_enrollment_admitted_it_again() {
     let works = Works::new();
     let line = Ca::root("line-4");
-    let check = |enrollment: EnrollmentRef, is_kept_out: bool| {
+    let check = |enrollment: EnrollmentRef, is_there: bool, is_kept_out: bool| {
         let mut facts = works.facts(AuthenticationKind::Sas);
         let proof = KnownProof::Key { is_primary: true };
-        facts.origin = Some(Origin { enrollment, ..origin(proof, &[], &line) });
+        let mut origin = Origin { enrollment, ..origin(proof, &[], &line) };
+        origin.entry = origin.entry.filter(|_| is_there);
+        facts.origin = Some(origin);
         let subject = BanSubject::Registration(registration("press-17"));
         facts.bans = vec![ban(subject, BanKind::Retired)];
         assert_eq!(knock(&facts, &device_token(DEVICE_KEY)).is_err(), is_kept_out);
     };
-    check(EnrollmentRef::Individual(registration("press-17")), false);
-    check(EnrollmentRef::Group(model::EnrollmentGroupId::parse("g").expect("legal")), true);
+    let individual = EnrollmentRef::Individual(registration("press-17"));
+    check(individual.clone(), true, false);
+    check(individual, false, true);
+    let group = EnrollmentRef::Group(model::EnrollmentGroupId::parse("g").expect("legal"));
+    check(group.clone(), true, true);
+    check(group, false, true);
 }
 
 #[test]
