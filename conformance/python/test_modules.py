@@ -8,7 +8,6 @@ import time
 
 import pytest
 from azure.iot.device import IoTHubModuleClient, Message, X509
-from azure.iot.device.common.transport_exceptions import UnauthorizedError
 from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
@@ -194,7 +193,7 @@ class TestConnected:
         connected.becomes(False)
         assert time.monotonic() - began < 5
         # It tries again by itself, is refused, and gives up: only the refusal ends its retries.
-        eventually(lambda: any(isinstance(fault, UnauthorizedError) for fault in connected.faults), "a refusal")
+        connected.is_refused()
         with pytest.raises(CredentialError):
             connected.client.connect()
 

@@ -14,7 +14,6 @@ import time
 import pytest
 from azure.iot.device import Message, MethodResponse
 from azure.iot.device.aio import IoTHubDeviceClient as AsyncClient
-from azure.iot.device.common.transport_exceptions import UnauthorizedError
 from azure.iot.device.exceptions import ClientError, CredentialError, ServiceError
 from azure.iot.hub.models import Twin
 from msrest.exceptions import HttpOperationError
@@ -265,7 +264,7 @@ def test_a_connected_device_is_cut_off_by(connect, hub, manager, device, deed):
     connected.becomes(False)
     assert time.monotonic() - began < 5
     # It tries again by itself, is refused, and gives up: only the refusal ends its retries.
-    eventually(lambda: any(isinstance(fault, UnauthorizedError) for fault in connected.faults), "a refusal")
+    connected.is_refused()
     with pytest.raises(CredentialError):
         connected.client.connect()
     assert not connected.client.connected

@@ -6,6 +6,7 @@ The client decides at which port it knocks: 8883, or 443 for WebSockets.
 import queue
 
 from azure.iot.device import IoTHubDeviceClient, MethodResponse, X509
+from azure.iot.device.common.transport_exceptions import UnauthorizedError
 
 from .waiting import LIMIT_SECS, eventually
 
@@ -58,6 +59,16 @@ class Device:
     def becomes(self, connected):
         """Waits until the client says that it is, or is not, connected."""
         eventually(lambda: self.client.connected is connected, f"connected is {connected}; {self.faults}")
+
+    def is_refused(self):
+        """Waits until a client that was cut off has tried again by itself, was refused and has put that attempt away.
+
+        A client that is cut off says so once; a client that is refused says so once more, when the thread of the
+        refused attempt is through. `connect` must wait for that: azure-iot-device 2.14.0 over paho-mqtt 1.6.1 joins
+        the new connection's thread from the old one's, which holds the lock the new one needs, and hangs for ever.
+        """
+        eventually(lambda: any(isinstance(fault, UnauthorizedError) for fault in self.faults), "a refusal")
+        eventually(lambda: list(self.states.queue).count(False) >= 2, f"the end of the refused attempt; {self.faults}")
 
     def next_message(self):
         return self.messages.get(timeout=LIMIT_SECS)
