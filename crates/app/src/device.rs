@@ -430,17 +430,15 @@ impl DeviceSession {
     /// # Errors
     /// [`SessionNo`]; [`HubRefusal::MessageTooLarge`] for one beyond 256 KB.
     pub async fn send(&self, draft: EventDraft) -> Result<(), SessionNo> {
-        let admission = self.seat.admission();
-        let auth = admission.credential.auth_method();
+        let (auth, generation_id) = self.seat.sender();
         let (hub, id) = (self.hub(), self.device_id());
         let partition = event::partition(id, self.app.settings.hub_limits.event_partitions);
         let now = self.app.clock.now();
-        let event = event::sent(&admission.mark.generation_id, id, auth, draft, now)
-            .map_err(SessionNo::Refused)?;
+        let event =
+            event::sent(&generation_id, id, auth, draft, now).map_err(SessionNo::Refused)?;
         let change = Change::AppendEvent(hub.clone(), partition, Box::new(event));
         // Readers hear of it as well when the connection breaks while it is written.
-        let told_later =
-            self.app.live.loose_ends.note_unless_answered(LooseEnd::Event(hub.clone()));
+        let told_later = self.app.live.note_unless_answered(LooseEnd::Event(hub.clone()));
         let written = self.append(change).await;
         match &written {
             Ok(()) => self.app.live.event_news.announce(hub),
@@ -552,7 +550,7 @@ impl Drop for DeviceSession {
     fn drop(&mut self) {
         self.seat.settle();
         self.app.live.see_out(&self.seat);
-        self.app.live.loose_ends.note(LooseEnd::Departed {
+        self.app.live.note(LooseEnd::Departed {
             hub: self.seat.hub.clone(),
             device_id: self.seat.device_id.clone(),
             connection: self.seat.connection,

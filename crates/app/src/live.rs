@@ -214,7 +214,11 @@ impl Live {
 
     /// From here on the session ends with what it rests on as it is admitted now.
     pub(crate) fn rest(&self, seat: &Arc<Seat>) {
-        self.causes.enter(seat, &seat.admission().footing.keys());
+        self.causes.enter(seat, &seat.footing_keys());
+        // It may have gone while this was found out, and nobody would take it from the index again.
+        if seat.has_left() {
+            self.causes.leave(seat);
+        }
     }
 
     /// What the service says of sessions whose enrollment ends, as it was read. What was written
@@ -231,8 +235,8 @@ impl Live {
     /// The session is gone: its place is free, unless another one has it by now, and another
     /// session that has ended may leave.
     pub(crate) fn see_out(&self, seat: &Arc<Seat>) {
-        self.stand_up(seat);
         seat.leave();
+        self.stand_up(seat);
         self.turns.next();
     }
 
@@ -456,7 +460,7 @@ impl Drop for RecheckOnDrop<'_> {
             }
             Outcome::Unknown => {
                 for end in self.touched.loose_ends() {
-                    self.live.loose_ends.note(end);
+                    self.live.note(end);
                 }
             }
         }
@@ -487,7 +491,7 @@ impl App {
         let told_later: Vec<_> = records
             .iter()
             .map(|(hub, id)| LooseEnd::Origin(hub.clone(), id.clone()))
-            .map(|end| self.live.loose_ends.note_unless_answered(end))
+            .map(|end| self.live.note_unless_answered(end))
             .collect();
         drop(guard);
         for ((hub, id), told_later) in records.iter().zip(told_later) {
@@ -510,6 +514,9 @@ impl App {
     }
 
     async fn try_learn_origin(&self, seat: &Arc<Seat>) -> Result<(), StoreFault> {
+        if seat.why_ended().is_some() {
+            return Ok(());
+        }
         let query = ConnectQuery {
             hub: seat.hub.clone(),
             device_id: seat.device_id.clone(),

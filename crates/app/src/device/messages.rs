@@ -121,7 +121,7 @@ impl DeviceSession {
         if !message.feedback.wants(end) {
             return self.try_write(set, now).await;
         }
-        let told_later = live.loose_ends.note_unless_answered(LooseEnd::Feedback(hub.clone()));
+        let told_later = live.note_unless_answered(LooseEnd::Feedback(hub.clone()));
         let attempt = self.try_write(set, now).await?;
         if let Attempt::Done = attempt {
             live.feedback_news.announce(hub);

@@ -5,19 +5,22 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use model::{Change, ChangeSet, ConnectionNumber, DeviceId, HubName, Timestamp};
+use model::{Change, ChangeSet, ConnectRefusal, ConnectionNumber, DeviceId, HubName, Timestamp};
 use store::CommitError;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::yield_now};
 use tracing::warn;
 
 use super::{Command, End, Live};
 use crate::App;
 
 /// How many are taken up at a time.
-const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 512;
 
 /// How many may wait while the store fails; what is more is dropped and logged.
-const MAX_WAITING: usize = 65_536;
+pub(super) const MAX_WAITING: usize = 65_536;
+
+/// How often those who have ended, and are still to be told so, go before what is left to do.
+const MAX_PATIENCE: usize = 1_000;
 
 /// One thing left to do. All but the first were perhaps written by a call that nobody waited for
 /// to the end; whether they were shows once the store has written what was given to it later.
@@ -51,8 +54,7 @@ impl LooseEnd {
     }
 }
 
-/// The loose ends, until [`App::see_off`] takes them up. Each comes from a session or a call that
-/// is over, so there are not more of them than the store is slow.
+/// The loose ends, until [`App::see_off`] takes them up: [`MAX_WAITING`] at the most.
 #[derive(Debug, Default)]
 pub(crate) struct LooseEnds {
     waiting: Mutex<VecDeque<LooseEnd>>,
@@ -60,20 +62,25 @@ pub(crate) struct LooseEnds {
 }
 
 impl LooseEnds {
-    pub(crate) fn note(&self, end: LooseEnd) {
-        self.lock().push_back(end);
-        self.wake.notify_one();
-    }
-
-    /// Notes something if this is dropped before [`UnlessAnswered::answered`].
-    pub(crate) const fn note_unless_answered(&self, end: LooseEnd) -> UnlessAnswered<'_> {
-        UnlessAnswered { ends: self, end: Some(end) }
-    }
-
-    fn take(&self) -> Taken<'_> {
+    /// # Errors
+    /// The loose end, when there is no room for it.
+    fn push(&self, end: LooseEnd) -> Result<(), LooseEnd> {
         let mut waiting = self.lock();
-        let n = waiting.len().min(MAX_BATCH);
-        Taken { all: self, ends: waiting.drain(..n).collect() }
+        // Events come many in a row, and their readers are told once.
+        let is_known = !matches!(end, LooseEnd::Departed { .. }) && waiting.back() == Some(&end);
+        if !is_known {
+            if waiting.len() >= MAX_WAITING {
+                return Err(end);
+            }
+            waiting.push_back(end);
+        }
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn n_waiting(&self) -> usize {
+        self.lock().len()
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<LooseEnd>> {
@@ -85,7 +92,7 @@ impl LooseEnds {
 /// Loose ends that are being tied up. Dropped before [`Taken::done`] they wait again, before what
 /// came meanwhile.
 struct Taken<'a> {
-    all: &'a LooseEnds,
+    live: &'a Live,
     ends: Vec<LooseEnd>,
 }
 
@@ -97,21 +104,23 @@ impl Taken<'_> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.all.lock();
-        let room = MAX_WAITING.saturating_sub(waiting.len());
-        let n_dropped = self.ends.len().saturating_sub(room);
-        if n_dropped > 0 {
-            warn!(n_dropped, "{n_dropped} devices stay written as connected until they come again");
+        if self.ends.is_empty() {
+            return;
         }
-        for end in self.ends.drain(..).take(room).rev() {
+        let mut waiting = self.live.loose_ends.lock();
+        let room = MAX_WAITING.saturating_sub(waiting.len());
+        let no_room = self.ends.split_off(self.ends.len().min(room));
+        for end in self.ends.drain(..).rev() {
             waiting.push_front(end);
         }
+        drop(waiting);
+        self.live.give_up(&no_room);
     }
 }
 
-/// See [`LooseEnds::note_unless_answered`].
+/// See [`Live::note_unless_answered`].
 pub(crate) struct UnlessAnswered<'a> {
-    ends: &'a LooseEnds,
+    live: &'a Live,
     end: Option<LooseEnd>,
 }
 
@@ -124,7 +133,50 @@ impl UnlessAnswered<'_> {
 impl Drop for UnlessAnswered<'_> {
     fn drop(&mut self) {
         if let Some(end) = self.end.take() {
-            self.ends.note(end);
+            self.live.note(end);
+        }
+    }
+}
+
+impl Live {
+    /// Leaves something for [`App::see_off`].
+    pub(crate) fn note(&self, end: LooseEnd) {
+        if let Err(end) = self.loose_ends.push(end) {
+            self.give_up(&[end]);
+        }
+    }
+
+    /// Notes something if this is dropped before [`UnlessAnswered::answered`].
+    pub(crate) const fn note_unless_answered(&self, end: LooseEnd) -> UnlessAnswered<'_> {
+        UnlessAnswered { live: self, end: Some(end) }
+    }
+
+    fn take(&self) -> Taken<'_> {
+        let mut waiting = self.loose_ends.lock();
+        let n = waiting.len().min(MAX_BATCH);
+        let ends = waiting.drain(..n).collect();
+        drop(waiting);
+        Taken { live: self, ends }
+    }
+
+    /// The store has failed for long, and there is no room for these: everybody is told of what
+    /// may have been written, and sessions that perhaps rest on what was before end.
+    fn give_up(&self, ends: &[LooseEnd]) {
+        if ends.is_empty() {
+            return;
+        }
+        self.tie_up(ends);
+        for (hub, id) in ends.iter().filter_map(LooseEnd::origin) {
+            for seat in self.find(hub, id).into_iter().chain(self.modules_of(hub, id)) {
+                seat.end(End::CutOff(ConnectRefusal::Conflict));
+            }
+        }
+        let n_departed = ends.iter().filter(|end| matches!(end, LooseEnd::Departed { .. })).count();
+        if n_departed > 0 {
+            warn!(
+                n_departed,
+                "{n_departed} devices stay written as connected until they come again"
+            );
         }
     }
 }
@@ -140,7 +192,8 @@ impl App {
     /// fails waits for the next departure.
     pub async fn see_off(&self) {
         loop {
-            let taken = self.live.loose_ends.take();
+            self.let_the_ended_go_first().await;
+            let taken = self.live.take();
             if taken.ends.is_empty() {
                 return;
             }
@@ -159,6 +212,19 @@ impl App {
                 self.learn_origin(hub, id).await;
             }
             taken.done();
+        }
+    }
+}
+
+impl App {
+    /// While many sessions end at once, their sockets are closed before it is written that they are
+    /// gone: who was cut off is to notice, and the record can wait until a batch is full.
+    async fn let_the_ended_go_first(&self) {
+        for _ in 0..MAX_PATIENCE {
+            if !self.live.turns.are_waited_for() || self.live.loose_ends.n_waiting() >= MAX_BATCH {
+                return;
+            }
+            yield_now().await;
         }
     }
 }

@@ -16,7 +16,7 @@ use decide::hub::{
     connect::{self, Admission, Credential},
 };
 use model::{
-    ConnectFacts, ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName,
+    AuthMethod, ConnectFacts, ConnectRefusal, ConnectionNumber, DeviceId, DeviceIdentity, HubName,
     IdentityMark, Origin, RevokedChange, Subscriptions, Timestamp,
 };
 use tokio::sync::{Notify, futures::Notified, mpsc};
@@ -139,8 +139,15 @@ impl Seat {
         Marks { own: mark.clone(), parent: parent.clone() }
     }
 
-    pub(crate) fn admission(&self) -> Admission {
-        self.state().admission.clone()
+    /// Who sends events here: how the device proved itself, and which generation of it.
+    pub(crate) fn sender(&self) -> (AuthMethod, Box<str>) {
+        let Admission { credential, mark, .. } = &self.state().admission;
+        (credential.auth_method(), mark.generation_id.clone())
+    }
+
+    /// The keys of all that the session rests on besides its identity.
+    pub(super) fn footing_keys(&self) -> Vec<String> {
+        self.state().admission.footing.keys()
     }
 
     pub(crate) fn subscriptions(&self) -> Subscriptions {

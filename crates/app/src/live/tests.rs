@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use decide::hub::connect::{Admission, Credential};
-use model::{IdentityMark, ModuleId, Subscriptions, Timestamp};
+use model::{
+    EnrollmentRef, IdentityMark, ModuleId, Origin, RegistrationId, Subscriptions, Timestamp,
+};
 
 use super::*;
 
@@ -68,4 +70,54 @@ fn the_modules_of_a_device_are_found_as_long_as_they_sit() {
     live.stand_up(&again);
     let is_empty = |shard: &Shard| lock(shard).seats.is_empty() && lock(shard).modules.is_empty();
     assert!(live.shards.iter().all(is_empty));
+}
+
+#[test]
+fn a_session_that_left_while_its_origin_was_read_leaves_nothing_behind() {
+    let live = Live::default();
+    let seat = seated(&live, &device(1));
+    let registration_id = RegistrationId::parse("press-1").expect("an ID");
+    let origin = Origin {
+        enrollment: EnrollmentRef::Individual(registration_id.clone()),
+        registration_id,
+        entry: None,
+        ends_sessions: None,
+        taken_from: None,
+        grounds: None,
+        others: Vec::new(),
+        expects: Vec::new(),
+    };
+    seat.set_origin(Some(&origin));
+    live.rest(&seat);
+    assert!(live.causes.n_entries() > 0);
+    live.see_out(&seat);
+    assert_eq!(live.causes.n_entries(), 0);
+    // What was read for it comes late.
+    live.rest(&seat);
+    assert_eq!(live.causes.n_entries(), 0);
+}
+
+#[test]
+fn loose_ends_beyond_all_room_end_what_may_rest_on_what_was() {
+    let live = Live::default();
+    let departed = |n: usize| LooseEnd::Departed {
+        hub: hub(),
+        device_id: device(n),
+        connection: 1,
+        at: Timestamp::from_unix_secs(1),
+    };
+    let (kept, twin, origin) = (device(0), device(1), device(2));
+    let seats = [&kept, &twin, &origin].map(|id| seated(&live, id));
+    let why = |n: usize| seats[n].why_ended().cloned();
+    live.note(LooseEnd::Origin(hub(), kept));
+    for n in 1..loose_ends::MAX_WAITING {
+        live.note(departed(n));
+    }
+    assert_eq!([why(0), why(1), why(2)], [None, None, None]);
+    live.note(LooseEnd::Twin(hub(), twin));
+    live.note(LooseEnd::Origin(hub(), origin));
+    live.note(departed(0));
+    let refused = Some(End::CutOff(ConnectRefusal::Conflict));
+    assert_eq!([why(0), why(1), why(2)], [None, Some(End::TooSlow), refused]);
+    assert_eq!(live.loose_ends.n_waiting(), loose_ends::MAX_WAITING);
 }

@@ -43,6 +43,11 @@ impl Turns {
         }
     }
 
+    /// Whether some who have ended have not been told so.
+    pub(super) fn are_waited_for(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Seat>>> {
         // Nothing panics while it is held.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
