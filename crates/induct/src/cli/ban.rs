@@ -81,7 +81,8 @@ pub(super) struct Whom {
     #[arg(long, value_name = "HEX", requires = "issuer")]
     serial_number: Option<String>,
     /// The issuer of --serial-number: its certificate's file, or the thumbprint of an enrolled one.
-    #[arg(long, value_name = "FILE|HEX", requires = "serial_number")]
+    #[arg(long, value_name = "FILE|HEX", requires = "serial_number",
+          conflicts_with_all = ["registration_id", "certificate", "thumbprint", "endorsement_key"])]
     issuer: Option<String>,
     /// A TPM by its endorsement key: base64, or @FILE as tpm2-tools writes it.
     #[arg(long, visible_alias = "ek", value_name = "KEY")]

@@ -78,7 +78,7 @@ struct Name {
 
 /// What to upload.
 #[derive(Debug, Args)]
-struct Upload {
+pub(super) struct Upload {
     /// The certificate's file, PEM or DER.
     #[arg(short, long, value_name = "FILE")]
     path: PathBuf,
@@ -136,10 +136,11 @@ impl Certificate {
     pub(super) fn run(self, context: &mut Context<'_>) -> Result<(), Failure> {
         let Self { target, command } = self;
         let foreseen = match &command {
-            CertificateCommand::Delete(existing) => Some(existing.name.name.clone()),
+            CertificateCommand::Delete(existing) => {
+                Some(Foreseen::DeleteCertificate(existing.name.name.clone()))
+            }
             _ => None,
         };
-        let foreseen = foreseen.as_deref().map(Foreseen::DeleteCertificate);
         target.run_warned(
             context,
             async |api| foresee::warnings(api, foreseen).await,
@@ -185,7 +186,11 @@ impl Name {
 }
 
 impl Upload {
-    fn read(&self) -> Result<Json, Complaint> {
+    /// The certificate as the service takes it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds a private key.
+    pub(super) fn read(&self) -> Result<Json, Complaint> {
         let mut document = members([("certificate", certificate("--path", &self.path)?)]);
         if let Some(verified) = self.verified {
             document.set("isVerified", Json::from(verified));

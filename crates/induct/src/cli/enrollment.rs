@@ -185,14 +185,7 @@ impl Enrollment {
     /// What the options lack, or what the service answered.
     pub(super) fn run(self, context: &mut Context<'_>) -> Result<(), Failure> {
         let Self { target, command } = self;
-        let id = command.id().to_owned();
-        let foreseen = match &command {
-            EnrollmentCommand::Delete(_) => Some(Foreseen::DeleteEnrollment(&id)),
-            EnrollmentCommand::Update(change) if change.shared.disables() => {
-                Some(Foreseen::DisableEnrollment(&id))
-            }
-            _ => None,
-        };
+        let foreseen = command.foreseen();
         target.run_warned(
             context,
             async |api| foresee::warnings(api, foreseen).await,
@@ -202,12 +195,16 @@ impl Enrollment {
 }
 
 impl EnrollmentCommand {
-    /// The enrollment that goes or changes, if one does.
-    fn id(&self) -> &str {
+    /// The change that is worth a warning, if it is one.
+    fn foreseen(&self) -> Option<Foreseen> {
         match self {
-            Self::Update(change) => &change.id.enrollment_id,
-            Self::Delete(delete) => &delete.id.enrollment_id,
-            Self::Create(_) | Self::List(_) | Self::Show(_) | Self::Registration(_) => "",
+            Self::Delete(delete) => {
+                Some(Foreseen::DeleteEnrollment(delete.id.enrollment_id.clone()))
+            }
+            Self::Update(change) if change.shared.disables() => {
+                Some(Foreseen::DisableEnrollment(change.id.enrollment_id.clone()))
+            }
+            _ => None,
         }
     }
 

@@ -183,14 +183,7 @@ impl EnrollmentGroup {
                 group_id: _,
             }) => target.offline(context, derive(&key, &registration_id)?),
             command => {
-                let id = command.id().to_owned();
-                let foreseen = match &command {
-                    GroupCommand::Delete(_) => Some(Foreseen::DeleteGroup(&id)),
-                    GroupCommand::Update(change) if change.shared.disables() => {
-                        Some(Foreseen::DisableGroup(&id))
-                    }
-                    _ => None,
-                };
+                let foreseen = command.foreseen();
                 target.run_warned(
                     context,
                     async |api| foresee::warnings(api, foreseen).await,
@@ -202,12 +195,14 @@ impl EnrollmentGroup {
 }
 
 impl GroupCommand {
-    /// The group that goes or changes, if one does.
-    fn id(&self) -> &str {
+    /// The change that is worth a warning, if it is one.
+    fn foreseen(&self) -> Option<Foreseen> {
         match self {
-            Self::Update(change) => &change.id.group_id,
-            Self::Delete(delete) => &delete.id.group_id,
-            _ => "",
+            Self::Delete(delete) => Some(Foreseen::DeleteGroup(delete.id.group_id.clone())),
+            Self::Update(change) if change.shared.disables() => {
+                Some(Foreseen::DisableGroup(change.id.group_id.clone()))
+            }
+            _ => None,
         }
     }
 

@@ -14,8 +14,10 @@ use super::{
     answer::{Answer, Sheet},
     api::{Api, own_path},
     ban::Whom,
+    certificate::Upload,
     complaint::Complaint,
     document::members,
+    input,
     target::ServiceTarget,
 };
 
@@ -27,6 +29,8 @@ const GRACE: Duration = Duration::from_secs(30);
 #[command(after_help = "Examples:
   induct simulate-change enrollment-group delete line-4 -o table
   induct simulate-change enrollment disable press-17
+  induct simulate-change enrollment-group put line-4.json
+  induct simulate-change certificate put plant-ca --path renewed.pem --verified
   induct simulate-change certificate delete plant-ca
   induct simulate-change ban add --certificate line-4-ca.pem
   induct simulate-change ban lift registration:press-17
@@ -75,22 +79,27 @@ enum ChangeCommand {
     /// Of an individual enrollment.
     #[command(
         subcommand,
-        after_help = "Example:
-  induct simulate-change enrollment delete press-17"
+        after_help = "Examples:
+  induct simulate-change enrollment delete press-17
+  induct simulate-change enrollment put press-17.json"
     )]
-    Enrollment(Switch),
+    Enrollment(EntryChange),
     /// Of an enrollment group, of TPMs or not.
     #[command(
         subcommand,
         after_help = "Examples:
   induct simulate-change enrollment-group disable line-4
-  induct simulate-change enrollment-group delete line-4 -o table"
+  induct simulate-change enrollment-group delete line-4 -o table
+  induct enrollment-group show --gid line-4 > line-4.json
+      Edit it, then:
+  induct simulate-change enrollment-group put line-4.json"
     )]
-    EnrollmentGroup(Switch),
+    EnrollmentGroup(EntryChange),
     /// Of a CA certificate.
     #[command(
         subcommand,
-        after_help = "Example:
+        after_help = "Examples:
+  induct simulate-change certificate put plant-ca --path renewed.pem --verified
   induct simulate-change certificate delete plant-ca"
     )]
     Certificate(CertificateChange),
@@ -106,13 +115,15 @@ enum ChangeCommand {
 
 /// What becomes of an enrollment or a group.
 #[derive(Debug, Subcommand)]
-enum Switch {
+enum EntryChange {
     /// It is disabled.
     Disable(Id),
     /// It is enabled.
     Enable(Id),
     /// It is deleted.
     Delete(Id),
+    /// It is written as this document has it, whether it is there or not.
+    Put(Document),
 }
 
 /// What becomes of a CA certificate.
@@ -120,6 +131,8 @@ enum Switch {
 enum CertificateChange {
     /// It is deleted.
     Delete(Name),
+    /// This certificate takes its place, or comes anew.
+    Put(PutCertificate),
 }
 
 /// What becomes of a ban.
@@ -136,6 +149,22 @@ struct Id {
     /// The registration ID, or the group's name.
     #[arg(value_name = "ID")]
     id: String,
+}
+
+#[derive(Debug, Args)]
+struct Document {
+    /// The whole document, as `show` prints it: a file, or JSON. Symmetric keys that it leaves out
+    /// stay as they are.
+    #[arg(value_name = "FILE")]
+    file: String,
+}
+
+#[derive(Debug, Args)]
+struct PutCertificate {
+    #[command(flatten)]
+    name: Name,
+    #[command(flatten)]
+    upload: Upload,
 }
 
 #[derive(Debug, Args)]
@@ -177,10 +206,18 @@ async fn ask(api: &Api, mut change: Json, extent: Extent) -> Result<Json, Compla
 impl ChangeCommand {
     fn document(self) -> Result<Json, Complaint> {
         Ok(match self {
-            Self::Enrollment(switch) => switch.document("enrollment"),
-            Self::EnrollmentGroup(switch) => switch.document("enrollmentGroup"),
+            Self::Enrollment(entry) => entry.document(|_| "enrollment")?,
+            Self::EnrollmentGroup(entry) => entry.document(|group| match is_of_tpms(group) {
+                true => "tpmEnrollmentGroup",
+                false => "enrollmentGroup",
+            })?,
             Self::Certificate(CertificateChange::Delete(name)) => {
                 change("delete", "certificate", Json::from(name.name.as_str()))
+            }
+            Self::Certificate(CertificateChange::Put(PutCertificate { name, upload })) => {
+                let mut document = upload.read()?;
+                document.set("name", Json::from(name.name.as_str()));
+                change("put", "certificate", document)
             }
             Self::Ban(BanChange::Add(whom)) => change("put", "ban", whom.document()?),
             Self::Ban(BanChange::Lift(name)) => {
@@ -190,15 +227,37 @@ impl ChangeCommand {
     }
 }
 
-impl Switch {
-    fn document(self, of: &str) -> Json {
-        let (verb, Id { id }) = match self {
-            Self::Disable(id) => ("disable", id),
-            Self::Enable(id) => ("enable", id),
-            Self::Delete(id) => ("delete", id),
+impl EntryChange {
+    /// As the server takes it, which calls what is named or put so.
+    fn document(self, of: fn(&Json) -> &'static str) -> Result<Json, Complaint> {
+        let (verb, what) = match self {
+            Self::Disable(id) => ("disable", id.named()),
+            Self::Enable(id) => ("enable", id.named()),
+            Self::Delete(id) => ("delete", id.named()),
+            Self::Put(put) => ("put", put.read()?),
         };
-        change(verb, of, Json::from(id.as_str()))
+        let of = of(&what);
+        Ok(change(verb, of, what))
     }
+}
+
+impl Id {
+    fn named(&self) -> Json {
+        Json::from(self.id.as_str())
+    }
+}
+
+impl Document {
+    fn read(&self) -> Result<Json, Complaint> {
+        let empty = || Complaint::misuse("FILE is empty; name a file, or write JSON.");
+        input::object("FILE", &self.file)?.ok_or_else(empty)
+    }
+}
+
+/// Whether a group is one of TPMs, which the server calls otherwise.
+fn is_of_tpms(group: &Json) -> bool {
+    let kind = group.get("attestation").and_then(|attestation| attestation.get("type"));
+    kind.and_then(Json::as_str) == Some("tpm")
 }
 
 /// A change as the server takes it.

@@ -8,7 +8,7 @@ mod tools;
 
 use clap::{Args, Subcommand};
 
-use super::{Context, Failure, target::ServiceTarget};
+use super::{Context, Failure, simulate_change::foresee, target::ServiceTarget};
 
 /// Enroll TPMs: print what one of them shows, demand certificates of their vendors, and manage
 /// groups of TPMs.
@@ -55,7 +55,14 @@ impl Tpm {
                 let answer = show.run(context)?;
                 target.offline(context, answer)
             }
-            TpmCommand::Group(group) => target.run(context, async |api| group.ask(api).await),
+            TpmCommand::Group(group) => {
+                let foreseen = group.foreseen();
+                target.run_warned(
+                    context,
+                    async |api| foresee::warnings(api, foreseen).await,
+                    async |api| group.ask(api).await,
+                )
+            }
             TpmCommand::Endorsement(endorsement) => {
                 target.run(context, async |api| endorsement.ask(api).await)
             }

@@ -14,6 +14,7 @@ mod amqp_cut_off;
 mod amqp_kill;
 mod amqp_scene;
 mod backup;
+mod bans;
 mod certificates;
 mod command_line;
 mod data_plane;

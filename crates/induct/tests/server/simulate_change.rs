@@ -1,6 +1,7 @@
 //! `induct simulate-change`, and the warnings before changes that let devices back in: the commands.
 
 use http::Method;
+use induct::client::{Client, ClientSettings};
 use model::SymmetricKey;
 use serde_json::{Value, json};
 
@@ -8,6 +9,9 @@ use crate::harness::{Api, Finished, Home, Server};
 
 /// The key of the groups that the harness enrolls.
 const GROUP_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// A key that none of them has.
+const OTHER_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
 /// A server whose devices belong to `line-4`, and would belong to `root-2022` as well.
 async fn with_devices(ids: &[&str]) -> (Home, Server) {
@@ -71,6 +75,91 @@ async fn a_change_is_told_by_entry_and_not_made() {
     assert_eq!(lifted["gains"], 1);
     let dry = home.run(&["ban", "lift", "registration:press-2", "--dry-run"]).json();
     assert_eq!(dry["simulation"]["gains"], 1);
+}
+
+#[tokio::test]
+async fn an_entry_is_put_as_a_file_or_as_json_says_and_not_written() {
+    let (home, _server) = with_devices(&["press-1", "press-2"]).await;
+    let before = n_audit_lines(&home);
+    let put = |of: &str, document: &Value| {
+        let path = home.path().join("put.json");
+        std::fs::write(&path, document.to_string()).expect("written");
+        let by_file = simulate(&home, &[of, "put", path.to_str().expect("UTF-8")]).json();
+        assert_eq!(simulate(&home, &[of, "put", &document.to_string()]).json(), by_file);
+        ["unchanged", "loses", "gains", "moves"]
+            .map(|name| by_file[name].as_u64().expect("a count"))
+    };
+    let show = ["enrollment-group", "show", "--gid", "line-4"];
+    let group = home.run(&[&show[..], &["--show-keys"]].concat()).json();
+    let with = |document: &Value, member: &str, value: Value| {
+        let mut document = document.clone();
+        document[member] = value;
+        document
+    };
+    assert_eq!(put("enrollment-group", &group), [2, 0, 0, 0]);
+    let disabled = with(&group, "provisioningStatus", json!("disabled"));
+    assert_eq!(put("enrollment-group", &disabled), [0, 2, 0, 0]);
+    assert_eq!(put("enrollment-group", &home.run(&show).json()), [2, 0, 0, 0], "its keys stay");
+    let mut rolled = group.clone();
+    for slot in ["primaryKey", "secondaryKey"] {
+        rolled["attestation"]["symmetricKey"][slot] = json!(OTHER_KEY);
+    }
+    assert_eq!(put("enrollment-group", &rolled), [0, 0, 0, 2]);
+    let own = json!({"registrationId": "press-1", "attestation": {"type": "symmetricKey"}});
+    let shut = with(&own, "provisioningStatus", json!("disabled"));
+    assert_eq!(put("enrollment", &shut), [0, 1, 0, 0]);
+
+    let refused = |change: &[&str], told: &str| simulate(&home, change).refused(1, told);
+    refused(&["enrollment", "put", "nowhere.json"], "neither JSON nor a file that exists");
+    refused(&["enrollment", "put", "[]"], "FILE must be a JSON object");
+    refused(&["enrollment", "put", &group.to_string()], "enrollment.");
+    let tpms = r#"{"attestation": {"type": "tpm"}}"#;
+    refused(&["enrollment-group", "put", tpms], "tpmEnrollmentGroup.attestation");
+    simulate(&home, &["enrollment", "put", ""]).refused(2, "FILE is empty");
+    simulate(&home, &["certificate", "put", "plant"]).refused(2, "--path");
+    assert_eq!(n_audit_lines(&home), before, "nothing was done");
+    assert_eq!(home.run(&[&show[..], &["--show-keys"]].concat()).json(), group);
+    home.run(&["enrollment", "show", "--eid", "press-1"]).refused(3, "");
+}
+
+#[tokio::test]
+async fn a_ca_certificate_is_put_as_its_file_says_and_not_written() {
+    let home = Home::new();
+    let server = home.start();
+    let (plant, other) = (testkit::Ca::root("plant"), testkit::Ca::root("other"));
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let (plant_pem, other_pem) = (file("plant.pem", &plant.pem()), file("other.pem", &other.pem()));
+    home.run(&["certificate", "create", "-n", "plant", "-p", &plant_pem, "--verified"]).json();
+    home.run(&["enrollment-group", "create", "--gid", "line-4", "--ca-name", "plant"]).json();
+    let saw = plant.leaf("saw-1");
+    let ca_pem = std::fs::read_to_string(home.data().join("tls/ca.pem")).expect("a CA");
+    let settings = ClientSettings::new("localhost", server.address().port(), ca_pem)
+        .at(server.address())
+        .with_identity(saw.chain_pem(), saw.key_pem());
+    let scope = &server.listening().id_scope;
+    let path = format!("/{scope}/registrations/saw-1/register?api-version=2021-06-01");
+    let body = json!({ "registrationId": "saw-1" }).to_string();
+    let headers = [("content-type", "application/json")];
+    let device = Client::new(settings).expect("a client");
+    let registered = device.request(Method::PUT, &path, &headers, body).await;
+    assert_eq!(registered.expect("an answer").status.as_u16(), 202);
+
+    let before = n_audit_lines(&home);
+    let put = |path: &str, more: &[&str]| {
+        let change = ["certificate", "put", "plant", "--path", path];
+        let told = simulate(&home, &[&change[..], more].concat()).json();
+        ["unchanged", "loses"].map(|name| told[name].as_u64().expect("a count"))
+    };
+    assert_eq!(put(&plant_pem, &["--verified"]), [1, 0]);
+    assert_eq!(put(&other_pem, &["--verified"]), [0, 1]);
+    let key = file("plant.key", &plant.key_pem());
+    simulate(&home, &["certificate", "put", "plant", "-p", &key]).refused(1, "a private key");
+    assert_eq!(n_audit_lines(&home), before, "nothing was done");
+    assert_eq!(put(&plant_pem, &[]), [1, 0], "it is what it was");
 }
 
 #[tokio::test]

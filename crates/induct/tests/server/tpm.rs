@@ -243,6 +243,34 @@ async fn two_commands_enroll_a_tpm_which_registers_and_signs_for_its_hub() {
     server.stop();
 }
 
+/// A TPM of `tpms` gets a group of its issuer's above that one; whoever takes it away again hears
+/// that the TPM comes back.
+fn check_warnings(home: &Home, issuer: &Ca) {
+    let file = home.path().join("issuer.pem");
+    fs::write(&file, issuer.pem()).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let group = |rest: &[&str]| {
+        let finished = home.run(&[&["tpm", "group"], rest, &["--gid", "issued"]].concat());
+        assert_eq!(finished.code, 0, "{finished:?}");
+        finished
+    };
+    let shown = group(&["create", "--cp", file]).json();
+    let put = |status: &str| {
+        let mut document = shown.clone();
+        document["provisioningStatus"] = json!(status);
+        home.run(&["simulate-change", "enrollment-group", "put", &document.to_string()]).json()
+    };
+    assert_eq!(put("disabled")["loses"], 1);
+    assert_eq!(put("enabled")["unchanged"], 1);
+    assert_eq!(group(&["update", "--ps", "disabled"]).stderr, "", "that keeps it out");
+    let gain = "WARNING: 1 device that is kept out now is let in through group `tpms`.\n";
+    assert_eq!(group(&["delete", "--dry-run"]).stderr, gain);
+    assert_eq!(group(&["update", "--ps", "enabled"]).stderr, "");
+    let back = "WARNING: 1 device comes back through group `tpms`.\n";
+    assert_eq!(group(&["delete", "--dry-run", "--only-show-errors"]).stderr, "");
+    assert_eq!(group(&["delete"]).stderr, back);
+}
+
 #[tokio::test]
 async fn a_group_and_a_demand_take_the_certificate_that_the_tpm_holds() {
     let (home, tpm, vendor) = (Home::new(), Swtpm::start(), Ca::root("a vendor of TPMs"));
@@ -267,6 +295,7 @@ async fn a_group_and_a_demand_take_the_certificate_that_the_tpm_holds() {
     device.register().await;
     let records = home.run(&["tpm", "group", "registration", "list", "--gid", "tpms"]).json();
     assert_eq!(records[0]["registrationId"], id);
+    check_warnings(&home, &issuer);
     home.run(&["tpm", "group", "delete", "--gid", "tpms"]);
     let (status, refused) = device.ask(Method::PUT, "register", None).await;
     assert_eq!((status, &refused["errorCode"]), (404, &json!(404_201)));

@@ -15,20 +15,20 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 /// A change that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) enum Foreseen<'a> {
+pub(in crate::cli) enum Foreseen {
     /// The individual enrollment is deleted.
-    DeleteEnrollment(&'a str),
+    DeleteEnrollment(String),
     /// It is disabled.
-    DisableEnrollment(&'a str),
+    DisableEnrollment(String),
     /// The group is deleted.
-    DeleteGroup(&'a str),
+    DeleteGroup(String),
     /// It is disabled.
-    DisableGroup(&'a str),
+    DisableGroup(String),
     /// The CA certificate is deleted.
-    DeleteCertificate(&'a str),
+    DeleteCertificate(String),
 }
 
-impl Foreseen<'_> {
+impl Foreseen {
     fn document(&self) -> Json {
         let (verb, of, id) = match self {
             Self::DeleteEnrollment(id) => ("delete", "enrollment", id),
@@ -37,12 +37,12 @@ impl Foreseen<'_> {
             Self::DisableGroup(id) => ("disable", "enrollmentGroup", id),
             Self::DeleteCertificate(name) => ("delete", "certificate", name),
         };
-        change(verb, of, Json::from(*id))
+        change(verb, of, Json::from(id.as_str()))
     }
 }
 
 /// The warnings before a change.
-pub(in crate::cli) async fn warnings(api: &Api, change: Option<Foreseen<'_>>) -> Vec<String> {
+pub(in crate::cli) async fn warnings(api: &Api, change: Option<Foreseen>) -> Vec<String> {
     let Some(change) = change else { return Vec::new() };
     let extent = Extent { max_devices: 100_000, max_seconds: SECS, show: 0 };
     let told = tokio::time::timeout(PATIENCE, ask(api, change.document(), extent)).await;

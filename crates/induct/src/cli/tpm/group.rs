@@ -18,6 +18,7 @@ use crate::cli::{
     enrollment_group::GroupId,
     input::CertificatePaths,
     registration::{GroupRegistration, WithRecords},
+    simulate_change::foresee::Foreseen,
 };
 
 /// Manage groups of TPMs: an extension of Induct.
@@ -136,6 +137,17 @@ fn path(id: &GroupId) -> String {
 }
 
 impl Group {
+    /// The change that is worth a warning, if it is one.
+    pub(super) fn foreseen(&self) -> Option<Foreseen> {
+        match &self.command {
+            GroupCommand::Delete(delete) => Some(Foreseen::DeleteGroup(delete.id.group_id.clone())),
+            GroupCommand::Update(change) if change.shared.disables() => {
+                Some(Foreseen::DisableGroup(change.id.group_id.clone()))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) async fn ask(self, api: &Api) -> Result<Option<Answer>, Complaint> {
         let json = match self.command {
             GroupCommand::Create(create) => create.ask(api).await?,
