@@ -204,7 +204,10 @@ async fn a_selection_of_nothing_in_particular_or_of_what_is_not_there_is_refused
         other => panic!("{other:?}"),
     };
     bad(refused(Selection::default()).await, "select devices");
-    bad(refused(ids(&[])).await, "is empty");
+    bad(
+        refused(ids(&[])).await,
+        "registrationIds is empty; list at least one, or leave the member out",
+    );
     let many = vec![registration("a"); MAX_LISTED_IDS + 1];
     let many = Selection { registration_ids: Some(many), ..Selection::default() };
     bad(refused(many).await, "at most 100000");
@@ -219,7 +222,7 @@ async fn a_selection_of_nothing_in_particular_or_of_what_is_not_there_is_refused
     let outcome = fleet.app.plan_deprovision(&ids(&["a"]), Intent::Retire, long, &by()).await;
     match outcome {
         Err(induct_app::No::Refused(OperatorRefusal::BadRequest(text))) => {
-            assert!(text.contains("513 characters"), "{text}");
+            assert!(text.contains("513 characters") && text.ends_with("; shorten it"), "{text}");
         }
         other => panic!("{other:?}"),
     }

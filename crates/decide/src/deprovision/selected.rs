@@ -20,7 +20,11 @@ pub fn check(selection: &Selection, reason: Option<&str>) -> Result<(), Operator
             .to_owned());
     }
     match selection.registration_ids.as_ref().map(Vec::len) {
-        Some(0) => return bad("registrationIds is empty".to_owned()),
+        Some(0) => {
+            return bad(
+                "registrationIds is empty; list at least one, or leave the member out".to_owned()
+            );
+        }
         Some(n) if n > MAX_LISTED_IDS => {
             return bad(format!(
                 "registrationIds has {n} IDs, at most {MAX_LISTED_IDS} are allowed; make several \
@@ -30,9 +34,9 @@ pub fn check(selection: &Selection, reason: Option<&str>) -> Result<(), Operator
         Some(_) | None => {}
     }
     match reason.map(|reason| reason.chars().count()) {
-        Some(n) if n > MAX_REASON_CHARS => {
-            bad(format!("the reason has {n} characters, at most {MAX_REASON_CHARS} are allowed"))
-        }
+        Some(n) if n > MAX_REASON_CHARS => bad(format!(
+            "the reason has {n} characters, at most {MAX_REASON_CHARS} are allowed; shorten it"
+        )),
         Some(_) | None => Ok(()),
     }
 }

@@ -500,6 +500,7 @@ fn unreachable_server(error: &ClientError) -> Complaint {
 
 fn endless() -> Complaint {
     Complaint::new("The server's pages do not end.")
+        .with_remedy("That is a fault of the server: update it, or report it.")
 }
 
 fn json_of(response: &Response) -> Result<Json, Complaint> {

@@ -175,7 +175,12 @@ impl Ca {
             return Ok(self.ca.clone());
         }
         let text = input::certificate("CA", path)?;
-        let no = |why: String| Complaint::new(format!("CA: {}: {why}.", path.display()));
+        let no = |why: String| {
+            Complaint::new(format!("CA: {}: {why}.", path.display())).with_remedy(
+                "Name the CA by its certificate's file, PEM or DER, by its name in `induct \
+                 certificate list`, or by the id that `induct crl list` shows.",
+            )
+        };
         let der = pem::certificate(text.as_str().unwrap_or_default())
             .map_err(|why| no(why.to_string()))?;
         let known = x509::describe(&der).map_err(|why| no(why.to_string()))?;
@@ -186,16 +191,25 @@ impl Ca {
 impl Import {
     async fn ask(&self, api: &Api) -> Result<Json, Complaint> {
         let path = self.file.display();
-        let no = |why: String| Complaint::new(format!("Cannot read {path}: {why}."));
+        let no = |why: String| {
+            Complaint::new(format!("Cannot read {path}: {why}."))
+                .with_remedy("Name the list's file, which the user who runs this may read.")
+        };
         let size = fs::metadata(&self.file).map_err(|error| no(error.to_string()))?.len();
         if size > pem::MAX_CRL_TEXT_BYTES as u64 {
             let most = pem::MAX_CRL_TEXT_BYTES;
-            return Err(no(format!("it has {size} bytes, at most {most} are read")));
+            let no = no(format!("it has {size} bytes, at most {most} are read"));
+            return Err(no.with_remedy(
+                "No larger list is taken in. `induct ban add --serial-number` keeps a single \
+                 certificate out.",
+            ));
         }
         let file = fs::read(&self.file).map_err(|error| no(error.to_string()))?;
         // Whatever is in the wrong file, a private key above all, stays here.
-        let der = pem::revocation_list(&file)
-            .map_err(|why| Complaint::new(format!("{path} holds no revocation list: {why}.")))?;
+        let der = pem::revocation_list(&file).map_err(|why| {
+            Complaint::new(format!("{path} holds no revocation list: {why}."))
+                .with_remedy("Pass the list (CRL) as the CA publishes it, PEM or DER.")
+        })?;
         let taken = api.put_file(PATIENCE, &own_path([CRLS]), "application/pkix-crl", der).await?;
         note_if_stale(api, &taken);
         Ok(taken)

@@ -38,8 +38,9 @@ at the terminal or by --yes; a plan can be applied for a day. A group alone, or 
 is meant as a whole: the group is disabled or deleted, on revoke the CA is banned.
 
 What is begun is finished, also when this command is interrupted or the server starts anew in
-between. Doing it twice changes nothing. The receipt says what became of each device, and how soon
-its last session was closed: `induct receipt show ID --devices`.
+between. Doing it twice changes nothing; of a group that is suspended as a whole already it leaves
+another receipt. The receipt says what became of each device, and how soon its last session was
+closed: `induct receipt show ID --devices`.
 
 Exit codes: 0 done, 1 something failed, 2 used wrongly or not confirmed, 3 nothing selected.")]
 pub struct Deprovision {

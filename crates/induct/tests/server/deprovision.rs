@@ -6,8 +6,7 @@ mod fleet;
 mod intents;
 mod interrupted;
 mod selections;
-
-use std::time::{Duration, Instant};
+mod terminal;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -17,10 +16,6 @@ use crate::{
     harness::{Api, Finished, Home, Server},
 };
 
-/// How long something may take that goes on by itself; a remote hub is tried again ever later.
-const PATIENCE: Duration = Duration::from_secs(150);
-/// How often we look.
-const LOOK: Duration = Duration::from_millis(50);
 const GROUP: &str = "line-4";
 
 /// A server with a group, whose key is [`KEY`], and devices of it that have registered.
@@ -87,25 +82,4 @@ fn audited(home: &Home, action: &str) -> Vec<String> {
     let lines = home.run(&["audit", "list", "--action", action]).json();
     let lines = lines.as_array().expect("a list").iter();
     lines.map(|line| line["target"].as_str().expect("a target").to_owned()).collect()
-}
-
-/// Looks at something until it is as wanted.
-async fn until<T: std::fmt::Debug>(
-    mut look: impl AsyncFnMut() -> T,
-    is_wanted: impl Fn(&T) -> bool,
-) -> T {
-    let began = now();
-    loop {
-        let seen = look().await;
-        if is_wanted(&seen) {
-            return seen;
-        }
-        assert!(began.elapsed() < PATIENCE, "it stayed {seen:?}");
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the server under test runs by the real clock")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -5,7 +5,9 @@ mod command;
 mod device;
 mod half;
 mod swtpm;
+mod terminal;
 mod tls;
+mod until;
 
 use std::{
     fs,
@@ -28,6 +30,7 @@ pub(crate) use api::{Api, listed_devices, listed_records};
 pub(crate) use command::{Finished, induct, run, signal};
 pub(crate) use swtpm::Swtpm;
 pub(crate) use tls::{handshake, leaf};
+pub(crate) use until::until;
 
 /// How long a start, a stop or anything else may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

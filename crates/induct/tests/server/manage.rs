@@ -10,16 +10,9 @@ mod remote_hub;
 mod secrets;
 mod webhook;
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 
-use crate::harness::{Api, Home};
-
-/// How long something may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(150);
-/// How often we look.
-const LOOK: Duration = Duration::from_millis(50);
+use crate::harness::{Api, Home, until};
 
 /// Looks at what the service knows of a registration until it is as wanted.
 async fn wait_for_registration(
@@ -27,25 +20,12 @@ async fn wait_for_registration(
     id: &str,
     is_wanted: impl Fn(&Value) -> bool,
 ) -> Value {
-    let began = now();
-    loop {
-        let record = service.registration(id).await.json().expect("JSON");
-        if is_wanted(&record) {
-            return record;
-        }
-        assert!(began.elapsed() < PATIENCE, "{id} stayed {record}");
-        tokio::time::sleep(LOOK).await;
-    }
+    until(async || service.registration(id).await.json().expect("JSON"), is_wanted).await
 }
 
 /// Whether a registration has this status.
 fn is(status: &str) -> impl Fn(&Value) -> bool {
     move |record| record["status"] == status
-}
-
-#[expect(clippy::disallowed_methods, reason = "the server under test runs by the real clock")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// The policies' names, in their order.

@@ -180,10 +180,10 @@ fn a_selection_selects_something_and_no_more_than_may_be_listed() {
         };
     let listed = |ids: Vec<_>| Selection { registration_ids: Some(ids), ..Selection::default() };
     refused(&Selection::default(), None, "select devices");
-    refused(&listed(Vec::new()), None, "is empty");
+    refused(&listed(Vec::new()), None, "is empty; list at least one");
     refused(&listed(vec![name::id("a"); MAX_LISTED_IDS + 1]), None, "at most 100000");
     let some = of_group("line-4");
-    refused(&some, Some(&"x".repeat(model::ban::MAX_REASON_CHARS + 1)), "characters");
+    refused(&some, Some(&"x".repeat(model::ban::MAX_REASON_CHARS + 1)), "allowed; shorten it");
     assert_eq!(check(&some, Some(&"ä".repeat(model::ban::MAX_REASON_CHARS))), Ok(()));
     assert_eq!(check(&listed(vec![name::id("a"); MAX_LISTED_IDS]), None), Ok(()));
 }

@@ -115,8 +115,10 @@ impl Which {
             let mut records = Json::empty_object();
             for Condition { member, value } in self.conditions {
                 if records.get(member).is_some() {
-                    let text = format!("--where says {member} twice; conditions must all hold.");
-                    return Err(Complaint::misuse(text));
+                    let name = as_typed(member);
+                    let text = format!("--where says {name} twice; conditions must all hold.");
+                    return Err(Complaint::misuse(text)
+                        .with_remedy("Say it once; for several values make several plans."));
                 }
                 let value = match (member, value.as_str()) {
                     ("hub", Some(hub)) => host_name(api, hub).await?,
@@ -140,7 +142,9 @@ impl Which {
             let from_file = read_ids(path)?;
             if from_file.is_empty() {
                 let text = format!("--file: {} lists no registration IDs.", path.display());
-                return Err(Complaint::misuse(text));
+                return Err(Complaint::misuse(text).with_remedy(
+                    "Write one registration ID a line; what stands behind # is a comment.",
+                ));
             }
             ids.extend(from_file);
         }
@@ -152,11 +156,12 @@ impl Which {
 
 fn read_ids(path: &Path) -> Result<Vec<String>, Complaint> {
     let cannot =
-        |why: String| Complaint::new(format!("--file: cannot read {}: {why}", path.display()));
+        |why: String| Complaint::new(format!("--file: cannot read {}: {why}.", path.display()));
     let size = fs::metadata(path).map_err(|error| cannot(error.to_string()))?.len();
     let most = MAX_DEPROVISIONING_BYTES as u64;
     if size > most {
-        return Err(cannot(format!("it has {size} bytes, at most {most} are read")));
+        let cannot = cannot(format!("it has {size} bytes, at most {most} are read"));
+        return Err(cannot.with_remedy("Split it, and make a plan of each part."));
     }
     let text = fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?;
     Ok(ids_of(&text))
@@ -190,6 +195,16 @@ async fn host_name(api: &Api, name: &str) -> Result<Json, Complaint> {
         }),
         _ => Err(Complaint::misuse(format!("Several linked hubs are called `{name}`."))
             .with_remedy("Give the whole host name.")),
+    }
+}
+
+/// What a condition on records is called at the command line.
+fn as_typed(member: &str) -> &str {
+    match member {
+        "olderThanSecs" => "older-than",
+        "updatedSince" => "updated-since",
+        "updatedBefore" => "updated-before",
+        same => same,
     }
 }
 

@@ -201,7 +201,8 @@ impl<'a> Clearing<'a> {
                     return Ok(());
                 }
                 Some(after) if next.as_deref() == Some(after.as_str()) => {
-                    return Err(Complaint::new("The server's batches do not end."));
+                    return Err(Complaint::new("The server's batches do not end.")
+                        .with_remedy("That is a fault of the server: update it, or report it."));
                 }
                 Some(after) => next = Some(after),
             }

@@ -1,5 +1,6 @@
-//! A ban outranks every enrollment, on every door, until it is lifted: whatever it is about, the
-//! device is not admitted, its session ends, and it does not come back by its hub's door.
+//! A ban outranks every enrollment until it is lifted: whatever it is about, the device is not
+//! admitted over HTTPS, its MQTT session ends, and it does not come back by its hub's MQTT door. The
+//! other doors are knocked at in `tests/server/deprovision`.
 
 use serde_json::{Value, json};
 use testkit::{Ca, Credential};

@@ -12,7 +12,7 @@ use super::{
     sdk,
 };
 use crate::world::{
-    Device, Identity, Next, Record, Scene, Tls, World,
+    Answer, Device, Identity, Next, Record, Scene, Tls, World,
     check::{check, check_without_registering},
     device::Proof,
     enrollments::{by_certificate, by_key, disabled, group, group_by_ca, individual},
@@ -31,7 +31,11 @@ enum Act {
     DeleteIndividual,
     /// An enabled group matches as well.
     DeleteIndividualOfGroup,
+    /// It excluded the device from an enabled group: so the exclusion is lifted.
+    DeleteDisabledIndividual,
     DisableGroup,
+    /// The device has an enabled individual enrollment of its own.
+    DisableGroupBesideIndividual,
     DeleteGroup,
     /// The group of the CA above it stays.
     DeleteGroupBelowAnother,
@@ -69,12 +73,20 @@ fn outcome(act: Act) -> Outcome {
         Act::DeleteIndividualOfGroup => {
             row(Assigned, (Record::None, ASSIGNED), (On, On), (false, true))
         }
+        // It was out, and is not any more: its session rests on the group all the while.
+        Act::DeleteDisabledIndividual => {
+            row(Assigned, (Record::None, ASSIGNED), (On, On), (false, false))
+        }
         Act::DisableGroup => row(Disabled, (ASSIGNED, DISABLED), (On, On), (false, true)),
+        Act::DisableGroupBesideIndividual => {
+            row(Assigned, (ASSIGNED, ASSIGNED), (On, On), (false, false))
+        }
         Act::DeleteGroup => row(Unauthorized, (ASSIGNED, ASSIGNED), (On, On), (false, true)),
         Act::DeleteGroupBelowAnother => {
             row(Assigned, (ASSIGNED, ASSIGNED), (On, On), (false, true))
         }
-        // The group stands, and the session rests on it; what ends it is `induct deprovision`.
+        // The group stands, and the session rests on it until the device registers and hears
+        // `disabled`, which ends it with the setting. `induct deprovision` ends it at once.
         Act::Exclude => row(Disabled, (ASSIGNED, DISABLED), (On, On), (false, false)),
         Act::DeleteRecord => row(Assigned, (Record::None, ASSIGNED), (On, On), (false, false)),
         Act::RemoveCaCertificate => {
@@ -110,7 +122,7 @@ impl Cast {
             Act::DisableIndividual | Act::DeleteIndividual => {
                 service.create(&individual(ID), &by_certificate(ID, &self.leaf)).await;
             }
-            Act::DeleteIndividualOfGroup => {
+            Act::DeleteIndividualOfGroup | Act::DisableGroupBesideIndividual => {
                 service.create(&individual(ID), &by_certificate(ID, &self.leaf)).await;
                 service.create(&group("line-4"), &line).await;
             }
@@ -128,7 +140,8 @@ impl Cast {
                 });
                 service.create(&group("works"), &by_reference).await;
             }
-            Act::DisableGroup
+            Act::DeleteDisabledIndividual
+            | Act::DisableGroup
             | Act::DeleteGroup
             | Act::Exclude
             | Act::DeleteRecord
@@ -155,11 +168,13 @@ impl Cast {
 }
 
 impl Act {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::DisableIndividual,
         Self::DeleteIndividual,
         Self::DeleteIndividualOfGroup,
+        Self::DeleteDisabledIndividual,
         Self::DisableGroup,
+        Self::DisableGroupBesideIndividual,
         Self::DeleteGroup,
         Self::DeleteGroupBelowAnother,
         Self::Exclude,
@@ -180,7 +195,11 @@ impl Act {
             Self::DeleteIndividual | Self::DeleteIndividualOfGroup => {
                 service.delete(&individual(ID)).await;
             }
-            Self::DisableGroup => {
+            Self::DeleteDisabledIndividual => {
+                service.create(&individual(ID), &disabled(by_key(ID))).await;
+                service.delete(&individual(ID)).await;
+            }
+            Self::DisableGroup | Self::DisableGroupBesideIndividual => {
                 service.edit(&group("line-4"), off).await;
             }
             Self::DeleteGroup | Self::DeleteGroupBelowAnother => {
@@ -216,6 +235,24 @@ async fn until_disconnected(world: &World) {
     .await;
 }
 
+/// The device registers while it is connected, and hears `disabled`: with the setting that ends its
+/// session, and its hub lets it in no more.
+async fn check_hearing_disabled(world: &World, cast: &Cast, ends: bool) {
+    let mut line = cast.dial(world).await;
+    line.connect(cast.hello()).await;
+    let answer = cast.device.register(world).await;
+    let Answer::Settled(state) = &answer else { panic!("{answer:?}") };
+    assert_eq!(state["status"], "disabled", "{state}");
+    if ends {
+        line.closed().await;
+        cast.dial(world).await.refused(cast.hello()).await;
+    } else {
+        line.ping().await;
+        line.leave().await;
+    }
+    until_disconnected(world).await;
+}
+
 /// One row of the table, with the setting or without it.
 async fn check_row(act: Act, with_setting: bool) {
     let world = Scene::new().start().await;
@@ -247,6 +284,9 @@ async fn check_row(act: Act, with_setting: bool) {
         again.leave().await;
     }
     until_disconnected(&world).await;
+    if next == Next::Disabled && !ends {
+        check_hearing_disabled(&world, &cast, with_setting).await;
+    }
     check(&world, &cast.device, next, record.1, identity.1).await;
     // Who is admitted anew is let in by its hub, whatever its old session ended for.
     if next == Next::Assigned && identity.1 == Identity::Enabled {

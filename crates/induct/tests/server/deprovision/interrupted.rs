@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use super::{GROUP, audited, deprovision, devices_of, id_of, names, register_all, told, until};
-use crate::harness::{Api, Finished, Home, Server, induct, listed_devices, run};
+use super::{GROUP, audited, deprovision, devices_of, id_of, names, register_all, told};
+use crate::harness::{Api, Finished, Home, Server, induct, listed_devices, run, until};
 
 const HUBS: &str = "[{name = 'plant', host = 'plant.localhost'}]";
 const N_DEVICES: usize = 16;

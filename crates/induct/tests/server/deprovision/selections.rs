@@ -111,6 +111,55 @@ async fn a_hub_is_cleared_of_its_devices_and_no_other_is() {
     drop(server);
 }
 
+/// Two hubs whose host names begin alike.
+const ALIKE: &str = "[{name = 'hub-1', host = 'east.localhost'}, \
+                     {name = 'hub-2', host = 'east.example.test'}]";
+
+#[test]
+fn what_selects_nobody_in_particular_is_refused_with_what_to_do() {
+    let home = Home::new();
+    let _server = home.start_with(&[("INDUCT_HUBS", ALIKE)]);
+    let nobody = written(&home, "nobody.txt", "# none\n");
+    let endless = written(&home, "endless.txt", "");
+    let most = wire::manage::MAX_DEPROVISIONING_BYTES as u64;
+    // It has no bytes on the disk.
+    fs::File::create(&endless).and_then(|file| file.set_len(most + 1)).expect("written");
+    let too_large = format!("it has {} bytes, at most {most} are read.", most + 1);
+    for (words, code, fact, remedy) in [
+        (&[][..], 2, "No devices are selected.", "Name them: --registration-id, --file,"),
+        (
+            &["--where", "status=assigned,status=failed"],
+            2,
+            "--where says status twice; conditions must all hold.",
+            "Say it once; for several values make several plans.",
+        ),
+        (
+            &["--where", "older-than=1d", "--where", "older-than=2d"],
+            2,
+            "--where says older-than twice;",
+            "Say it once",
+        ),
+        (&["--file", &nobody], 2, "lists no registration IDs.", "one registration ID a line"),
+        (&["--file", "nowhere"], 1, "--file: cannot read nowhere: ", "(os error 2).\n"),
+        (&["--file", &endless], 1, &too_large, "Split it, and make a plan of each part."),
+        (
+            &["--hub", "west"],
+            3,
+            "No linked hub is called `west`.",
+            "There are east.example.test, east.localhost.",
+        ),
+        (&["--hub", "east"], 2, "Several linked hubs are called `east`.", "the whole host name"),
+        (&["--where", "hub=east"], 2, "Several linked hubs are called `east`.", "whole host name"),
+    ] {
+        let refused = deprovision(&home, &[words, &["--intent", "retire", "--yes"]].concat());
+        refused.refused(code, fact);
+        refused.refused(code, remedy);
+    }
+    let told = "--plan names a plan, which has its devices already; select none beside it.";
+    deprovision(&home, &["--plan", "a", "--rid", "press-1", "--yes"]).refused(2, told);
+    assert_eq!(home.run(&["receipt", "list"]).json(), serde_json::json!([]), "nothing was planned");
+}
+
 #[test]
 fn who_is_named_wrongly_is_told_before_anything_is_banned() {
     let home = Home::new();

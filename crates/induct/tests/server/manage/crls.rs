@@ -15,8 +15,7 @@ use induct::{client::Client, client::ClientSettings, ports::SystemClock};
 use serde_json::{Value, json};
 use testkit::{Ca, Revocations, certificates::Credential, certificates::pem};
 
-use super::{LOOK, PATIENCE, now};
-use crate::harness::{Api, Home, Server};
+use crate::harness::{Api, Home, Server, until};
 
 const DEVICE: &str = "press-17";
 
@@ -153,16 +152,8 @@ impl Plant {
     }
 
     /// Looks at the list until it is as wanted.
-    fn wait_for(&self, is_wanted: impl Fn(&Value) -> bool) -> Value {
-        let began = now();
-        loop {
-            let crl = self.home.run(&["crl", "show", "plant"]).json();
-            if is_wanted(&crl) {
-                return crl;
-            }
-            assert!(began.elapsed() < PATIENCE, "it stayed {crl}");
-            thread::sleep(LOOK);
-        }
+    async fn wait_for(&self, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        until(async || self.home.run(&["crl", "show", "plant"]).json(), is_wanted).await
     }
 }
 
@@ -227,10 +218,7 @@ async fn a_list_that_is_out_of_date_is_marked_and_refuses_where_a_group_wants_it
     let ended = server.stop();
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
     let server = plant.home.start();
-    let began = now();
-    while began.elapsed() < Duration::from_secs(2) {
-        tokio::time::sleep(LOOK).await;
-    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let ended = server.stop();
     assert!(ended.stderr.contains("the revocation list of `CN=plant` is out of date"), "{ended:?}");
 }
@@ -279,7 +267,7 @@ async fn a_url_is_followed_asked_only_for_something_newer_and_outlives_its_outag
     assert!(put.expect("an answer").status.is_success());
     server.kill();
     let server = plant.home.start_with(&[ALLOW_HTTP, ALLOW_PRIVATE]);
-    plant.wait_for(|crl| crl["number"] == "8");
+    plant.wait_for(|crl| crl["number"] == "8").await;
     assert_eq!(plant.register(&server).await, 202);
 
     plant.home.run(&["crl", "follow", "plant", &url.text()]).refused(1, "followed already");
