@@ -36,7 +36,7 @@ use induct_app::{
     App, AppSettings, No,
     device::HubLimits,
     first_start::{self, Declared, DeclaredHub},
-    limits::RateSettings,
+    limits::{DeviceCall, RateSettings},
     ports::{Clock, Entropy, NoAllocationHook},
     refusals::StormSettings,
     visits::{TurnedAway, Visit},
@@ -349,6 +349,10 @@ impl Requests {
         let [_, _, high, low] = u32::try_from(n).unwrap_or(0).to_be_bytes();
         let address = IpAddr::from([10, 0, high, low]);
         let visit = Visit { tracking_id: &tracking_id, door: Door::Https, address };
+        // As the doors do.
+        let admitted =
+            app.admit_device(address, &request.registration_id, DeviceCall::Register).await;
+        admitted.expect("no rule and no rate keeps it out");
         let told = app.register_from(&visit, SCOPE, request).await;
         let is_accepted = matches!(who, Who::Healthy | Who::Disabled | Who::DisabledKey);
         match told {

@@ -32,7 +32,6 @@ use decide::{
 use model::{
     AttemptShown, Change, ChangeSet, ConnectFacts, ConnectRefusal, ConnectionNumber, Device,
     DeviceId, Evidence, Expect, HubName, HubRefusal, PolicyScope, Subscriptions, Timestamp,
-    Version,
 };
 use store::{CommitError, StoreFault};
 use thiserror::Error;
@@ -162,16 +161,13 @@ impl App {
         let mut place: Option<Place> = None;
         let mut took_over = false;
         for _ in 0..MAX_ATTEMPTS {
-            // Before the facts: whatever changed in the hubs after it conflicts.
-            let hubs_version = self.known_hubs_version().await?;
             let facts = self.store.connect_facts(&query).await?;
             let now = self.clock.now();
             self.live.learn_disenroll_ends_sessions(facts.settings.disenroll_ends_sessions);
             let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
             let found = facts.subscriptions.filter(|_| earlier == Earlier::Restored);
             let subscriptions = found.unwrap_or_default();
-            let mut changes =
-                connect_changes(&request, &facts, &admission).expecting(Expect::Hubs(hubs_version));
+            let mut changes = connect_changes(&request, &facts, &admission);
             // In the index first: whoever changes the registry from here on meets the session, and
             // whoever changed it before is met by the commit.
             let mut taken = match place.take() {
@@ -209,14 +205,13 @@ impl App {
                 at: now,
             });
             if let Attempt::Again = attempted(self.store.commit(changes).await)? {
-                self.read_hubs_version().await?;
                 place = Some(taken);
                 continue;
             }
             taken.session.was_present = found.is_some();
             if took_over && earlier == Earlier::Restored {
                 // What the connection before wrote in its last moments. It writes no more.
-                let last = self.store.connect_facts(&query).await?.subscriptions;
+                let last = self.store.find_subscriptions(&hub, &device_id).await?;
                 taken.session.was_present = last.is_some();
                 taken.session.seat.set_subscriptions(last.unwrap_or_default());
             }
@@ -276,20 +271,6 @@ impl App {
             .map_err(|why| No::Refused(ConnectRefusal::NotAttested(why)))
     }
 
-    /// The version of the set of linked hubs; one that is out of date costs another attempt.
-    async fn known_hubs_version(&self) -> Result<Version, StoreFault> {
-        match self.live.hubs_version() {
-            Some(version) => Ok(version),
-            None => self.read_hubs_version().await,
-        }
-    }
-
-    async fn read_hubs_version(&self) -> Result<Version, StoreFault> {
-        let version = self.store.service_facts().await?.version;
-        self.live.set_hubs_version(version);
-        Ok(version)
-    }
-
     fn session(&self, seat: Arc<Seat>, now: Timestamp) -> DeviceSession {
         DeviceSession {
             app: self.clone(),
@@ -325,7 +306,8 @@ fn connect_changes(
     let (hub, device_id) = (request.hub.clone(), request.device_id.clone());
     let marks = Marks { own: admission.mark.clone(), parent: admission.parent.clone() };
     let mut changes = expecting(ChangeSet::new(), &hub, &device_id, marks)
-        .expecting(Expect::Bans(facts.bans_version));
+        .expecting(Expect::Hubs(facts.hubs_version))
+        .expecting(facts.bans_expected.clone());
     // What its device was registered by, and that enrollment: changes of these that are committed
     // from here on find the session in the index.
     for expect in facts.origin.iter().flat_map(|origin| &origin.expects) {

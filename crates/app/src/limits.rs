@@ -5,14 +5,16 @@
 //! IPv6 address counts with its /64 network, which is what one subscriber has.
 
 mod buckets;
+mod rules;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
-use decide::manage::network::{self, Api};
+use decide::manage::network::Api;
 use model::{DeviceRefusal, HubRefusal, OperatorRefusal, RegistrationId, Timestamp};
 
 use self::buckets::Buckets;
+pub(crate) use self::rules::KnownSettings;
 use crate::{App, No};
 
 /// So many in so many seconds; both at least 1. All at once is allowed.
@@ -169,10 +171,10 @@ impl App {
         registration_id: &RegistrationId,
         call: DeviceCall,
     ) -> Result<(), No<DeviceRefusal>> {
-        let settings = self.store.service_facts().await?.settings;
-        network::admits(&settings, address, Api::Device).map_err(|_| {
-            No::Refused(DeviceRefusal::AddressRefused(address.to_canonical().to_string()))
-        })?;
+        if !self.admits(address, Api::Device).await? {
+            let address = address.to_canonical().to_string();
+            return Err(No::Refused(DeviceRefusal::AddressRefused(address)));
+        }
         let device = Key::device(registration_id, address);
         let asked = (Kind::DeviceCallsPerAddress, Key::address(address));
         match call {
@@ -194,10 +196,10 @@ impl App {
     /// # Errors
     /// [`OperatorRefusal::AddressRefused`], [`OperatorRefusal::Throttled`], or a fault.
     pub async fn admit_operator(&self, address: IpAddr) -> Result<(), No<OperatorRefusal>> {
-        let settings = self.store.service_facts().await?.settings;
-        network::admits(&settings, address, Api::Service).map_err(|_| {
-            No::Refused(OperatorRefusal::AddressRefused(address.to_canonical().to_string()))
-        })?;
+        if !self.admits(address, Api::Service).await? {
+            let address = address.to_canonical().to_string();
+            return Err(No::Refused(OperatorRefusal::AddressRefused(address)));
+        }
         self.count_operator(address).map_err(|secs| No::Refused(OperatorRefusal::Throttled(secs)))
     }
 
@@ -207,10 +209,10 @@ impl App {
     /// # Errors
     /// [`HubRefusal::AddressRefused`], [`HubRefusal::Throttled`], or a fault.
     pub async fn admit_to_hub(&self, address: IpAddr) -> Result<(), No<HubRefusal>> {
-        let settings = self.store.service_facts().await?.settings;
-        network::admits(&settings, address, Api::Service).map_err(|_| {
-            No::Refused(HubRefusal::AddressRefused(address.to_canonical().to_string()))
-        })?;
+        if !self.admits(address, Api::Service).await? {
+            let address = address.to_canonical().to_string();
+            return Err(No::Refused(HubRefusal::AddressRefused(address)));
+        }
         self.count_operator(address).map_err(|secs| No::Refused(HubRefusal::Throttled(secs)))
     }
 

@@ -27,7 +27,7 @@ use std::{
 };
 
 use decide::hub::{cause, connect};
-use model::{ChangeSet, ConnectQuery, ConnectRefusal, DeviceId, HubName, Json, Version};
+use model::{ChangeSet, ConnectQuery, ConnectRefusal, DeviceId, HubName, Json};
 use store::{CommitError, StoreFault};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
@@ -47,9 +47,6 @@ use crate::{App, MAX_ATTEMPTS};
 
 /// How many shards the index has, so that connections do not wait for each other.
 const N_SHARDS: usize = 64;
-
-/// No set of linked hubs has this version: the first connection reads it.
-const NOT_READ: Version = Version::MAX;
 
 /// How many commands may wait for a session. A device that does not read its notifications is
 /// disconnected, which tells it to fetch its twin anew; dropping one would not.
@@ -119,9 +116,6 @@ pub(crate) struct Live {
     pub(crate) event_news: News,
     /// Of feedback on messages.
     pub(crate) feedback_news: News,
-    /// The version of the set of linked hubs when it was last read. One that is out of date costs
-    /// a connection another attempt, and never more.
-    hubs_version: AtomicU64,
     pub(crate) loose_ends: LooseEnds,
     causes: Causes,
     /// The service's `disenroll_ends_sessions`, as it was first read or last written.
@@ -167,7 +161,6 @@ impl Default for Live {
             arrivals: watch::Sender::new(0),
             event_news: News::default(),
             feedback_news: News::default(),
-            hubs_version: AtomicU64::new(NOT_READ),
             loose_ends: LooseEnds::default(),
             causes: Causes::default(),
             disenroll_ends_sessions: Mutex::default(),
@@ -291,14 +284,6 @@ impl Live {
 
     pub(crate) fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrivals.subscribe()
-    }
-
-    pub(crate) fn hubs_version(&self) -> Option<Version> {
-        Some(self.hubs_version.load(Ordering::Relaxed)).filter(|version| *version != NOT_READ)
-    }
-
-    pub(crate) fn set_hubs_version(&self, version: Version) {
-        self.hubs_version.store(version, Ordering::Relaxed);
     }
 
     fn shard(&self, key: &(HubName, DeviceId)) -> &Shard {

@@ -538,7 +538,7 @@ impl Work<'_> {
         let mut changes = ChangeSet::new()
             .expecting(Expect::Record(id.clone(), self.record.version))
             .expecting(Expect::Individual(id.clone(), individual))
-            .expecting(Expect::Bans(self.facts.bans_version))
+            .expecting(self.facts.bans_expected.clone())
             .expecting(Expect::Hubs(self.facts.hubs_version));
         if let EnrollmentRef::Group(group) = &self.record.enrollment {
             let version = self.facts.group.as_ref().map_or(0, |g| g.terms.version);

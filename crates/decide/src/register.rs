@@ -480,7 +480,7 @@ impl Scene<'_> {
             .expecting(Expect::Individual(id.clone(), individual.map_or(0, |e| e.terms.version)))
             .expecting(Expect::Record(id.clone(), record.version))
             // Whoever is banned meanwhile is not let in.
-            .expecting(Expect::Bans(self.facts.bans_version))
+            .expecting(self.facts.bans_expected.clone())
             .with(Change::PutRecord(Box::new(record.clone())));
         let grounds = self.proof.grounds();
         if old.is_none() || self.facts.grounds.as_ref() != Some(grounds) {

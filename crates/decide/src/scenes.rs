@@ -384,6 +384,7 @@ impl World {
             // A superset of what a store finds is as good: decisions look for what they mean.
             bans: self.bans.values().cloned().collect(),
             bans_version: self.bans_version,
+            bans_expected: Expect::Bans(self.bans_version),
             crls: Vec::new(),
             devices: self
                 .devices
@@ -430,6 +431,7 @@ impl World {
             bans: self.bans.values().cloned().collect(),
             known_cas: self.known_cas(),
             bans_version: self.bans_version,
+            bans_expected: Expect::Bans(self.bans_version),
             crls: Vec::new(),
             devices: self
                 .devices

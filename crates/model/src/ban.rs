@@ -143,6 +143,12 @@ pub fn registration_key(id: &RegistrationId) -> String {
     format!("registration:{}", id.key())
 }
 
+/// The [`RegistrationId::key`] in a key that [`registration_key`] made; nothing for any other key.
+#[must_use]
+pub fn parse_registration_key(key: &str) -> Option<&str> {
+    key.strip_prefix("registration:")
+}
+
 /// The key of a ban on an endorsement key, by the SHA-256 of its TPM2B_PUBLIC.
 #[must_use]
 pub fn endorsement_key(sha256: &[u8; 32]) -> String {

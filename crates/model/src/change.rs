@@ -1,5 +1,7 @@
 //! Change sets: what a decision writes, and the versions it was decided from.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
     AccessPolicy, Attempt, AttemptRepeat, AuditEntry, Ban, CaCertificate, CloudMessage,
     ConnectionNumber, Crl, CrlSource, DeprovisionItem, Deprovisioning, Device, DeviceId,
@@ -61,6 +63,9 @@ pub enum Expect {
     Twin(HubName, DeviceId, Version),
     /// No ban and no revocation list was written or deleted since this version.
     Bans(Version),
+    /// The bans on these keys are those that were read, and no ban on a CA and no revocation list
+    /// was written or deleted since.
+    BansOn(Box<BansRead>),
     /// The ban of this key has this version.
     Ban(String, Version),
     /// The revocation list of the CA with this [`CaKeys::subject_and_key`] has this version.
@@ -98,6 +103,23 @@ pub enum Expect {
         /// How many there may be.
         limit: u64,
     },
+}
+
+/// The bans that a decision was made from, besides those on CAs.
+///
+/// A ban on a CA, and a revocation list, may be about anybody: who rests on them is told by names
+/// that lead from one to the next. Every other ban is about whoever asks for its keys, so that one on
+/// another device does not disturb.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BansRead {
+    /// The version of the set of bans and revocation lists that they were read in.
+    pub since: Version,
+    /// All [keys](crate::BanSubject::keys) that were looked for, whether there was a ban or not.
+    pub keys: BTreeSet<String>,
+    /// The versions of the bans that were found by them, by [`BanSubject::key`].
+    ///
+    /// [`BanSubject::key`]: crate::BanSubject::key
+    pub found: BTreeMap<String, Version>,
 }
 
 /// What limits count (D §6).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Ban, CaCertificate, CrlFacts, Device, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId,
-    Grounds, HubName, HubSettings, IndividualEnrollment, LinkedHub, RegistrationId,
+    Expect, Grounds, HubName, HubSettings, IndividualEnrollment, LinkedHub, RegistrationId,
     RegistrationRecord, ServiceSettings, Timestamp, TpmChallenge, Version,
 };
 
@@ -66,6 +66,9 @@ pub struct RegisterFacts {
     pub bans: Vec<Ban>,
     /// The version of the set of bans and revocation lists.
     pub bans_version: Version,
+    /// What a change set that was decided from this has to expect of bans and revocation lists: all
+    /// that were looked for, those that are not there included.
+    pub bans_expected: Expect,
     /// The revocation lists of the issuers asked about and of those of the certificates of the
     /// groups and CA certificates found, each with what it revokes of them. By name, so a
     /// namesake's list may be among them.
@@ -178,6 +181,9 @@ pub struct PendingFacts {
     pub known_cas: Vec<EnrolledCertificate>,
     /// The version of the set of bans and revocation lists.
     pub bans_version: Version,
+    /// What a change set that was decided from this has to expect of bans and revocation lists: all
+    /// that were looked for, those that are not there included.
+    pub bans_expected: Expect,
     /// The revocation lists of the issuers in what the registration rests on, as in
     /// [`RegisterFacts::crls`].
     pub crls: Vec<CrlFacts>,

@@ -40,7 +40,7 @@ pub use ban::{
     Anchor, Ban, BanKind, BanSubject, Grounds, KnownProof, Origin, OriginEntry, OtherRegistration,
     PathCertificate,
 };
-pub use change::{Change, ChangeSet, Counted, Expect, Version};
+pub use change::{BansRead, Change, ChangeSet, Counted, Expect, Version};
 pub use crl::{Crl, CrlFacts, CrlList, CrlNumber, CrlSource, RevokedChange, RevokedStep, Serials};
 pub use deprovision::{
     Closed, DeprovisionItem, DeprovisionState, Deprovisioning, DeviceSubject, EndedSessions,

@@ -2,7 +2,7 @@
 
 use crate::{
     AccessPolicy, Ban, CaCertificate, CrlFacts, DeviceId, DeviceIdentity, EnrolledCertificate,
-    HubName, Origin, ServiceSettings, Version,
+    Expect, HubName, Origin, ServiceSettings, Version,
 };
 
 /// Tells whether an identity was written since: its generation, and its etag's counter. Neither
@@ -78,6 +78,8 @@ pub struct ConnectFacts {
     pub ca_certificates: Vec<CaCertificate>,
     /// The service's settings: who may connect from where, and what ends sessions.
     pub settings: ServiceSettings,
+    /// The version of the set of linked hubs and service settings.
+    pub hubs_version: Version,
     /// Where the identity came from: the registration whose assignment it is, if there is one.
     pub origin: Option<Origin>,
     /// The bans asked for, those on the origin (its registration ID and what it rests on), those on
@@ -91,6 +93,9 @@ pub struct ConnectFacts {
     pub known_cas: Vec<EnrolledCertificate>,
     /// The version of the set of bans and revocation lists.
     pub bans_version: Version,
+    /// What a change set that was decided from this has to expect of bans and revocation lists: all
+    /// that were looked for, those that are not there included.
+    pub bans_expected: Expect,
     /// The revocation lists of the issuers asked about and of those in what the origin rests on,
     /// as in [`RegisterFacts::crls`](crate::RegisterFacts::crls).
     pub crls: Vec<CrlFacts>,

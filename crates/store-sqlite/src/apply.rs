@@ -1,8 +1,9 @@
 //! One change set inside an open transaction: what it expects, then what it writes.
 
 use model::{
-    AttestationMechanism, CaCertificate, Change, ChangeSet, EnrollmentGroup, EnrollmentGroupId,
-    IndividualEnrollment, RegistrationId, RegistrationRecord, RevokedStep, Version,
+    AttestationMechanism, BanSubject, CaCertificate, Change, ChangeSet, EnrollmentGroup,
+    EnrollmentGroupId, IndividualEnrollment, RegistrationId, RegistrationRecord, RevokedStep,
+    Version,
 };
 use rusqlite::{OptionalExtension, Params, Result};
 use store::{AuditHead, audit};
@@ -52,6 +53,9 @@ pub(crate) struct Versions {
     pub(crate) hubs: Version,
     /// That of the last one that wrote or deleted a ban or a revocation list.
     pub(crate) bans: Version,
+    /// That of the last one that wrote or deleted a ban on a CA or a revocation list: what may be about
+    /// devices that no key of theirs tells of. It is not kept on disk; after a start it is `bans`.
+    pub(crate) wide_bans: Version,
     /// Where the audit log ends.
     pub(crate) audit: AuditHead,
 }
@@ -107,11 +111,11 @@ impl Writing<'_> {
             Change::PutBan(new) => {
                 let key = new.subject.key();
                 tally.bans += i64::from(!ban::exists(self.db, &key)?);
-                self.effect.versions.bans = self.version;
+                self.bans_moved(matches!(new.subject, BanSubject::Ca(_)));
                 ban::put(self.db, &key, new, self.version)?;
             }
             Change::PutCrl(new) => {
-                self.effect.versions.bans = self.version;
+                self.bans_moved(true);
                 crl::put(self.db, new, self.version)?;
             }
             Change::ChangeRevoked(change) => {
@@ -121,7 +125,7 @@ impl Writing<'_> {
                     RevokedStep::Last => (false, true),
                 };
                 if counts {
-                    self.effect.versions.bans = self.version;
+                    self.bans_moved(true);
                 }
                 if writes {
                     is_there(crl::change(self.db, change)?)?;
@@ -132,13 +136,13 @@ impl Writing<'_> {
             }
             Change::DeleteCrl(ca) => {
                 if crl::delete(self.db, ca)? {
-                    self.effect.versions.bans = self.version;
+                    self.bans_moved(true);
                 }
             }
             Change::DeleteBan(key) => {
-                if execute(self.db, "DELETE FROM bans WHERE key = ?1", [key])? > 0 {
+                if let Some(is_on_ca) = ban::delete(self.db, key)? {
                     self.effect.tally.bans -= 1;
-                    self.effect.versions.bans = self.version;
+                    self.bans_moved(is_on_ca);
                 }
             }
             Change::PutTpmChallenge(new) => challenge::put(self.db, new)?,
@@ -261,6 +265,14 @@ impl Writing<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A ban or a revocation list is written or deleted; whether it is one on a CA or a list.
+    const fn bans_moved(&mut self, is_wide: bool) {
+        self.effect.versions.bans = self.version;
+        if is_wide {
+            self.effect.versions.wide_bans = self.version;
+        }
     }
 
     fn put_individual(&mut self, new: &IndividualEnrollment) -> Result<()> {

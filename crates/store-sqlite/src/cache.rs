@@ -1,4 +1,5 @@
-//! Groups and hubs that were read and parsed before, valid for one version of the set of each.
+//! Groups, and hubs with the service's settings, that were read and parsed before: valid for one
+//! version of the set of each.
 //!
 //! The version is read in the snapshot that asks, so a stale answer is not possible.
 
@@ -7,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use model::{CaCertificate, EnrollmentGroup, HubSettings, Version};
+use model::{CaCertificate, EnrollmentGroup, HubSettings, ServiceSettings, Version};
 
 /// How many different sets of owners are remembered. Whoever has a key can name CAs of ours in
 /// certificates of its own making, so these figures bound what strangers make us remember.
@@ -20,21 +21,28 @@ const MAX_GROUPS: usize = 8;
 #[derive(Default)]
 pub(crate) struct Cache {
     pub(crate) groups: GroupCache,
-    hubs: Mutex<Option<(Version, Arc<HubSettings>)>>,
+    configured: Mutex<Option<(Version, Arc<Configured>)>>,
+}
+
+/// How the service is configured.
+pub(crate) struct Configured {
+    pub(crate) settings: ServiceSettings,
+    /// What allocation knows.
+    pub(crate) hubs: Arc<HubSettings>,
 }
 
 impl Cache {
-    /// What allocation knows in a version.
-    pub(crate) fn hubs(&self, version: Version) -> Option<Arc<HubSettings>> {
-        let cached = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
-        cached.as_ref().filter(|(of, _)| *of == version).map(|(_, hubs)| Arc::clone(hubs))
+    /// How the service is configured in a version.
+    pub(crate) fn configured(&self, version: Version) -> Option<Arc<Configured>> {
+        let cached = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.as_ref().filter(|(of, _)| *of == version).map(|(_, found)| Arc::clone(found))
     }
 
-    /// Remembers what allocation knows in a version, unless a newer one is known.
-    pub(crate) fn keep_hubs(&self, version: Version, hubs: &Arc<HubSettings>) {
-        let mut cached = self.hubs.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Remembers how the service is configured in a version, unless a newer one is known.
+    pub(crate) fn keep_configured(&self, version: Version, configured: &Arc<Configured>) {
+        let mut cached = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.as_ref().is_none_or(|(of, _)| *of < version) {
-            *cached = Some((version, Arc::clone(hubs)));
+            *cached = Some((version, Arc::clone(configured)));
         }
     }
 }

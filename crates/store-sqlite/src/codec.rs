@@ -30,6 +30,11 @@ impl Deref for Db<'_> {
     }
 }
 
+/// A value of ours as JSON text.
+pub(crate) fn json_text(value: &(impl Serialize + ?Sized)) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))
+}
+
 /// Binds a statement's parameters, one after the other.
 pub(crate) struct Binder<'a, 'c> {
     statement: &'a mut Statement<'c>,
@@ -82,9 +87,7 @@ impl<'a, 'c> Binder<'a, 'c> {
 
     /// Binds a document of ours as JSON text.
     pub(crate) fn document(&mut self, value: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string(value)
-            .map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
-        self.put(text)
+        self.put(json_text(value)?)
     }
 
     /// Binds a secret, sealed for its place, or null.

@@ -3,6 +3,7 @@
 use model::{
     Device, DeviceCounts, DeviceId, EnrollmentGroup, HubName, IndividualEnrollment, MAX_MODULES,
     OrphanFilter, Page, RecordFilter, RegistrationId, RegistrationRecord, Timestamp, Usage,
+    Version,
 };
 use rusqlite::{OptionalExtension, Params, Result};
 
@@ -169,6 +170,42 @@ pub(crate) fn list<T>(
 ) -> Result<Vec<T>> {
     db.prepare_cached(sql)?.query_map(key, |row| read(&mut Columns::new(db, row)))?.collect()
 }
+
+/// The counters that those who register and connect are decided from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counters {
+    /// How many bans there are.
+    pub(crate) bans: u64,
+    pub(crate) bans_version: Version,
+    pub(crate) groups_version: Version,
+    pub(crate) hubs_version: Version,
+    pub(crate) registrations: u64,
+}
+
+impl Counters {
+    /// Reads them all at once; the caller holds the snapshot.
+    pub(crate) fn read(db: Db<'_>) -> Result<Self> {
+        let mut counters =
+            Self { bans: 0, bans_version: 0, groups_version: 0, hubs_version: 0, registrations: 0 };
+        let mut statement = db.prepare_cached(COUNTERS)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let value = count(row.get(1)?);
+            match row.get_ref(0)?.as_str()? {
+                "bans" => counters.bans = value,
+                "bans_version" => counters.bans_version = value,
+                "groups_version" => counters.groups_version = value,
+                "hubs_version" => counters.hubs_version = value,
+                _ => counters.registrations = value,
+            }
+        }
+        Ok(counters)
+    }
+}
+
+/// Reads the rows of [`Counters`].
+pub(crate) const COUNTERS: &str = "SELECT name, value FROM counters WHERE name IN \
+     ('bans', 'bans_version', 'groups_version', 'hubs_version', 'registrations')";
 
 fn counter(db: Db<'_>, name: &str) -> Result<u64> {
     db.prepare_cached("SELECT value FROM counters WHERE name = ?1")?

@@ -252,11 +252,14 @@ fn load_versions(connection: &Connection) -> rusqlite::Result<Versions> {
             .query_row([name], |row| row.get::<_, i64>(0))
             .map(i64::cast_unsigned)
     };
+    let bans = counter("bans_version")?;
     Ok(Versions {
         last: counter("version")?,
         groups: counter("groups_version")?,
         hubs: counter("hubs_version")?,
-        bans: counter("bans_version")?,
+        bans,
+        // Which of them that was is not known.
+        wide_bans: bans,
         audit: audit_head(connection)?,
     })
 }

@@ -18,12 +18,13 @@ use model::{
     EventPosition, Feedback, Former, Grounds, HubName, IndividualEnrollment, IndividualFacts,
     ItemState, Origin, Page, PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId,
     RecordFilter, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval,
-    Serials, ServiceFacts, ServiceSettings, StoredAttempt, StoredEvent, Timestamp, Usage,
+    Serials, ServiceFacts, ServiceSettings, StoredAttempt, StoredEvent, Subscriptions, Timestamp,
+    Usage,
 };
 
 pub use audit::AuditHead;
 pub use error::{CommitError, StoreFault};
-pub use marks::{Mark, Marks};
+pub use marks::{Mark, Marks, SettingsMark};
 
 pub mod audit;
 mod error;
@@ -34,8 +35,8 @@ pub mod suite;
 /// A store of everything Induct remembers.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The marks by which is told whether anything was written that concerns a registration; the
-    /// same ones for all users of the store in this process.
+    /// The marks by which is told whether anything was written that concerns a registration, and
+    /// whether the service's settings were; the same ones for all users of the store in this process.
     ///
     /// A store that other processes write too has to move them for what those wrote, within a
     /// second.
@@ -296,6 +297,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is known when a device connects to a hub, in one snapshot.
     async fn connect_facts(&self, query: &ConnectQuery) -> Result<ConnectFacts, StoreFault>;
+
+    /// What a device is subscribed to, as [`ConnectFacts`] have it.
+    async fn find_subscriptions(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<Subscriptions>, StoreFault>;
 
     /// Events of one partition of a hub's log, in the order of their offsets, from a position on:
     /// at most `limit`, and fewer once they count for more than `max_bytes` together (one is always

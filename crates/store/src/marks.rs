@@ -1,5 +1,5 @@
 //! Marks: whether anything was written since that could change what a device is told when it
-//! registers.
+//! registers, or who may ask at all.
 //!
 //! Whoever keeps an answer reads the mark of its registration ID *before* the facts, and keeps the
 //! answer with it. While the mark is the same, so is the answer, as far as it depends on what is
@@ -12,7 +12,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
-use model::{Change, ChangeSet, RegistrationId, RevokedChange, RevokedStep};
+use model::{BanSubject, Change, ChangeSet, RegistrationId, RevokedChange, RevokedStep, ban};
 
 /// How many marks single registration IDs share. Those that share one move together, which costs
 /// a decision and nothing else.
@@ -22,6 +22,7 @@ const N_SLOTS: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Marks {
     everyone: AtomicU64,
+    settings: AtomicU64,
     slots: Box<[AtomicU64]>,
     hasher: RandomState,
 }
@@ -32,6 +33,10 @@ pub struct Mark {
     everyone: u64,
     one: u64,
 }
+
+/// The mark of the service's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingsMark(u64);
 
 impl Mark {
     /// The mark after one change set that is about this registration ID alone.
@@ -45,6 +50,7 @@ impl Mark {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Moves {
     everyone: bool,
+    settings: bool,
     /// Each once.
     slots: Vec<usize>,
 }
@@ -53,6 +59,7 @@ impl Default for Marks {
     fn default() -> Self {
         Self {
             everyone: AtomicU64::new(0),
+            settings: AtomicU64::new(0),
             slots: (0..N_SLOTS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
         }
@@ -63,8 +70,14 @@ impl Marks {
     /// The mark of a registration ID. To be read before the facts.
     #[must_use]
     pub fn of(&self, id: &RegistrationId) -> Mark {
-        let one = self.slots.get(self.slot(id)).map_or(0, |slot| slot.load(SeqCst));
+        let one = self.slots.get(self.slot(id.key())).map_or(0, |slot| slot.load(SeqCst));
         Mark { everyone: self.everyone.load(SeqCst), one }
+    }
+
+    /// The mark of the service's settings. To be read before them.
+    #[must_use]
+    pub fn of_settings(&self) -> SettingsMark {
+        SettingsMark(self.settings.load(SeqCst))
     }
 
     /// Whose marks a change set moves when it is written.
@@ -75,8 +88,9 @@ impl Marks {
             match concern(change) {
                 Concern::Nobody => {}
                 Concern::Everyone => moves.everyone = true,
-                Concern::One(id) => moves.slots.push(self.slot(id)),
+                Concern::One(key) => moves.slots.push(self.slot(key)),
             }
+            moves.settings |= matches!(change, Change::PutServiceSettings(_));
         }
         moves.slots.sort_unstable();
         moves.slots.dedup();
@@ -88,6 +102,9 @@ impl Marks {
         if moves.everyone {
             self.everyone.fetch_add(1, SeqCst);
         }
+        if moves.settings {
+            self.settings.fetch_add(1, SeqCst);
+        }
         for slot in moves.slots.iter().filter_map(|slot| self.slots.get(*slot)) {
             slot.fetch_add(1, SeqCst);
         }
@@ -96,10 +113,12 @@ impl Marks {
     /// Nobody can say what was written.
     pub fn anything_written(&self) {
         self.everyone.fetch_add(1, SeqCst);
+        self.settings.fetch_add(1, SeqCst);
     }
 
-    fn slot(&self, id: &RegistrationId) -> usize {
-        let n = self.hasher.hash_one(id.key()) % (N_SLOTS as u64);
+    /// Of a registration ID's key.
+    fn slot(&self, key: &str) -> usize {
+        let n = self.hasher.hash_one(key) % (N_SLOTS as u64);
         usize::try_from(n).unwrap_or(0)
     }
 }
@@ -109,29 +128,40 @@ impl Marks {
 enum Concern<'a> {
     /// Anybody's.
     Everyone,
-    /// That of one registration ID.
-    One(&'a RegistrationId),
+    /// That of the registration ID with this key.
+    One(&'a str),
     /// Nobody's.
     Nobody,
 }
 
 /// Without `_`: a new kind of change has to say whom it could admit, or keep out for another
 /// reason than before.
-const fn concern(change: &Change) -> Concern<'_> {
+fn concern(change: &Change) -> Concern<'_> {
     match change {
-        Change::PutIndividual(enrollment) => Concern::One(&enrollment.registration_id),
+        Change::PutIndividual(enrollment) => Concern::One(enrollment.registration_id.key()),
         Change::DeleteIndividual(id) | Change::DeleteRecord(id) | Change::PutGrounds(id, _) => {
-            Concern::One(id)
+            Concern::One(id.key())
         }
-        Change::PutRecord(record) => Concern::One(&record.registration_id),
+        Change::PutRecord(record) => Concern::One(record.registration_id.key()),
         // A token that fitted nothing may be the answer to it.
-        Change::PutTpmChallenge(challenge) => Concern::One(&challenge.registration_id),
+        Change::PutTpmChallenge(challenge) => Concern::One(challenge.registration_id.key()),
+        Change::PutBan(ban) => match &ban.subject {
+            BanSubject::Registration(id) => Concern::One(id.key()),
+            // Who shows or rests on these is known when they ask.
+            BanSubject::Certificate { .. }
+            | BanSubject::CertificateSha1 { .. }
+            | BanSubject::Ca(_)
+            | BanSubject::Serial { .. }
+            | BanSubject::EndorsementKey(_) => Concern::Everyone,
+        },
+        Change::DeleteBan(key) => match ban::parse_registration_key(key) {
+            Some(key) => Concern::One(key),
+            None => Concern::Everyone,
+        },
         Change::PutGroup(_)
         | Change::DeleteGroup(_)
         | Change::PutCaCertificate(_)
         | Change::DeleteCaCertificate(_)
-        | Change::PutBan(_)
-        | Change::DeleteBan(_)
         | Change::PutCrl(_)
         | Change::ChangeRevoked(RevokedChange {
             step: RevokedStep::Whole | RevokedStep::Last, ..
@@ -180,6 +210,8 @@ const fn concern(change: &Change) -> Concern<'_> {
 
 #[cfg(test)]
 mod tests {
+    use model::{Ban, BanKind, Caller, Timestamp};
+
     use super::*;
 
     fn id(text: &str) -> RegistrationId {
@@ -203,23 +235,90 @@ mod tests {
         check(ChangeSet::new().with(deletes).with(forgets), Mark::after_own_commit);
     }
 
+    fn everyone(before: Mark) -> Mark {
+        Mark { everyone: before.everyone + 1, ..before }
+    }
+
+    fn ban_on(subject: BanSubject) -> Change {
+        Change::PutBan(Box::new(Ban {
+            subject,
+            kind: BanKind::Revoked,
+            reason: None,
+            by: Caller { policy: "owner".to_owned(), address: None },
+            created: Timestamp::from_unix_secs(1),
+            expires: None,
+            receipt: None,
+            version: 0,
+        }))
+    }
+
     #[test]
-    fn a_change_set_about_groups_bans_lists_or_cas_moves_every_mark() {
+    fn a_change_set_about_groups_lists_or_cas_moves_every_mark() {
         let group = model::EnrollmentGroupId::parse("line-4").expect("legal");
         for change in [
             Change::DeleteGroup(group),
-            Change::DeleteBan("registration:other".to_owned()),
             Change::DeleteCrl([7; 32]),
             Change::DeleteCaCertificate("plant".to_owned()),
         ] {
-            let everyone = |before: Mark| Mark { everyone: before.everyone + 1, ..before };
             check(ChangeSet::new().with(change), everyone);
         }
     }
 
     #[test]
+    fn a_ban_on_a_registration_id_is_about_that_one_alone() {
+        let about = |text: &str| {
+            let subject = BanSubject::Registration(id(text));
+            [Change::DeleteBan(subject.key()), ban_on(subject)]
+        };
+        for change in about("PRESS-17") {
+            check(ChangeSet::new().with(change), Mark::after_own_commit);
+        }
+        let marks = Marks::default();
+        let other = (0..)
+            .map(|n| format!("other-{n}"))
+            .find(|name| marks.slot(name) != marks.slot("press-17"))
+            .expect("one of another slot");
+        for change in about(&other) {
+            let before = marks.of(&id("press-17"));
+            marks.written(&marks.moves(&ChangeSet::new().with(change)));
+            assert_eq!(marks.of(&id("press-17")), before);
+        }
+    }
+
+    #[test]
+    fn a_ban_on_what_devices_show_is_about_everyone() {
+        for subject in [
+            BanSubject::by_sha256([7; 32]),
+            BanSubject::by_sha1([7; 20]),
+            BanSubject::EndorsementKey([7; 32]),
+            BanSubject::Serial {
+                issuer: [7; 32],
+                issuer_name: String::new(),
+                serial: "1".to_owned(),
+            },
+        ] {
+            let lifted = Change::DeleteBan(subject.key());
+            check(ChangeSet::new().with(lifted), everyone);
+            check(ChangeSet::new().with(ban_on(subject)), everyone);
+        }
+    }
+
+    #[test]
+    fn the_mark_of_the_settings_moves_with_the_settings_only() {
+        let marks = Marks::default();
+        let moved = |change: Change| {
+            let before = marks.of_settings();
+            marks.written(&marks.moves(&ChangeSet::new().with(change)));
+            marks.of_settings() != before
+        };
+        assert!(moved(Change::PutServiceSettings(Box::new(crate::first_settings()))));
+        assert!(!moved(Change::DeleteCrl([7; 32])));
+        assert!(!moved(Change::DeleteIndividual(id("press-17"))));
+    }
+
+    #[test]
     fn a_change_set_that_no_registration_reads_moves_nothing() {
-        let tidies = Change::TrimTpmChallenges(model::Timestamp::from_unix_secs(0));
+        let tidies = Change::TrimTpmChallenges(Timestamp::from_unix_secs(0));
         check(ChangeSet::new().with(tidies), |before| before);
     }
 
@@ -229,5 +328,6 @@ mod tests {
         let before = marks.of(&id("press-17"));
         marks.anything_written();
         assert_ne!(marks.of(&id("press-17")), before);
+        assert_ne!(marks.of_settings(), Marks::default().of_settings());
     }
 }

@@ -137,6 +137,8 @@ macro_rules! store_suite {
                 the_version_of_bans_moves_with_bans_only
                 a_ban_is_expected_by_its_version
                 of_a_ban_and_what_was_decided_without_it_the_ban_wins
+                a_ban_on_whoever_was_decided_about_is_seen_by_every_decision
+                a_ban_on_somebody_else_disturbs_no_decision
                 facts_hold_the_bans_on_whoever_asks
                 facts_hold_the_bans_on_what_could_admit
                 bans_that_were_lifted_are_in_no_facts

@@ -4,7 +4,7 @@ use decide::{
     attestation::Shown,
     hub::connect::{self, Admission, ConnectRequest},
 };
-use model::{Change, ConnectRefusal, Evidence, Timestamp, Version};
+use model::{Change, ConnectRefusal, Evidence, Timestamp};
 
 use super::{Connecting, DeviceSession, connect_changes};
 use crate::{App, Attempt, MAX_ATTEMPTS, No, attempted, live::End};
@@ -44,14 +44,9 @@ impl DeviceSession {
         let shown = self.app.parsed(&evidence)?;
         for _ in 0..MAX_ATTEMPTS {
             self.check_renewable()?;
-            // Before the facts, both: what changes after them is met by the commit, or by the
-            // count.
+            // Before the facts: what changes after them is met by the commit, or by the count.
             let n_rechecks = self.seat.n_rechecks();
-            let hubs_version = self.app.known_hubs_version().await?;
-            let Some((admission, has_origin)) = self.try_renew(&shown, hubs_version).await? else {
-                self.app.read_hubs_version().await?;
-                continue;
-            };
+            let Some((admission, has_origin)) = self.try_renew(&shown).await? else { continue };
             let expires = admission.expires;
             if self.seat.renew(admission, n_rechecks) {
                 self.app.live.rest(&self.seat);
@@ -74,7 +69,6 @@ impl DeviceSession {
     async fn try_renew(
         &self,
         shown: &Shown,
-        hubs_version: Version,
     ) -> Result<Option<(Admission, bool)>, No<ConnectRefusal>> {
         let (hub, device_id) = (self.hub(), self.device_id());
         let request = ConnectRequest { hub, device_id, shown, address: self.seat.address };
@@ -82,9 +76,11 @@ impl DeviceSession {
         let now = self.app.clock.now();
         let settings = &self.app.settings.register.attest;
         let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
-        let changes = connect_changes(&request, &facts, &admission)
-            .expecting(model::Expect::Hubs(hubs_version))
-            .with(Change::Touch { hub: hub.clone(), device_id: device_id.clone(), at: now });
+        let changes = connect_changes(&request, &facts, &admission).with(Change::Touch {
+            hub: hub.clone(),
+            device_id: device_id.clone(),
+            at: now,
+        });
         Ok(match attempted(self.app.store.commit(changes).await)? {
             Attempt::Done => Some((admission, facts.origin.is_some())),
             Attempt::Again => None,

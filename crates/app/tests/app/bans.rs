@@ -36,7 +36,7 @@ fn line_4() -> EnrollmentGroupId {
     EnrollmentGroupId::parse("line-4").unwrap()
 }
 
-async fn ban(stage: &Stage, subject: SubjectDraft) {
+pub(crate) async fn ban(stage: &Stage, subject: SubjectDraft) {
     ban_until(stage, subject, None).await;
 }
 
@@ -45,7 +45,7 @@ async fn ban_until(stage: &Stage, subject: SubjectDraft, expires: Option<Timesta
     stage.app.put_ban(&draft, Wet::Done, &by()).await.unwrap();
 }
 
-fn certificate(of: &Ca) -> SubjectDraft {
+pub(crate) fn certificate(of: &Ca) -> SubjectDraft {
     SubjectDraft::Certificate(of.der().to_vec())
 }
 
@@ -54,7 +54,7 @@ async fn put_group(stage: &Stage, id: &str, draft: Draft, precondition: Precondi
     stage.app.put_group(draft, &precondition, &by()).await.unwrap();
 }
 
-async fn group_of(stage: &Stage, ca: &Ca) {
+pub(crate) async fn group_of(stage: &Stage, ca: &Ca) {
     put_group(stage, "line-4", draft(signing(Some(ca.der()), None)), Precondition::None).await;
 }
 
@@ -87,7 +87,7 @@ fn disabled(draft: Draft) -> Draft {
     Draft { provisioning_status: Sent::Value(ProvisioningStatus::Disabled), ..draft }
 }
 
-async fn register_as(
+pub(crate) async fn register_as(
     stage: &Stage,
     id: &str,
     evidence: Evidence,
@@ -101,7 +101,7 @@ async fn register_as(
     stage.app.register(SCOPE, request).await.map(|registered| registered.record.status)
 }
 
-async fn register(
+pub(crate) async fn register(
     stage: &Stage,
     evidence: Evidence,
 ) -> Result<RegistrationStatus, No<DeviceRefusal>> {
@@ -117,7 +117,7 @@ async fn is_kept_off(stage: &Stage, evidence: Evidence) -> bool {
     connect(stage, evidence).await.is_err()
 }
 
-fn alone(press: &Credential) -> Evidence {
+pub(crate) fn alone(press: &Credential) -> Evidence {
     Evidence::X509(press.alone())
 }
 

@@ -1,7 +1,10 @@
 //! A store whose commits can be held up at a chosen place, so that what happens at once in life
 //! happens in a chosen order in a test.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use model::{
@@ -112,6 +115,8 @@ type Asked = (ChangeSet, oneshot::Sender<Result<(), CommitError>>);
 
 /// The store.
 pub(crate) struct Gated {
+    /// How often it was asked how the service is configured.
+    pub(crate) n_service_facts: AtomicUsize,
     /// Every commit fails that has a change like this.
     pub(crate) failing: Mutex<Option<Like>>,
     under: Arc<dyn Store>,
@@ -130,7 +135,13 @@ impl Gated {
                 let _ = answer.send(store.commit(changes).await);
             }
         });
-        Self { failing: Mutex::default(), under, holds, queue }
+        Self {
+            n_service_facts: AtomicUsize::new(0),
+            failing: Mutex::default(),
+            under,
+            holds,
+            queue,
+        }
     }
 
     /// Holds up the next call at this place whose changes have one like this.
@@ -177,6 +188,11 @@ macro_rules! passing_on {
             $(async fn $name(&self, $($argument: $kind),*) -> Result<$answer, StoreFault> {
                 self.under.$name($($argument),*).await
             })*
+
+            async fn service_facts(&self) -> Result<ServiceFacts, StoreFault> {
+                self.n_service_facts.fetch_add(1, Ordering::SeqCst);
+                self.under.service_facts().await
+            }
 
             async fn connect_facts(
                 &self,
@@ -227,7 +243,6 @@ passing_on! {
     list_modules(hub: &HubName, id: &DeviceId) -> Vec<Device>;
     list_ca_certificates() -> Vec<CaCertificate>;
     groups_referring_to(name: &str) -> Vec<EnrollmentGroup>;
-    service_facts() -> ServiceFacts;
     pending_facts(id: &RegistrationId) -> PendingFacts;
     due_assignments(now: Timestamp, limit: usize) -> Vec<RegistrationId>;
     due_removals(now: Timestamp, limit: usize) -> Vec<RemoteRemoval>;
@@ -265,6 +280,7 @@ passing_on! {
     list_attempts(filter: &model::AttemptFilter, before: Option<u64>, limit: usize)
         -> Vec<model::StoredAttempt>;
     device_counts(hub: &HubName) -> DeviceCounts;
+    find_subscriptions(hub: &HubName, id: &DeviceId) -> Option<model::Subscriptions>;
     read_events(hub: &HubName, partition: u16, from: EventPosition, limit: usize, max_bytes: u64)
         -> Vec<StoredEvent>;
     event_partitions(hub: &HubName) -> Vec<PartitionState>;

@@ -1,6 +1,7 @@
 //! The use cases over the embedded store.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod ban_races;
 mod bans;
 mod crls;
 mod device;

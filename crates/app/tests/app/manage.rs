@@ -1,6 +1,11 @@
 //! What an operator does to the service itself, and what the audit log says of it afterwards.
 //! Over the embedded store.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use decide::manage::DEFAULT_QUOTAS;
 use induct_app::{
     App, No,
@@ -12,14 +17,18 @@ use induct_app::{
     service::SettingsDraft,
 };
 use model::{
-    AllocationPolicy, AttestationDraft, AuditFilter, AuditLine, Caller, DeviceRefusal, Draft,
-    EnrollmentGroupId, GroupDraft, HubName, IdentityDraft, IpAction, IpNetwork, IpRule, IpTarget,
-    Json, OperatorRefusal, PolicyScope, Precondition, RegistrationId, Right, Rights, SasToken,
-    Sent, Slots, SymmetricKey, TwinDraft,
+    AllocationPolicy, AttestationDraft, AuditFilter, AuditLine, Caller, Change, ChangeSet,
+    DeviceRefusal, Draft, EnrollmentGroupId, GroupDraft, HubName, IdentityDraft, IpAction,
+    IpNetwork, IpRule, IpTarget, Json, OperatorRefusal, PolicyScope, Precondition, RegistrationId,
+    Right, Rights, SasToken, Sent, ServiceSettings, Slots, SymmetricKey, TwinDraft,
 };
+use store::Store as _;
 use testkit::{Ca, Profile};
 
-use crate::instance::{Instance, by, hub_name, instance, instance_with};
+use crate::{
+    instance::{Instance, by, hub_name, instance, instance_with},
+    stage::Stage,
+};
 
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, No<OperatorRefusal>>) -> OperatorRefusal {
     match outcome {
@@ -267,14 +276,8 @@ async fn a_rotated_key_opens_and_the_old_one_does_not() {
 #[tokio::test]
 async fn whoever_is_kept_out_by_a_rule_is_refused_at_once() {
     let Instance { app, _folder, .. } = instance().await;
-    let office = IpNetwork { address: [10, 0, 0, 0].into(), prefix: 8 };
-    let rule = IpRule {
-        name: "office".to_owned(),
-        action: IpAction::Reject,
-        network: office,
-        target: IpTarget::All,
-    };
-    let draft = SettingsDraft { ip_rules: Some(vec![rule]), ..SettingsDraft::default() };
+    let draft =
+        SettingsDraft { ip_rules: Some(vec![rejecting_office()]), ..SettingsDraft::default() };
     let author = Caller { policy: "owner".to_owned(), address: Some([10, 1, 1, 1].into()) };
     let locked_out = app.update_service(&draft, &Precondition::None, false, &author).await;
     assert!(matches!(refusal(locked_out), OperatorRefusal::WouldLockOut(_)));
@@ -287,6 +290,78 @@ async fn whoever_is_kept_out_by_a_rule_is_refused_at_once() {
     assert!(app.admit_device([10, 1, 1, 1].into(), &id, DeviceCall::Register).await.is_err());
     app.admit_operator([192, 0, 2, 1].into()).await.unwrap();
     app.admit_device([192, 0, 2, 1].into(), &id, DeviceCall::Register).await.unwrap();
+}
+
+fn rejecting_office() -> IpRule {
+    IpRule {
+        name: "office".to_owned(),
+        action: IpAction::Reject,
+        network: IpNetwork { address: [10, 0, 0, 0].into(), prefix: 8 },
+        target: IpTarget::All,
+    }
+}
+
+/// Written past the use cases, as by another user of the store.
+async fn write_rules(stage: &Stage, ip_rules: Vec<IpRule>) {
+    let settings = stage.store.service_facts().await.unwrap().settings;
+    let settings = ServiceSettings { ip_rules, ..settings };
+    let changes = ChangeSet::new().with(Change::PutServiceSettings(Box::new(settings)));
+    stage.store.commit(changes).await.unwrap();
+}
+
+#[tokio::test]
+async fn rules_are_asked_without_reading_until_new_ones_are_written() {
+    let stage = Stage::new().await;
+    let id = RegistrationId::parse("press-17").unwrap();
+    let n_reads = || stage.store.n_service_facts.load(Ordering::SeqCst);
+    let admits = async || {
+        let address = [10, 1, 1, 1].into();
+        stage.app.admit_device(address, &id, DeviceCall::Register).await.is_ok()
+    };
+    for (n, rules) in [vec![], vec![rejecting_office()], vec![]].into_iter().enumerate() {
+        let expected = rules.is_empty();
+        write_rules(&stage, rules).await;
+        let before = n_reads();
+        for _ in 0..100 {
+            assert_eq!(admits().await, expected);
+        }
+        assert_eq!(n_reads(), before + 1);
+        // What else is written is of no matter to them.
+        stage.create(&format!("press-{n}"), 1).await;
+        assert_eq!((admits().await, n_reads()), (expected, before + 1));
+    }
+}
+
+/// Others ask all the time, so that there is always somebody who has just read the rules from
+/// before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn once_a_rule_is_acknowledged_nobody_is_admitted_against_it() {
+    let stage = Stage::new().await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let admits = async |app: &App| {
+        let id = RegistrationId::parse("press-17").unwrap();
+        app.admit_device([10, 1, 1, 1].into(), &id, DeviceCall::Register).await.is_ok()
+    };
+    let askers: Vec<_> = (0..4)
+        .map(|_| {
+            let (app, is_over) = (stage.app.clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::SeqCst) {
+                    admits(&app).await;
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for n in 0..200 {
+        let rules = if n % 2 == 0 { vec![rejecting_office()] } else { Vec::new() };
+        write_rules(&stage, rules).await;
+        assert_eq!(admits(&stage.app).await, n % 2 == 1, "round {n}");
+    }
+    is_over.store(true, Ordering::SeqCst);
+    for asker in askers {
+        asker.await.unwrap();
+    }
 }
 
 #[tokio::test]

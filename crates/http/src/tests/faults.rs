@@ -198,6 +198,16 @@ impl Store for Broken {
             None => self.store.connect_facts(query).await,
         }
     }
+    async fn find_subscriptions(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<model::Subscriptions>, StoreFault> {
+        match self.frozen()?.facts() {
+            Some(facts) => Ok(facts.connect.subscriptions),
+            None => self.store.find_subscriptions(hub, id).await,
+        }
+    }
     async fn read_events(
         &self,
         _: &HubName,

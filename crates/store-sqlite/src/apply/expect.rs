@@ -1,12 +1,13 @@
 //! What a change set expects, compared with what is there. What earlier change sets of the same
 //! transaction wrote counts as there.
 
-use model::{Expect, Version};
+use model::{BansRead, Expect, Version};
 use rusqlite::{OptionalExtension, Params};
 
 use super::{Failure, Versions};
 use crate::{
     codec::Db,
+    reads::bans,
     rows::{connection, crl, device, policy},
     tally::Tally,
 };
@@ -54,6 +55,10 @@ pub(crate) fn check_expectations(
             }
             Expect::Groups(version) => (versions.groups, *version),
             Expect::Bans(version) => (versions.bans, *version),
+            Expect::BansOn(read) => {
+                holds(are_those_read(db, read, versions)?)?;
+                continue;
+            }
             Expect::Crl(ca, version) => (version_of(db, crl::VERSION, [ca])?, *version),
             Expect::Ban(key, version) => {
                 (version_of(db, "SELECT version FROM bans WHERE key = ?1", [key])?, *version)
@@ -107,6 +112,19 @@ pub(crate) fn check_expectations(
 
 const fn holds(it_is_so: bool) -> Result<(), Failure> {
     if it_is_so { Ok(()) } else { Err(Failure::Conflict) }
+}
+
+/// Whether the bans are those that a decision was made from.
+fn are_those_read(db: Db<'_>, read: &BansRead, versions: Versions) -> rusqlite::Result<bool> {
+    if versions.bans == read.since {
+        return Ok(true);
+    }
+    if versions.wide_bans > read.since {
+        return Ok(false);
+    }
+    // Only bans that are found by their keys have moved. One that was set since, or set again, has
+    // another version, and one that was lifted is not there.
+    Ok(bans::versions_by_keys(db, &read.keys)? == read.found)
 }
 
 /// Whether one more fits. The counters on disk know nothing yet of the change sets before this

@@ -1,18 +1,25 @@
 //! Which bans there are on what is asked about, what registrations rest on, and where identities
 //! came from.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod found;
+
+use std::collections::BTreeSet;
 
 use model::{
-    Anchor, AttestationMechanism, Ban, BanSubject, CaCertificate, CertificateDer, ConnectQuery,
-    DeviceId, EnrolledCertificate, EnrollmentGroupId, EnrollmentRef, Expect, Grounds, HubName,
-    KnownProof, Origin, OriginEntry, OtherRegistration, Page, ProvisioningStatus, RegistrationId,
-    RegistrationRecord, Sent, Slots, Version,
+    Anchor, AttestationMechanism, Ban, CaCertificate, CertificateDer, ConnectQuery, DeviceId,
+    EnrolledCertificate, EnrollmentGroupId, EnrollmentRef, Expect, Grounds, HubName, KnownProof,
+    Origin, OriginEntry, OtherRegistration, Page, PathCertificate, ProvisioningStatus,
+    RegistrationId, RegistrationRecord, Sent, Slots, Version,
     ban::{ca_key, endorsement_key, registration_key, serial_key},
 };
 use rusqlite::{OptionalExtension, Params, Result};
 
-use super::{counter, crls, find, find_individual, list, one_more, page};
+#[cfg(test)]
+pub(crate) use self::found::ISSUERS_OF_CAS;
+pub(crate) use self::found::{
+    Names, add_above, add_by_ca_names, by_keys, hex_list, versions_by_keys,
+};
+use super::{Counters, find, find_individual, list, one_more, page};
 use crate::{
     codec::{Columns, Db},
     rows::{
@@ -23,103 +30,33 @@ use crate::{
     },
 };
 
-/// How many CAs are followed from ban to ban: more than the longest chain has.
-const MAX_CAS: usize = 4096;
-
-/// Bans by their keys.
-pub(super) type Found = BTreeMap<String, Ban>;
-
-/// Whether there are none, so that there is nothing to look for.
-pub(super) fn are_none(db: Db<'_>) -> Result<bool> {
-    Ok(counter(db, "bans")? == 0)
+/// Which bans there are, as far as they matter to somebody.
+pub(crate) struct BansOn {
+    /// In the order of their keys.
+    pub(crate) bans: Vec<Ban>,
+    /// The certificates of the CAs on the way up to banned ones.
+    pub(crate) known_cas: Vec<EnrolledCertificate>,
+    /// What a change set that is decided from them has to expect.
+    pub(crate) expected: Expect,
 }
 
-/// Adds the bans of these keys.
-pub(super) fn add_by_keys(
-    db: Db<'_>,
-    keys: impl IntoIterator<Item = impl AsRef<str>>,
-    found: &mut Found,
-) -> Result<()> {
-    for key in keys {
-        let key = key.as_ref();
-        // One certificate may be banned by two thumbprints.
-        let bans = match key.strip_prefix("tbs:") {
-            None => find(db, ban::FIND, [key], ban::read)?.into_iter().collect(),
-            Some(tbs) => match unhex::<32>(tbs) {
-                Some(tbs) => list(db, ban::BY_TBS, [tbs], ban::read)?,
-                None => Vec::new(),
-            },
+impl BansOn {
+    /// Nothing was asked, and anything could be an answer.
+    pub(crate) const fn not_asked(counters: &Counters) -> Self {
+        let expected = Expect::Bans(counters.bans_version);
+        Self { bans: Vec::new(), known_cas: Vec::new(), expected }
+    }
+
+    /// The bans of these keys, and those on CAs of these names and above them.
+    fn find(db: Db<'_>, counters: &Counters, keys: BTreeSet<String>, names: Names) -> Result<Self> {
+        let (mut found, expected) = by_keys(db, counters, keys)?;
+        let known_cas = match counters.bans {
+            0 => Vec::new(),
+            _ => add_above(db, names, &mut found)?,
         };
-        found.extend(bans.into_iter().map(|ban| (ban.subject.key(), ban)));
+        Ok(Self { bans: found.into_values().collect(), known_cas, expected })
     }
-    Ok(())
 }
-
-/// Adds the bans on CAs of these names, and on CAs of the names of those CAs' issuers.
-pub(super) fn add_by_ca_names(
-    db: Db<'_>,
-    mut names: BTreeSet<[u8; 32]>,
-    found: &mut Found,
-) -> Result<()> {
-    let mut at: Vec<[u8; 32]> = names.iter().copied().collect();
-    let mut n_followed = 0;
-    while let Some(name) = at.pop() {
-        for ban in list(db, ban::BY_CA, [name], ban::read)? {
-            if let BanSubject::Ca(certificate) = &ban.subject {
-                let issuer = certificate.keys.issuer;
-                if n_followed < MAX_CAS && names.insert(issuer) {
-                    n_followed += 1;
-                    at.push(issuer);
-                }
-            }
-            found.insert(ban.subject.key(), ban);
-        }
-    }
-    Ok(())
-}
-
-/// Adds the bans on CAs of these names and on those above them, as far as there are certificates:
-/// those of CAs that groups, the CA store and the lists hold, and of the banned CAs themselves. If
-/// any is found, these certificates are returned.
-fn add_above(
-    db: Db<'_>,
-    names: BTreeSet<[u8; 32]>,
-    found: &mut Found,
-) -> Result<Vec<EnrolledCertificate>> {
-    let is_any = "SELECT 1 FROM bans WHERE ca_subject IS NOT NULL";
-    if !db.prepare_cached(is_any)?.exists([])? {
-        return Ok(Vec::new());
-    }
-    let names = names_above(db, names)?;
-    add_by_ca_names(db, names.clone(), found)?;
-    let is_of_ca = |ban: &Ban| matches!(ban.subject, BanSubject::Ca(_));
-    if !found.values().any(is_of_ca) {
-        return Ok(Vec::new());
-    }
-    let mut known = Vec::new();
-    for name in names {
-        known.extend(crls::cas_called(db, &name)?);
-    }
-    Ok(known)
-}
-
-/// These names, and those of the issuers of whatever CA has one of them, again and again.
-fn names_above(db: Db<'_>, mut names: BTreeSet<[u8; 32]>) -> Result<BTreeSet<[u8; 32]>> {
-    let mut at: Vec<[u8; 32]> = names.iter().copied().collect();
-    let mut n_followed = 0;
-    while let Some(name) = at.pop() {
-        for issuer in list(db, ISSUERS_OF_CA, [name], |columns| columns.take::<[u8; 32]>())? {
-            if n_followed < MAX_CAS && names.insert(issuer) {
-                n_followed += 1;
-                at.push(issuer);
-            }
-        }
-    }
-    Ok(names)
-}
-
-/// The names of the issuers of the CAs of groups and of the CA store whose own name is `?1`.
-pub(crate) const ISSUERS_OF_CA: &str = "SELECT issuer FROM ca_keys WHERE subject = ?1";
 
 /// The names in a verified path: its own, and that of who issued the highest certificate.
 fn names_in(grounds: Option<&Grounds>) -> impl Iterator<Item = [u8; 32]> {
@@ -127,63 +64,42 @@ fn names_in(grounds: Option<&Grounds>) -> impl Iterator<Item = [u8; 32]> {
     path.iter().flat_map(|one| [one.subject, one.issuer])
 }
 
-/// Adds the bans that are about a certificate that is enrolled or stored.
-pub(super) fn add_by_certificate(
-    db: Db<'_>,
-    certificate: &EnrolledCertificate,
-    found: &mut Found,
-) -> Result<()> {
-    add_by_keys(db, ban_keys(certificate), found)
-}
-
-/// Adds the bans on a registration ID and on what its registration rests on.
-pub(super) fn add_by_grounds(
-    db: Db<'_>,
-    id: &RegistrationId,
-    grounds: Option<&Grounds>,
-    found: &mut Found,
-) -> Result<()> {
-    add_by_keys(db, [registration_key(id)], found)?;
-    let Some(grounds) = grounds else { return Ok(()) };
-    for certificate in &grounds.path {
-        add_by_keys(db, certificate.ban_keys(), found)?;
-    }
+/// The keys of the bans on a registration ID and on what its registration rests on.
+fn keys_of_grounds(id: &RegistrationId, grounds: Option<&Grounds>, keys: &mut BTreeSet<String>) {
+    keys.insert(registration_key(id));
+    let Some(grounds) = grounds else { return };
+    keys.extend(grounds.path.iter().flat_map(PathCertificate::ban_keys));
     if let KnownProof::Tpm { endorsement_key: key, .. } = &grounds.proof {
-        add_by_keys(db, [endorsement_key(&grounds::sha256(key))], found)?;
+        keys.insert(endorsement_key(&grounds::sha256(key)));
     }
-    Ok(())
 }
 
 /// The bans on a device that connects, and the certificates of the CAs on the way up to banned ones.
 pub(super) fn of_connection(
     db: Db<'_>,
+    counters: &Counters,
     query: &ConnectQuery,
     origin: Option<&Origin>,
     ca_certificates: &[CaCertificate],
-) -> Result<(Vec<Ban>, Vec<EnrolledCertificate>)> {
-    if are_none(db)? {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let mut found = Found::new();
-    add_by_keys(db, &query.ban_keys, &mut found)?;
+) -> Result<BansOn> {
+    let mut keys: BTreeSet<String> = query.ban_keys.iter().cloned().collect();
     if let Ok(id) = RegistrationId::parse(query.device_id.device()) {
-        add_by_keys(db, [registration_key(&id)], &mut found)?;
+        keys.insert(registration_key(&id));
     }
-    let mut names: BTreeSet<[u8; 32]> = query.ca_names.iter().copied().collect();
+    let mut names: Names = query.ca_names.iter().copied().collect();
     if let Some(origin) = origin {
-        add_by_grounds(db, &origin.registration_id, origin.grounds.as_ref(), &mut found)?;
+        keys_of_grounds(&origin.registration_id, origin.grounds.as_ref(), &mut keys);
         names.extend(names_in(origin.grounds.as_ref()));
         for other in &origin.others {
-            add_by_grounds(db, &other.registration_id, other.grounds.as_ref(), &mut found)?;
+            keys_of_grounds(&other.registration_id, other.grounds.as_ref(), &mut keys);
             names.extend(names_in(other.grounds.as_ref()));
         }
     }
     for CaCertificate { certificate, .. } in ca_certificates {
-        add_by_certificate(db, certificate, &mut found)?;
+        keys.extend(ban_keys(certificate));
         names.extend([certificate.keys.subject, certificate.keys.issuer]);
     }
-    let known_cas = add_above(db, names, &mut found)?;
-    Ok((found.into_values().collect(), known_cas))
+    BansOn::find(db, counters, keys, names)
 }
 
 /// A page of bans.
@@ -456,25 +372,21 @@ pub(crate) fn shown_certificate(db: Db<'_>, thumbprint: &str) -> Result<Option<C
     Ok(der.flatten().map(CertificateDer))
 }
 
-/// What a registration rests on, the bans on that, and the certificates of the CAs on the way up to
-/// banned ones.
+/// The bans on what a registration rests on.
 pub(super) fn of_registration(
     db: Db<'_>,
+    counters: &Counters,
     id: &RegistrationId,
-) -> Result<(Option<Grounds>, Vec<Ban>, Vec<EnrolledCertificate>)> {
-    let grounds = grounds::find(db, id)?;
-    if are_none(db)? {
-        return Ok((grounds, Vec::new(), Vec::new()));
-    }
-    let mut found = Found::new();
-    add_by_grounds(db, id, grounds.as_ref(), &mut found)?;
-    let known_cas = add_above(db, names_in(grounds.as_ref()).collect(), &mut found)?;
-    Ok((grounds, found.into_values().collect(), known_cas))
+    grounds: Option<&Grounds>,
+) -> Result<BansOn> {
+    let mut keys = BTreeSet::new();
+    keys_of_grounds(id, grounds, &mut keys);
+    BansOn::find(db, counters, keys, names_in(grounds).collect())
 }
 
 /// The keys of the bans that would be about a certificate of ours, as
 /// [`PathCertificate::ban_keys`](model::PathCertificate::ban_keys).
-fn ban_keys(certificate: &EnrolledCertificate) -> [String; 4] {
+pub(super) fn ban_keys(certificate: &EnrolledCertificate) -> [String; 4] {
     let EnrolledCertificate { info, keys, .. } = certificate;
     let serial = match info.serial_number.trim_start_matches('0') {
         "" => "0",

@@ -2,20 +2,22 @@
 
 use model::{
     AccessPolicy, CloudMessage, ConnectFacts, ConnectQuery, DeviceId, EventPosition, Feedback,
-    HubName, PartitionState, PolicyScope, StoredEvent, Timestamp,
+    HubAccess, HubName, LinkedHub, PartitionState, PolicyScope, StoredEvent, Subscriptions,
+    Timestamp,
 };
 use rusqlite::Result;
 
 use super::{
-    bans, counter, crls, find, list,
-    service::{at_most, find_settings},
+    Counters,
+    bans::{self, BansOn},
+    crls, find, list,
+    service::{at_most, configured},
 };
 use crate::{
     codec::{Columns, Db},
-    rows::{certificate, device, event, message, policy},
+    readers::Reader,
+    rows::{certificate, connection, device, event, message, policy},
 };
-
-const IS_BUILT_IN: &str = "SELECT 1 FROM linked_hubs WHERE name = ?1 AND kind = 'builtIn'";
 
 macro_rules! partition_columns {
     () => {
@@ -29,7 +31,12 @@ const PARTITIONS: &str = concat!(partition_columns!(), " ORDER BY number");
 const PARTITION: &str = concat!(partition_columns!(), " AND number = ?2");
 
 /// What is known when a device connects; the caller holds the snapshot.
-pub(crate) fn connect_facts(db: Db<'_>, query: &ConnectQuery) -> Result<ConnectFacts> {
+pub(crate) fn connect_facts(reader: &Reader, query: &ConnectQuery) -> Result<ConnectFacts> {
+    let db = reader.db();
+    let counters = Counters::read(db)?;
+    let configured = configured(reader, counters.hubs_version)?;
+    let is_asked = |hub: &LinkedHub| hub.name.as_str() == query.hub.as_str();
+    let linked = configured.hubs.hubs.iter().find(|hub| is_asked(hub));
     let key = [query.hub.as_str(), query.device_id.as_str()];
     let found = find(db, device::FIND_IDENTITY, key, device::read_with_subscriptions)?;
     let (identity, subscriptions) = found.unzip();
@@ -48,14 +55,16 @@ pub(crate) fn connect_facts(db: Db<'_>, query: &ConnectQuery) -> Result<ConnectF
     let origin = bans::origin(db, &query.hub, &query.device_id)?;
     let grounds = origin.as_ref().and_then(|origin| origin.grounds.as_ref());
     let crls = crls::of_grounds(db, &query.serials, grounds, &ca_certificates)?;
-    let (bans, known_cas) = bans::of_connection(db, query, origin.as_ref(), &ca_certificates)?;
+    let BansOn { bans, known_cas, expected: bans_expected } =
+        bans::of_connection(db, &counters, query, origin.as_ref(), &ca_certificates)?;
     Ok(ConnectFacts {
         bans,
         known_cas,
-        bans_version: counter(db, "bans_version")?,
+        bans_version: counters.bans_version,
+        bans_expected,
         crls,
         origin,
-        hub_is_built_in: db.prepare_cached(IS_BUILT_IN)?.exists([query.hub.as_str()])?,
+        hub_is_built_in: linked.is_some_and(|hub| hub.access == HubAccess::BuiltIn),
         identity,
         parent: parent.map(|(identity, _)| identity),
         subscriptions: subscriptions.flatten(),
@@ -64,8 +73,20 @@ pub(crate) fn connect_facts(db: Db<'_>, query: &ConnectQuery) -> Result<ConnectF
             None => None,
         },
         ca_certificates,
-        settings: find_settings(db)?,
+        settings: configured.settings.clone(),
+        hubs_version: counters.hubs_version,
     })
+}
+
+/// What a device subscribed to.
+pub(crate) fn find_subscriptions(
+    db: Db<'_>,
+    hub: &HubName,
+    id: &DeviceId,
+) -> Result<Option<Subscriptions>> {
+    let key = [hub.as_str(), id.as_str()];
+    let found = find(db, connection::SUBSCRIPTIONS, key, |columns| columns.take::<Option<i64>>())?;
+    Ok(found.flatten().map(connection::read_subscriptions))
 }
 
 /// Events of a partition; the caller holds the snapshot.

@@ -7,12 +7,17 @@ use std::{
 
 use model::{
     AttestationMechanism, Ban, CaCertificate, Device, DeviceId, EnrolledCertificate,
-    EnrollmentGroup, GroupQuery, HubName, IndividualEnrollment, RegisterFacts, RegisterQuery,
-    TpmChallenge, Version, ban::registration_key,
+    EnrollmentGroup, Expect, GroupQuery, HubName, IndividualEnrollment, RegisterFacts,
+    RegisterQuery, TpmChallenge, Version, ban::registration_key,
 };
 use rusqlite::Result;
 
-use super::{bans, counter, crls, find, find_individual, find_record, list, service::hub_settings};
+use super::{
+    Counters,
+    bans::{self, Names},
+    crls, find, find_individual, find_record, list,
+    service::configured,
+};
 use crate::{
     cache::{ChainGroups, GroupCache, Owners},
     codec::Db,
@@ -28,15 +33,13 @@ const MAX_DEPTH: usize = 16;
 /// CA certificates, so that nobody hides a disabled group by naming many of our CAs.
 const MAX_FOLLOWED: usize = 4096;
 
-/// Hashes of the names of CAs.
-type Names = BTreeSet<[u8; 32]>;
-
 /// Reads the facts; the caller holds the snapshot.
 pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFacts> {
     let db = reader.db();
     let individual = find_individual(db, &query.registration_id)?;
     let record = find_record(db, &query.registration_id)?;
-    let groups_version = counter(db, "groups_version")?;
+    let counters = Counters::read(db)?;
+    let groups_version = counters.groups_version;
     let id = query.registration_id.key();
     let tpm_challenges = list(db, challenge::LIST, [id], challenge::read)?;
     let (found, names) = match &query.groups {
@@ -70,7 +73,7 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
     .flatten()
     .map(|id| id.as_str().to_ascii_lowercase())
     .collect();
-    let (hubs, hubs_version) = hub_settings(reader)?;
+    let hubs = Arc::clone(&configured(reader, counters.hubs_version)?.hubs);
     let grounds = match &record {
         Some(record) => grounds::find(db, &record.registration_id)?,
         None => None,
@@ -82,13 +85,16 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
         &found.groups,
         &found.certificates,
     )?;
+    let (bans, bans_expected) =
+        bans_on(db, &counters, query, individual.as_ref(), &tpm_challenges, &found, names)?;
     Ok(RegisterFacts {
-        bans: bans_on(db, query, individual.as_ref(), &tpm_challenges, &found, names)?,
-        bans_version: counter(db, "bans_version")?,
+        bans,
+        bans_version: counters.bans_version,
+        bans_expected,
         grounds,
         crls,
         hubs,
-        hubs_version,
+        hubs_version: counters.hubs_version,
         devices: devices_on_any_hub(db, &ids)?,
         individual,
         groups: found.groups,
@@ -96,38 +102,38 @@ pub(crate) fn facts(reader: &Reader, query: &RegisterQuery) -> Result<RegisterFa
         groups_version,
         record,
         tpm_challenges,
-        n_registrations: counter(db, "registrations")?,
+        n_registrations: counters.registrations,
     })
 }
 
-/// The bans on whoever asks, and on what could admit them.
+/// The bans on whoever asks, and on what could admit them; and what is to be expected of them.
 fn bans_on(
     db: Db<'_>,
+    counters: &Counters,
     query: &RegisterQuery,
     individual: Option<&IndividualEnrollment>,
     challenges: &[TpmChallenge],
     found: &ChainGroups,
     mut names: Names,
-) -> Result<Vec<Ban>> {
-    if bans::are_none(db)? {
-        return Ok(Vec::new());
-    }
-    let mut on = bans::Found::new();
-    bans::add_by_keys(db, [registration_key(&query.registration_id)], &mut on)?;
-    bans::add_by_keys(db, &query.ban_keys, &mut on)?;
+) -> Result<(Vec<Ban>, Expect)> {
+    let mut keys: BTreeSet<String> = query.ban_keys.iter().cloned().collect();
+    keys.insert(registration_key(&query.registration_id));
+    keys.extend(challenges.iter().flat_map(|challenge| &challenge.ban_keys).cloned());
     names.extend(&query.ca_names);
-    bans::add_by_keys(db, challenges.iter().flat_map(|challenge| &challenge.ban_keys), &mut on)?;
     let terms = found.groups.iter().map(|group| &group.terms);
     let enrolled = terms
         .chain(individual.map(|individual| &individual.terms))
         .flat_map(|terms| certificates_of(&terms.attestation))
         .chain(found.certificates.iter().map(|stored| &stored.certificate));
     for certificate in enrolled {
-        bans::add_by_certificate(db, certificate, &mut on)?;
+        keys.extend(bans::ban_keys(certificate));
         names.extend([certificate.keys.subject, certificate.keys.issuer]);
     }
-    bans::add_by_ca_names(db, names, &mut on)?;
-    Ok(on.into_values().collect())
+    let (mut on, expected) = bans::by_keys(db, counters, keys)?;
+    if counters.bans > 0 {
+        bans::add_by_ca_names(db, names, &mut on)?;
+    }
+    Ok((on.into_values().collect(), expected))
 }
 
 /// The certificates that an enrollment holds itself.

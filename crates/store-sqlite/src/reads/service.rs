@@ -4,41 +4,45 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     AuditFilter, AuditLine, DeviceId, EnrollmentRef, HubName, HubSettings, LinkedHub, PendingFacts,
-    RegistrationId, RemoteRemoval, ServiceFacts, ServiceSettings, Timestamp, Version,
+    RegistrationId, RegistrationRecord, RemoteRemoval, ServiceFacts, ServiceSettings, Timestamp,
+    Version,
 };
 use rusqlite::{Result, ToSql};
 use store::AuditHead;
 
 use super::{
-    bans, count, counter, crls, find, find_individual, find_record, list,
+    Counters,
+    bans::{self, BansOn},
+    count, counter, crls, find, find_individual, find_record, list,
     register::devices_on_any_hub,
 };
 use crate::{
+    cache::Configured,
     codec::{Columns, Db},
     readers::Reader,
-    rows::{audit, enrollment, hub, record, settings},
+    rows::{audit, enrollment, grounds, hub, record, settings},
 };
 
 /// Settings and linked hubs; the caller holds the snapshot.
-pub(crate) fn facts(db: Db<'_>) -> Result<ServiceFacts> {
-    Ok(ServiceFacts {
-        settings: find_settings(db)?,
-        hubs: list_hubs(db)?,
-        version: counter(db, "hubs_version")?,
-    })
+pub(crate) fn facts(reader: &Reader) -> Result<ServiceFacts> {
+    let version = counter(reader.db(), "hubs_version")?;
+    let configured = configured(reader, version)?;
+    let (settings, hubs) = (configured.settings.clone(), configured.hubs.hubs.clone());
+    Ok(ServiceFacts { settings, hubs, version })
 }
 
-/// What allocation knows, and the version of it; the caller holds the snapshot.
-pub(crate) fn hub_settings(reader: &Reader) -> Result<(Arc<HubSettings>, Version)> {
-    let db = reader.db();
-    let version = counter(db, "hubs_version")?;
-    if let Some(hubs) = reader.cache.hubs(version) {
-        return Ok((hubs, version));
+/// Settings and linked hubs in the version that is that of the snapshot; the caller holds it.
+pub(super) fn configured(reader: &Reader, version: Version) -> Result<Arc<Configured>> {
+    if let Some(configured) = reader.cache.configured(version) {
+        return Ok(configured);
     }
-    let allocation_policy = find_settings(db)?.allocation_policy;
+    let db = reader.db();
+    let settings = find_settings(db)?;
+    let allocation_policy = settings.allocation_policy;
     let hubs = Arc::new(HubSettings { hubs: list_hubs(db)?, allocation_policy });
-    reader.cache.keep_hubs(version, &hubs);
-    Ok((hubs, version))
+    let configured = Arc::new(Configured { settings, hubs });
+    reader.cache.keep_configured(version, &configured);
+    Ok(configured)
 }
 
 /// What is known when a pending assignment goes on; the caller holds the snapshot.
@@ -58,25 +62,32 @@ pub(crate) fn pending_facts(reader: &Reader, id: &RegistrationId) -> Result<Pend
         .chain(pending.map(|pending| &pending.assignment))
         .map(|assignment| assignment.device_id.as_str().to_ascii_lowercase())
         .collect();
-    let (hubs, hubs_version) = hub_settings(reader)?;
-    let (grounds, bans, known_cas) = match &record {
-        Some(record) => bans::of_registration(db, &record.registration_id)?,
-        None => (None, Vec::new(), Vec::new()),
+    let counters = Counters::read(db)?;
+    let hubs = Arc::clone(&configured(reader, counters.hubs_version)?.hubs);
+    let (grounds, bans_on) = match &record {
+        Some(RegistrationRecord { registration_id, .. }) => {
+            let grounds = grounds::find(db, registration_id)?;
+            let bans_on = bans::of_registration(db, &counters, registration_id, grounds.as_ref())?;
+            (grounds, bans_on)
+        }
+        None => (None, BansOn::not_asked(&counters)),
     };
+    let BansOn { bans, known_cas, expected: bans_expected } = bans_on;
     let crls = crls::of_grounds(db, &[], grounds.as_ref(), &[])?;
     Ok(PendingFacts {
         grounds,
         bans,
         known_cas,
-        bans_version: counter(db, "bans_version")?,
+        bans_version: counters.bans_version,
+        bans_expected,
         crls,
         devices: devices_on_any_hub(db, &ids)?,
         record,
         individual: find_individual(db, id)?,
         group,
-        groups_version: counter(db, "groups_version")?,
+        groups_version: counters.groups_version,
         hubs,
-        hubs_version,
+        hubs_version: counters.hubs_version,
     })
 }
 
@@ -146,7 +157,7 @@ pub(crate) fn audit_head(connection: &rusqlite::Connection) -> Result<AuditHead>
 }
 
 /// The settings, or the first ones.
-pub(super) fn find_settings(db: Db<'_>) -> Result<ServiceSettings> {
+fn find_settings(db: Db<'_>) -> Result<ServiceSettings> {
     let found = find(db, settings::FIND, [], settings::read)?;
     Ok(found.unwrap_or_else(store::first_settings))
 }

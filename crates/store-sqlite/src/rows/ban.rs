@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use model::{Ban, BanKind, BanSubject, Caller, ReceiptId, RegistrationId, Version};
-use rusqlite::Result;
+use rusqlite::{OptionalExtension, Result};
 use serde::{Deserialize, Serialize};
 
 use super::certificate::CertificateRow;
@@ -22,12 +22,37 @@ pub(crate) const FIND: &str = concat!("SELECT ", ban_columns!(), " FROM bans WHE
 pub(crate) const LIST: &str =
     concat!("SELECT ", ban_columns!(), " FROM bans WHERE key > ?1 ORDER BY key LIMIT ?2");
 
-/// Reads the bans on certificates that are known by what their issuer signed, which has the hash `?1`.
-pub(crate) const BY_TBS: &str = concat!("SELECT ", ban_columns!(), " FROM bans WHERE tbs = ?1");
+macro_rules! with_key {
+    () => {
+        " FROM bans WHERE key IN (SELECT value FROM json_each(?1))"
+    };
+}
 
-/// Reads the bans on CAs whose name has the hash `?1`.
-pub(crate) const BY_CA: &str =
-    concat!("SELECT ", ban_columns!(), " FROM bans WHERE ca_subject = ?1");
+macro_rules! with_tbs {
+    () => {
+        " FROM bans WHERE tbs IN (SELECT unhex(value) FROM json_each(?1))"
+    };
+}
+
+/// Reads the bans whose key is in the list `?1`.
+pub(crate) const BY_KEYS: &str = concat!("SELECT ", ban_columns!(), with_key!());
+
+/// Reads the bans on certificates that are known by what their issuer signed, the hash of which is in
+/// the list `?1`.
+pub(crate) const BY_ANY_TBS: &str = concat!("SELECT ", ban_columns!(), with_tbs!());
+
+/// Reads keys and versions of what [`BY_KEYS`] finds.
+pub(crate) const VERSIONS_BY_KEYS: &str = concat!("SELECT key, version", with_key!());
+
+/// Reads keys and versions of what [`BY_ANY_TBS`] finds.
+pub(crate) const VERSIONS_BY_ANY_TBS: &str = concat!("SELECT key, version", with_tbs!());
+
+/// Reads the bans on CAs the hash of whose name is in the list `?1`.
+pub(crate) const BY_CAS: &str = concat!(
+    "SELECT ",
+    ban_columns!(),
+    " FROM bans WHERE ca_subject IN (SELECT unhex(value) FROM json_each(?1))"
+);
 
 const PUT: &str = concat!(
     "INSERT OR REPLACE INTO bans (key, ca_subject, tbs, ",
@@ -44,6 +69,12 @@ words!(BanKind {
 /// Whether there is a ban of this key.
 pub(crate) fn exists(db: Db<'_>, key: &str) -> Result<bool> {
     db.prepare_cached("SELECT 1 FROM bans WHERE key = ?1")?.exists([key])
+}
+
+/// Deletes the ban of a key; whether it was one on a CA, if there was one.
+pub(crate) fn delete(db: Db<'_>, key: &str) -> Result<Option<bool>> {
+    let sql = "DELETE FROM bans WHERE key = ?1 RETURNING ca_subject IS NOT NULL";
+    db.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()
 }
 
 /// Inserts or replaces the ban of its subject's key.

@@ -73,6 +73,10 @@ pub(crate) fn touch(db: Db<'_>, hub: &HubName, id: &DeviceId, at: Timestamp) -> 
     run(db, TOUCH, hub, id, |binder| binder.time(at)).map(drop)
 }
 
+/// Reads what the device `?2` of the hub `?1` subscribed to.
+pub(crate) const SUBSCRIPTIONS: &str =
+    "SELECT subscriptions FROM devices WHERE hub = ?1 AND device_id = ?2";
+
 /// Replaces what a device subscribed to; returns whether there is such a device.
 pub(crate) fn put_subscriptions(
     db: Db<'_>,

@@ -34,9 +34,9 @@ pub(crate) const LIST: &str =
 pub(crate) const DUE: &str = "SELECT subject_and_key FROM crls \
      WHERE due IS NOT NULL AND due <= ?1 ORDER BY due LIMIT ?2";
 
-/// Reads what devices are held against, of the lists of CAs with the name `?1`.
-pub(crate) const BY_SUBJECT: &str =
-    "SELECT id, ca, sha256 IS NOT NULL, this_update, next_update FROM crls WHERE subject = ?1";
+/// Reads what devices are held against, of the lists of CAs whose name is in the list `?1`.
+pub(crate) const BY_SUBJECTS: &str = "SELECT id, ca, sha256 IS NOT NULL, this_update, next_update \
+     FROM crls WHERE subject IN (SELECT unhex(value) FROM json_each(?1))";
 
 /// Reads the CAs of lists that have the name `?1`.
 pub(crate) const CAS_CALLED: &str = "SELECT ca FROM crls WHERE subject = ?1";
@@ -229,18 +229,20 @@ pub(crate) fn facts(
     // The CA of a list may be a certificate on a path that nobody else knows.
     let mut at: Vec<[u8; 32]> = by_issuer.keys().copied().collect();
     let mut found: BTreeMap<[u8; 32], Vec<Row>> = BTreeMap::new();
-    while let Some(issuer) = at.pop() {
-        let rows = reads::list(db, BY_SUBJECT, [issuer], read_row)?;
-        for Row { ca, .. } in &rows {
+    while !at.is_empty() {
+        found.extend(at.iter().map(|issuer| (*issuer, Vec::new())));
+        let mut issuers: BTreeSet<[u8; 32]> = BTreeSet::new();
+        for row in reads::list(db, BY_SUBJECTS, [reads::bans::hex_list(&at)?], read_row)? {
+            let Row { ca, .. } = &row;
             let serial = Serial::from_hex(&ca.info.serial_number).map(|serial| serial.to_hex());
             let serials = by_issuer.entry(ca.keys.issuer).or_default();
             serials.extend(serial);
-            let is_new = !found.contains_key(&ca.keys.issuer) && !at.contains(&ca.keys.issuer);
-            if is_new && ca.keys.issuer != issuer && found.len() < MAX_CAS {
-                at.push(ca.keys.issuer);
+            if !found.contains_key(&ca.keys.issuer) && found.len() + issuers.len() < MAX_CAS {
+                issuers.insert(ca.keys.issuer);
             }
+            found.entry(ca.keys.subject).or_default().push(row);
         }
-        found.insert(issuer, rows);
+        at = issuers.into_iter().collect();
     }
     let mut has = db.prepare_cached(HAS)?;
     let mut facts = Vec::new();

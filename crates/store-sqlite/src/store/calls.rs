@@ -10,7 +10,7 @@ use model::{
     Feedback, Former, Grounds, HubName, IndividualEnrollment, IndividualFacts, ItemState, Origin,
     Page, PartitionState, PendingFacts, PolicyScope, Receipt, ReceiptId, RecordFilter,
     RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord, RemoteRemoval, Serials,
-    ServiceFacts, StoredAttempt, StoredEvent, Timestamp, Usage,
+    ServiceFacts, StoredAttempt, StoredEvent, Subscriptions, Timestamp, Usage,
 };
 use store::{AuditHead, CommitError, Marks, Store, StoreFault};
 use tokio::sync::oneshot;
@@ -263,10 +263,19 @@ impl Store for SqliteStore {
 
     async fn connect_facts(&self, query: &ConnectQuery) -> Result<ConnectFacts, StoreFault> {
         let query = query.clone();
-        let read = move |reader: &Reader| {
-            reader.snapshot(|reader| hub::connect_facts(reader.db(), &query))
-        };
+        let read =
+            move |reader: &Reader| reader.snapshot(|reader| hub::connect_facts(reader, &query));
         self.inner.readers.read("read the facts of a connection", read).await
+    }
+
+    async fn find_subscriptions(
+        &self,
+        hub: &HubName,
+        id: &DeviceId,
+    ) -> Result<Option<Subscriptions>, StoreFault> {
+        let (hub, id) = (hub.clone(), id.clone());
+        let read = move |reader: &Reader| hub::find_subscriptions(reader.db(), &hub, &id);
+        self.inner.readers.read("read what a device subscribed to", read).await
     }
 
     async fn read_events(
@@ -426,7 +435,7 @@ impl Store for SqliteStore {
     }
 
     async fn service_facts(&self) -> Result<ServiceFacts, StoreFault> {
-        let read = |reader: &Reader| reader.snapshot(|reader| service::facts(reader.db()));
+        let read = |reader: &Reader| reader.snapshot(service::facts);
         self.inner.readers.read("read the service's settings", read).await
     }
 

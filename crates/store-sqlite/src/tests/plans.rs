@@ -77,7 +77,7 @@ fn messages_are_found_by_their_device_and_by_their_end() {
 #[test]
 fn revocation_lists_are_found_by_their_ca_and_by_when_they_are_due() {
     check(rows::crl::FIND, "(subject_and_key=?)");
-    check(rows::crl::BY_SUBJECT, "crls_by_subject (subject=?)");
+    check(rows::crl::BY_SUBJECTS, "crls_by_subject (subject=?)");
     check(rows::crl::DUE, "crls_by_due (due");
     check(rows::crl::HAS, "SEARCH crl_entries USING PRIMARY KEY (crl=? AND serial=?)");
     check(rows::crl::SERIALS, "SEARCH crl_entries USING PRIMARY KEY (crl=?)");
@@ -93,8 +93,12 @@ fn challenges_are_found_by_their_name_and_by_their_end() {
 fn bans_are_found_by_key_and_by_ca() {
     check(rows::ban::FIND, "(key=?)");
     check(rows::ban::LIST, "(key>?)");
-    check(rows::ban::BY_CA, "bans_by_ca (ca_subject=?)");
-    check(rows::ban::BY_TBS, "bans_by_tbs (tbs=?)");
+    check(rows::ban::BY_KEYS, "(key=?)");
+    check(rows::ban::VERSIONS_BY_KEYS, "(key=?)");
+    check(rows::ban::BY_CAS, "bans_by_ca (ca_subject=?)");
+    check(rows::ban::BY_ANY_TBS, "bans_by_tbs (tbs=?)");
+    check(rows::ban::VERSIONS_BY_ANY_TBS, "bans_by_tbs (tbs=?)");
+    check(reads::COUNTERS, "(name=?)");
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn what_rests_on_a_certificate_is_found_among_a_million() {
 fn where_an_identity_came_from_is_found_by_index() {
     check(rows::record::ASSIGNED, "records_by_device (hub=? AND device_id=?)");
     check(rows::grounds::IS_FORMER, "devices_by_former_registration (<expr>=?)");
-    check(reads::bans::ISSUERS_OF_CA, "(subject=?)");
+    check(reads::bans::ISSUERS_OF_CAS, "(subject=?)");
     check(reads::bans::OWN_ANCHORS, "ca_keys_by_owner (owner_kind=? AND owner_key=?)");
     let references = reads::bans::STORED_ANCHORS;
     check(references, "ca_references_by_group (group_key=?)");

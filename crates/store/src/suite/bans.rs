@@ -14,7 +14,7 @@ use super::{
     },
     write,
 };
-use crate::Store;
+use crate::{CommitError, Store};
 
 /// There is one ban for a subject; a new one takes its place.
 pub async fn bans_are_found_by_their_keys_and_listed_in_their_order(harness: &impl Harness) {
@@ -121,12 +121,137 @@ pub async fn a_ban_is_expected_by_its_version(harness: &impl Harness) {
 /// A ban committed after the facts were read wins over what was decided from them.
 pub async fn of_a_ban_and_what_was_decided_without_it_the_ban_wins(harness: &impl Harness) {
     let store = harness.open().await;
-    let facts = facts(&store, query("press-17", GroupQuery::None)).await;
-    let decided = ChangeSet::new()
-        .expecting(Expect::Bans(facts.bans_version))
-        .with(Change::PutRecord(Box::new(record_of_group("press-17", "line-4"))));
-    write(&store, [put(ban_on_ca("anything", "root"))]).await;
-    conflicts(&store, decided).await;
+    let decided = async || {
+        let facts = facts(&store, query("press-17", GroupQuery::None)).await;
+        ChangeSet::new()
+            .expecting(facts.bans_expected)
+            .with(Change::PutRecord(Box::new(record_of_group("press-17", "line-4"))))
+    };
+    // There was none at all, and there is one now.
+    for ban in [ban_on("press-17"), ban_on_ca("anything", "root")] {
+        let before = decided().await;
+        let lifted = Change::DeleteBan(ban.subject.key());
+        write(&store, [put(ban)]).await;
+        conflicts(&store, before).await;
+        write(&store, [lifted]).await;
+    }
+}
+
+/// Set, set again or lifted: by every key that was asked for, and on CAs whoever they are about.
+pub async fn a_ban_on_whoever_was_decided_about_is_seen_by_every_decision(harness: &impl Harness) {
+    let store = harness.open().await;
+    write_scene(&store).await;
+    let leaf = &grounds(&PATH).path[0];
+    for ban in [
+        ban_on("PRESS-17"),
+        ban(BanSubject::by_sha256(leaf.sha256)),
+        ban(BanSubject::by_sha1(leaf.sha1)),
+        // The same certificate with its signature written in another way.
+        ban(BanSubject::Certificate { sha256: [9; 32], tbs: Some(leaf.tbs) }),
+        ban(BanSubject::CertificateSha1 { sha1: [9; 20], tbs: Some(leaf.tbs) }),
+        serial(leaf.issuer, &leaf.serial),
+        ban_on_ca("line-ca", "root"),
+        ban_on_ca("anything", "root"),
+    ] {
+        let lifted = Change::DeleteBan(ban.subject.key());
+        for change in [put(ban.clone()), put(ban.clone()), lifted] {
+            let decided = decided(&store).await;
+            write(&store, [change.clone()]).await;
+            for (who, set) in decided {
+                assert!(!commits(&store, set).await, "{who} overlooks {change:?}");
+            }
+        }
+    }
+    let tpm = ban(BanSubject::EndorsementKey(ENDORSEMENT_KEY));
+    let lifted = Change::DeleteBan(tpm.subject.key());
+    for change in [put(tpm.clone()), put(tpm.clone()), lifted] {
+        let [registering, connecting, _waiting] = decided(&store).await;
+        write(&store, [change]).await;
+        conflicts(&store, registering.1).await;
+        conflicts(&store, connecting.1).await;
+    }
+}
+
+/// Of a fleet that is deprovisioned device by device, the others notice nothing.
+pub async fn a_ban_on_somebody_else_disturbs_no_decision(harness: &impl Harness) {
+    let store = harness.open().await;
+    write_scene(&store).await;
+    for ban in [
+        ban_on("press-18"),
+        ban(BanSubject::by_sha256([9; 32])),
+        ban(BanSubject::Certificate { sha256: [9; 32], tbs: Some([9; 32]) }),
+        ban(BanSubject::CertificateSha1 { sha1: [9; 20], tbs: Some([9; 32]) }),
+        ban(BanSubject::EndorsementKey([9; 32])),
+        serial([9; 32], "1"),
+    ] {
+        let lifted = Change::DeleteBan(ban.subject.key());
+        for change in [put(ban.clone()), put(ban.clone()), lifted] {
+            let decided = decided(&store).await;
+            write(&store, [change.clone()]).await;
+            for (who, set) in decided {
+                assert!(commits(&store, set).await, "{who} is disturbed by {change:?}");
+            }
+        }
+    }
+    // It came and went, and its version is another one if it comes again.
+    let decided = decided(&store).await;
+    let own = ban_on("press-17");
+    write(&store, [put(own.clone()), Change::DeleteBan(own.subject.key())]).await;
+    for (who, set) in decided {
+        assert!(commits(&store, set).await, "{who}");
+    }
+}
+
+/// What `press-17` of these scenes rests on.
+const PATH: [&str; 2] = ["leaf", "line-ca"];
+
+const ENDORSEMENT_KEY: [u8; 32] = [0xEE; 32];
+
+/// A device that is registered and waits for its hub, and a ban on a stranger.
+async fn write_scene(store: &impl Store) {
+    write(
+        store,
+        [
+            put(ban_on("stranger")),
+            Change::PutDevice(hub("hub-1.test"), Box::new(device("press-17"))),
+            Change::PutRecord(Box::new(pending_record("press-17", Timestamp::from_unix_secs(1)))),
+            Change::PutGrounds(registration_id("press-17"), Box::new(grounds(&PATH))),
+        ],
+    )
+    .await;
+}
+
+/// What is decided about the device by who registers, connects, and waits for a hub.
+async fn decided(store: &impl Store) -> [(&'static str, ChangeSet); 3] {
+    let path = grounds(&PATH).path;
+    let mut ban_keys: Vec<String> = path.iter().flat_map(|one| one.ban_keys()).collect();
+    ban_keys.push(ban(BanSubject::EndorsementKey(ENDORSEMENT_KEY)).subject.key());
+    let asked = query("press-17", GroupQuery::None);
+    let registering = RegisterQuery { ban_keys: ban_keys.clone(), ..asked };
+    let connecting = ConnectQuery { ban_keys, ..connect_query("press-17") };
+    let registering = facts(store, registering).await.bans_expected;
+    let connecting = store.connect_facts(&connecting).await.expect("facts").bans_expected;
+    let waiting = store.pending_facts(&registration_id("press-17")).await.expect("facts");
+    [
+        ("who registers", registering),
+        ("who connects", connecting),
+        ("who waits", waiting.bans_expected),
+    ]
+    .map(|(who, expected)| (who, ChangeSet::new().expecting(expected)))
+}
+
+/// Whether a change set is written.
+async fn commits(store: &impl Store, set: ChangeSet) -> bool {
+    match store.commit(set).await {
+        Ok(()) => true,
+        Err(CommitError::Conflict) => false,
+        Err(CommitError::Fault(fault)) => panic!("{fault:?}"),
+    }
+}
+
+fn serial(issuer: [u8; 32], serial: &str) -> Ban {
+    let serial = serial.to_owned();
+    ban(BanSubject::Serial { issuer, issuer_name: String::new(), serial })
 }
 
 /// By registration ID in any case, by the keys asked for, by what a waiting challenge remembers.

@@ -280,10 +280,12 @@ pub async fn facts_of_a_connection_hold_what_decides_it(harness: &impl Harness) 
         policy: None,
         ca_certificates: vec![],
         settings: first_settings(),
+        hubs_version: 0,
         origin: None,
         bans: vec![],
         known_cas: vec![],
         bans_version: 0,
+        bans_expected: Expect::Bans(0),
         crls: vec![],
     };
     assert_eq!(nothing, expected);
@@ -312,6 +314,7 @@ pub async fn facts_of_a_connection_hold_what_decides_it(harness: &impl Harness) 
     assert_eq!(plain.identity, Some(found(&store, "press-17").await.identity));
     assert_eq!((plain.policy, plain.ca_certificates), (None, vec![]));
     assert_eq!(plain.settings, settings);
+    assert_eq!(plain.hubs_version, store.service_facts().await.expect("facts").version);
 
     let ask = async |hub_name: &str, policy: &str| {
         let query = ConnectQuery {

@@ -11,8 +11,8 @@ use model::{
 use super::{
     Harness, assert_same, conflicts,
     scene::{
-        by_ca, ca_certificate, certificate, challenge, device, device_id, grounds, hub, individual,
-        linked_hub, name_hash, query, record_of_group, registration_id, signing_group,
+        ban_on, by_ca, ca_certificate, certificate, challenge, device, device_id, grounds, hub,
+        individual, linked_hub, name_hash, query, record_of_group, registration_id, signing_group,
     },
     write,
 };
@@ -287,13 +287,18 @@ pub async fn the_version_of_bans_moves_with_revocation_lists(harness: &impl Harn
         facts.expect("facts").bans_version
     };
     let line = crl("line-4", "root");
+    // So that bans are asked about.
+    write(&store, [Change::PutBan(Box::new(ban_on("stranger")))]).await;
     let mut last = version().await;
     let deletion = Change::DeleteCrl(ca_of(&line));
     for changes in [put(&line), change(&line.ca, &["1"], &[]), deletion.clone()] {
+        let facts = store.register_facts(query("press-17", GroupQuery::None)).await;
+        let by_facts = ChangeSet::new().expecting(facts.expect("facts").bans_expected);
         let decided = ChangeSet::new().expecting(Expect::Bans(last));
         write(&store, [changes]).await;
         assert!(version().await > last);
         conflicts(&store, decided).await;
+        conflicts(&store, by_facts).await;
         last = version().await;
     }
     // There was nothing to delete.

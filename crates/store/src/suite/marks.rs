@@ -3,7 +3,7 @@
 use model::{Change, ChangeSet, Expect, RegistrationId};
 
 use super::{Harness, conflicts, write};
-use crate::Store;
+use crate::{Store, first_settings};
 
 fn id(text: &str) -> RegistrationId {
     RegistrationId::parse(text).expect("legal")
@@ -23,8 +23,15 @@ pub async fn marks_move_with_what_is_written(harness: &impl Harness) {
     assert_eq!(press(), before.after_own_commit());
 
     let before = press();
-    write(&store, [Change::DeleteBan("registration:other".to_owned())]).await;
+    write(&store, [Change::DeleteBan("sha256:other".to_owned())]).await;
     assert_ne!(press(), before, "a ban may concern everyone");
+
+    let settings = || other_user.marks().of_settings();
+    let before = settings();
+    write(&store, [forgets("press-17")]).await;
+    assert_eq!(settings(), before);
+    write(&store, [Change::PutServiceSettings(Box::new(first_settings()))]).await;
+    assert_ne!(settings(), before);
 }
 
 /// A change set that conflicts admits nobody.

@@ -63,10 +63,12 @@ impl Works {
             policy: Some(policy(&[Right::DeviceConnect])),
             ca_certificates: vec![stored("works", self.ca.der())],
             settings: settings(),
+            hubs_version: 0,
             origin: None,
             bans: Vec::new(),
             known_cas: Vec::new(),
             bans_version: 0,
+            bans_expected: Expect::Bans(0),
             crls: Vec::new(),
         }
     }
