@@ -11,7 +11,10 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
-use decide::pending::{LEASE_SECS, RemoteDevice, RemoteFailure, RemoteHub, RemoteTwin};
+use decide::{
+    pending::{LEASE_SECS, RemoteDevice, RemoteFailure, RemoteHub, RemoteTwin},
+    scenes,
+};
 use induct_app::{
     App,
     ports::{Bell, RemoteHubs},
@@ -19,9 +22,9 @@ use induct_app::{
 };
 use instance::{SCOPE, by, hub_name, instance};
 use model::{
-    AllocationPolicy, ApiVersion, AttestationDraft, Change, ChangeSet, DeviceId, Draft, Etag,
-    Evidence, HubAccess, IdentityDraft, IndividualDraft, LinkedHub, Precondition, RegisterRequest,
-    RegistrationId, RegistrationStatus, RemoteAccess, Sent, SymmetricKey, TwinDraft,
+    AllocationPolicy, ApiVersion, Change, ChangeSet, DeviceId, Draft, Etag, Evidence, HubAccess,
+    IdentityDraft, IndividualDraft, LinkedHub, Precondition, RegisterRequest, RegistrationId,
+    RegistrationStatus, RemoteAccess, SymmetricKey, TwinDraft,
 };
 use testkit::{ClientStyle, DeviceToken, NOW};
 
@@ -129,19 +132,9 @@ async fn provision(far: Arc<FarHub>) -> (RegistrationStatus, RegistrationStatus,
         device_id: None,
         optional_device_information: None,
         draft: Draft {
-            attestation: AttestationDraft::SymmetricKey {
-                primary: Some(key()),
-                secondary: Some(key()),
-            },
-            iot_edge: None,
-            iot_hub_host_name: None,
-            initial_twin: None,
-            etag: None,
-            provisioning_status: Sent::Absent,
-            reprovision_policy: None,
             allocation_policy: Some(AllocationPolicy::Static),
             iot_hubs: Some(vec!["far-1.example.test".to_owned()]),
-            custom_allocation: None,
+            ..scenes::draft(scenes::keys(&key(), &key()))
         },
     };
     app.put_individual(draft, &Precondition::None, &by()).await.unwrap();

@@ -367,6 +367,15 @@ fn connection_remedy(name: &str) -> Option<String> {
         }
         "AddressRefused" => "Change the IP rule that keeps the address out.",
         "Throttled" => "The device has to wait; see what makes it connect so often.",
+        "Conflict" => {
+            "The device will succeed when it connects again; if it never does, something keeps \
+             writing its identity."
+        }
+        "Overtaken" => {
+            "See that no two devices use this identity; a device that asked again itself needs \
+             nothing."
+        }
+        // Of an attempt that was kept by another release.
         _ => return None,
     };
     Some(text.to_owned())

@@ -13,12 +13,12 @@ use model::{
     EnrollmentGroupId, EnrollmentRef, Expect, HubName, Intent, ItemState, OperatorRefusal,
     PlanTotals, Receipt, ReceiptId, RecordFilter, SelectedBy, SelectedCertificate, Selection,
     SharedAct, StillAdmitted, Whole,
-    ban::{SubjectDraft, Thumbprint},
+    ban::Thumbprint,
     deprovision::{MAX_KEPT_ITEMS, MAX_PLAN_DEVICES, PLAN_LIFE_SECS},
 };
 use store::{CommitError, StoreFault};
 
-use super::{certificate::selected, collect::Candidates, facts::Read};
+use super::{collect::Candidates, facts::Read};
 use crate::{App, Attempt, No, attempted};
 
 /// A plan that is begun: nobody can apply it before its devices are collected.
@@ -355,9 +355,7 @@ impl App {
             | SelectedCertificate::Ca(_) => return Ok(certificate),
         };
         let known = self.certificate_of(thumbprint).await?;
-        let subject = bans::subject(&SubjectDraft::Thumbprint(thumbprint), known.as_ref());
-        // A thumbprint is always a subject, and always selects.
-        Ok(subject.and_then(selected).unwrap_or(certificate))
+        Ok(bans::by_thumbprint(thumbprint, known.as_ref()))
     }
 
     async fn check_hub(&self, hub: Option<&HubName>) -> Result<(), No<OperatorRefusal>> {

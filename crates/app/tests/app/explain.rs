@@ -23,7 +23,7 @@ use model::{
 };
 use proptest::prelude::*;
 use store::Store;
-use testkit::{Ca, ClientStyle, DeviceToken, NOW, SoftTpm, certificates::Credential};
+use testkit::{Ca, ClientStyle, DeviceToken, NOW, Profile, SoftTpm, certificates::Credential};
 
 use crate::{
     instance::{SCOPE, by, hub_name},
@@ -422,8 +422,33 @@ async fn a_certificate_that_says_no_name_needs_one_and_one_that_cannot_be_read_i
         shows: broken(),
         api_version: ApiVersion::V2021_06_01,
     };
-    let refusal = stage.app.explain(nameless).await;
-    assert!(matches!(refusal, Err(No::Refused(OperatorRefusal::BadRequest(_)))), "{refusal:?}");
+    let check = async |question: Question, expected: &str| match stage.app.explain(question).await {
+        Err(No::Refused(OperatorRefusal::BadRequest(text))) => assert_eq!(text, expected),
+        other => panic!("{other:?}"),
+    };
+    check(
+        nameless,
+        "certificate: a certificate cannot be parsed: it is not a DER certificate: it ends too early; \
+         say the registrationId",
+    )
+    .await;
+    let of_leaf = |profile: Profile| Question::Register {
+        registration_id: None,
+        shows: Some(Shows::Certificates(papers().maker.issue(profile).chain())),
+        api_version: ApiVersion::V2021_06_01,
+    };
+    check(
+        of_leaf(Profile::leaf("press 17")),
+        "certificate: its common name is no registration ID, character ' ' is not allowed in an \
+         ID; say one",
+    )
+    .await;
+    check(
+        of_leaf(Profile::leaf("press-17").common_names(&[])),
+        "certificate: the certificate's common name is not the registration ID: the subject has \
+         none; say the registrationId",
+    )
+    .await;
     let said = explained(&stage, question(broken())).await;
     assert!(matches!(refused(&said), DeviceRefusal::NotAttested(AttestFailure::BadCertificate(_))));
 }

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use decide::manage::DEFAULT_QUOTAS;
+use decide::{manage::DEFAULT_QUOTAS, scenes};
 use induct_app::{
     App, No,
     ca_certificates::CaDraft,
@@ -20,7 +20,7 @@ use model::{
     AllocationPolicy, AttestationDraft, AuditFilter, AuditLine, Caller, Change, ChangeSet,
     DeviceRefusal, Draft, EnrollmentGroupId, GroupDraft, HubName, IdentityDraft, IpAction,
     IpNetwork, IpRule, IpTarget, Json, OperatorRefusal, PolicyScope, Precondition, RegistrationId,
-    Right, Rights, SasToken, Sent, ServiceSettings, Slots, SymmetricKey, TwinDraft,
+    Right, Rights, SasToken, ServiceSettings, Slots, SymmetricKey, TwinDraft,
 };
 use store::Store as _;
 use testkit::{Ca, Profile};
@@ -50,16 +50,9 @@ fn draft(attestation: AttestationDraft, iot_hubs: &[&str]) -> Draft {
     let named = |text: &&str| hub_name(text).to_string();
     let iot_hubs: Vec<String> = iot_hubs.iter().map(named).collect();
     Draft {
-        attestation,
-        iot_edge: None,
-        iot_hub_host_name: None,
-        initial_twin: None,
-        etag: None,
-        provisioning_status: Sent::Absent,
-        reprovision_policy: None,
         allocation_policy: (!iot_hubs.is_empty()).then_some(AllocationPolicy::Hashed),
         iot_hubs: (!iot_hubs.is_empty()).then_some(iot_hubs),
-        custom_allocation: None,
+        ..scenes::draft(attestation)
     }
 }
 

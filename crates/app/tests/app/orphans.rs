@@ -1,5 +1,6 @@
 //! Registration records that outlive their enrollment, and how they go. What is set on groups.
 
+use decide::scenes::{draft, keys};
 use induct_app::{
     No,
     bans::Wet,
@@ -8,10 +9,9 @@ use induct_app::{
     service::SettingsDraft,
 };
 use model::{
-    ApiVersion, AttestationDraft, AuditFilter, AuditLine, Change, ChangeSet, Draft,
-    EnrollmentGroupId, Evidence, GroupDraft, GroupSettings, Json, OperatorRefusal, OrphanFilter,
-    Precondition, RecordFilter, RegisterRequest, RegistrationId, RegistrationRecord, Sent,
-    StaleCrl, SymmetricKey,
+    ApiVersion, AuditFilter, AuditLine, Change, ChangeSet, EnrollmentGroupId, Evidence, GroupDraft,
+    GroupSettings, Json, OperatorRefusal, OrphanFilter, Precondition, RecordFilter,
+    RegisterRequest, RegistrationId, RegistrationRecord, StaleCrl, SymmetricKey,
 };
 use store::Store;
 use testkit::{ClientStyle, DeviceToken, NOW};
@@ -27,21 +27,7 @@ fn group_id(text: &str) -> EnrollmentGroupId {
 }
 
 fn group(text: &str) -> GroupDraft {
-    let attestation =
-        AttestationDraft::SymmetricKey { primary: Some(key(7)), secondary: Some(key(8)) };
-    let draft = Draft {
-        attestation,
-        iot_edge: None,
-        iot_hub_host_name: None,
-        initial_twin: None,
-        etag: None,
-        provisioning_status: Sent::Absent,
-        reprovision_policy: None,
-        allocation_policy: None,
-        iot_hubs: None,
-        custom_allocation: None,
-    };
-    GroupDraft { group_id: group_id(text), draft }
+    GroupDraft { group_id: group_id(text), draft: draft(keys(&key(7), &key(8))) }
 }
 
 fn of_group(text: &str) -> OrphanFilter {

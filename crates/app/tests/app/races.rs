@@ -6,12 +6,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use decide::manage::DEFAULT_QUOTAS;
+use decide::{manage::DEFAULT_QUOTAS, scenes};
 use induct_app::{App, No, limits::RateSettings};
 use model::{
-    ApiVersion, AttestationDraft, Draft, EnrollmentGroupId, Evidence, GroupDraft, HubName,
-    IdentityDraft, IndividualDraft, OperatorRefusal, Precondition, ProvisioningStatus,
-    RecordFilter, RegisterRequest, RegistrationId, RegistrationStatus, Sent, SymmetricKey,
+    ApiVersion, Draft, EnrollmentGroupId, Evidence, GroupDraft, HubName, IdentityDraft,
+    IndividualDraft, OperatorRefusal, Precondition, ProvisioningStatus, RecordFilter,
+    RegisterRequest, RegistrationId, RegistrationStatus, Sent, SymmetricKey,
 };
 use testkit::{ClientStyle, DeviceToken, NOW};
 
@@ -31,21 +31,8 @@ fn key() -> SymmetricKey {
 }
 
 fn draft(status: ProvisioningStatus) -> Draft {
-    Draft {
-        attestation: AttestationDraft::SymmetricKey {
-            primary: Some(key()),
-            secondary: Some(key()),
-        },
-        iot_edge: None,
-        iot_hub_host_name: None,
-        initial_twin: None,
-        etag: None,
-        provisioning_status: Sent::Value(status),
-        reprovision_policy: None,
-        allocation_policy: None,
-        iot_hubs: None,
-        custom_allocation: None,
-    }
+    let attestation = scenes::keys(&key(), &key());
+    Draft { provisioning_status: Sent::Value(status), ..scenes::draft(attestation) }
 }
 
 fn group(status: ProvisioningStatus) -> GroupDraft {

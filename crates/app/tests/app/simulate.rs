@@ -4,6 +4,7 @@ mod agrees;
 
 use std::collections::BTreeMap;
 
+use decide::scenes;
 use futures_util::future::join_all;
 use induct_app::No;
 use model::{
@@ -32,18 +33,7 @@ fn group_id(id: &str) -> EnrollmentGroupId {
 }
 
 fn draft(attestation: AttestationDraft, status: Sent<ProvisioningStatus>) -> Draft {
-    Draft {
-        attestation,
-        iot_edge: None,
-        iot_hub_host_name: None,
-        initial_twin: None,
-        etag: None,
-        provisioning_status: status,
-        reprovision_policy: None,
-        allocation_policy: None,
-        iot_hubs: None,
-        custom_allocation: None,
-    }
+    Draft { provisioning_status: status, ..scenes::draft(attestation) }
 }
 
 fn group(id: &str) -> GroupDraft {

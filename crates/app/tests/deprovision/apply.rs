@@ -1,10 +1,12 @@
 //! What each intent does, and that doing it twice changes nothing.
 
+use decide::{manage::bans::sha256, scenes::by_tpm};
 use model::{
-    BanKind, DeprovisionState, DeviceStatus, Intent, ItemState, OperatorRefusal, Part, ReceiptId,
-    RegistrationStatus, Selection, SharedOutcome, StillAdmitted, ban::registration_key,
+    BanKind, BanSubject, DeprovisionState, DeviceStatus, Intent, ItemState, OperatorRefusal, Part,
+    ReceiptId, RegistrationStatus, Selection, SharedOutcome, StillAdmitted, ban::registration_key,
 };
 use store::Store;
+use testkit::SoftTpm;
 
 use crate::{
     fleet::{
@@ -80,6 +82,33 @@ async fn a_suspended_device_is_off_and_its_record_is_kept() {
         assert_eq!(reason, format!("suspended ({}): stolen", receipt.head.id));
     }
     assert!(fleet.register("arm-2", derived("arm-2", GROUP_KEY)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_revoked_tpm_is_refused_under_another_name_and_a_retired_one_is_not() {
+    for intent in INTENTS {
+        let fleet = Fleet::new().await;
+        let mut tpm = SoftTpm::from_fixture();
+        fleet.enroll("mill-1", by_tpm(&tpm)).await;
+        let admitted = Ok(RegistrationStatus::Assigned);
+        assert_eq!(fleet.register_tpm("mill-1", &mut tpm, &[]).await, admitted);
+        let receipt = fleet.act(&ids(&["mill-1"]), intent).await;
+        assert_eq!(receipt.counts.done, 1);
+        let again = fleet.register_tpm("mill-1", &mut tpm, &[]).await;
+        assert!(again.is_err(), "{intent:?}: {again:?}");
+        fleet.enroll("mill-2", by_tpm(&tpm)).await;
+        let renamed = fleet.register_tpm("mill-2", &mut tpm, &[]).await;
+        if intent == Intent::Revoke {
+            let hash = sha256(&tpm.endorsement_key());
+            let ban = BanSubject::EndorsementKey(hash).key();
+            assert_eq!(renamed, Err(format!("banned: {ban}")));
+            assert!(fleet.app.get_record(&registration("mill-2")).await.is_err());
+            let bans = &fleet.items(&receipt.head.id).await[0].plan.bans;
+            assert!(bans.contains(&ban), "the plan says so: {bans:?}");
+        } else {
+            assert_eq!(renamed, admitted, "{intent:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -10,20 +10,21 @@ use std::{
 };
 
 use async_trait::async_trait;
+use decide::scenes::{draft, keys, signing, tpm_keys, tpm_token};
 use induct_app::{
     App, No,
     deprovision::DeprovisionSettings,
     ports::{Bell, Stopwatch},
 };
 use model::{
-    ApiVersion, AttestationDraft, Caller, CertificateDraft, Change, ChangeSet, ConnectRefusal,
+    ApiVersion, AttestationDraft, Caller, CertificateDer, Change, ChangeSet, ConnectRefusal,
     DeprovisionItem, DeviceId, Draft, EnrollmentGroupId, Etag, Evidence, GroupDraft, HubAccess,
     IndividualDraft, Intent, LinkedHub, OperatorRefusal, Precondition, ProvisioningStatus, Receipt,
     ReceiptId, RecordFilter, RegisterRequest, RegistrationId, RegistrationStatus, Selection, Sent,
-    Slots, SymmetricKey,
+    SymmetricKey,
 };
 use store::Store;
-use testkit::{Ca, ClientStyle, DeviceToken, NOW};
+use testkit::{Ca, ClientStyle, DeviceToken, NOW, SoftTpm};
 
 use crate::{
     instance::{SCOPE, by, hub_name},
@@ -102,29 +103,21 @@ pub(crate) fn of_receipt(id: &ReceiptId) -> Selection {
     Selection { receipt: Some(id.clone()), ..Selection::default() }
 }
 
-pub(crate) fn draft(attestation: AttestationDraft) -> Draft {
-    Draft {
-        attestation,
-        iot_edge: None,
-        iot_hub_host_name: None,
-        initial_twin: None,
-        etag: None,
-        provisioning_status: Sent::Absent,
-        reprovision_policy: None,
-        allocation_policy: None,
-        iot_hubs: None,
-        custom_allocation: None,
-    }
-}
-
 pub(crate) fn by_key(seed: u8) -> AttestationDraft {
-    AttestationDraft::SymmetricKey { primary: Some(key(seed)), secondary: Some(key(seed)) }
+    keys(&key(seed), &key(seed))
 }
 
 pub(crate) fn by_ca(ca: &Ca) -> AttestationDraft {
-    let signing =
-        Slots { primary: Some(CertificateDraft::Der(ca.der().to_vec())), secondary: None };
-    AttestationDraft::X509 { client: None, signing: Some(signing), ca_references: None }
+    signing(Some(ca.der()), None)
+}
+
+fn request(id: &str, evidence: Evidence) -> RegisterRequest {
+    RegisterRequest {
+        registration_id: registration(id),
+        evidence,
+        payload: None,
+        api_version: ApiVersion::V2021_06_01,
+    }
 }
 
 pub(crate) fn derived(id: &str, seed: u8) -> SymmetricKey {
@@ -218,17 +211,28 @@ impl Fleet {
         id: &str,
         evidence: Evidence,
     ) -> Result<RegistrationStatus, String> {
-        let request = RegisterRequest {
-            registration_id: registration(id),
-            evidence,
-            payload: None,
-            api_version: ApiVersion::V2021_06_01,
-        };
-        match self.app.register(SCOPE, request).await {
+        match self.app.register(SCOPE, request(id, evidence)).await {
             Ok(registered) => Ok(registered.record.status),
             Err(No::Refused(refusal)) => Err(refusal.to_string()),
             Err(No::Fault(fault)) => panic!("{fault:?}"),
         }
+    }
+
+    /// Registers by a TPM and the certificates it shows: it is challenged, and answers.
+    pub(crate) async fn register_tpm(
+        &self,
+        id: &str,
+        tpm: &mut SoftTpm,
+        shown: &[CertificateDer],
+    ) -> Result<RegistrationStatus, String> {
+        let keys = Evidence::Tpm(tpm_keys(tpm, shown.to_vec()));
+        let blob = match self.app.challenge_tpm(SCOPE, request(id, keys)).await {
+            Ok(blob) => blob,
+            Err(No::Refused(refusal)) => return Err(refusal.to_string()),
+            Err(No::Fault(fault)) => panic!("{fault:?}"),
+        };
+        tpm.activate(&blob).unwrap();
+        self.show(id, Evidence::Sas(tpm_token(tpm, id))).await
     }
 
     /// Connects by a key.

@@ -368,7 +368,7 @@ async fn a_name_that_a_device_had_on_a_remote_hub_is_told_there() {
 #[tokio::test]
 async fn a_groups_device_that_has_no_record_and_is_on_a_remote_hub_only_is_of_the_group() {
     let scene = Scene::new().await;
-    let mut draft = crate::fleet::draft(by_key(5));
+    let mut draft = decide::scenes::draft(by_key(5));
     draft.allocation_policy = Some(model::AllocationPolicy::Static);
     draft.iot_hubs = Some(vec![crate::instance::hub_name("far-2").to_string()]);
     let group = model::GroupDraft { group_id: group_id("far"), draft };

@@ -2,41 +2,63 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use decide::pending::{LEASE_SECS, RemoteDevice, RemoteFailure, RemoteHub, RemoteTwin};
 use induct_app::{
     App,
+    bans::Wet,
     ports::{NoBell, RemoteHubs},
     remote::RemoteSettings,
 };
 use model::{
     Change, ChangeSet, DeviceId, DeviceStatus, Etag, HubAccess, HubName, IdentityDraft, Intent,
     LinkedHub, Precondition, Receipt, RemoteAccess, RemoteStepState, RemoteStepTask, TwinDraft,
+    ban::{BanDraft, SubjectDraft},
 };
 use store::Store;
 use testkit::NOW;
 
 use crate::{
-    fleet::{Fleet, GROUP_KEY, derived, ids, of_receipt, other},
-    instance::hub_name,
+    fleet::{Fleet, GROUP_KEY, derived, ids, of_receipt, other, registration},
+    instance::{by, hub_name},
     stage::{key, keyed},
 };
+
+/// What happens to a device while a hub is asked or told something of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meanwhile {
+    Ban,
+    Deprovision(Intent),
+}
+
+/// What happens the next time, and where.
+type Hook = Mutex<Option<(App, Meanwhile)>>;
 
 /// Hubs elsewhere, that do what they are told unless they are down.
 #[derive(Default)]
 pub(crate) struct Far {
     identities: Mutex<BTreeMap<(HubName, DeviceId), IdentityDraft>>,
-    down: Mutex<Vec<HubName>>,
+    /// Those that fail, and how.
+    down: Mutex<BTreeMap<HubName, RemoteFailure>>,
+    n_calls: AtomicUsize,
+    on_find: Hook,
+    on_put: Hook,
+    /// Of what was done meanwhile.
+    receipt: Mutex<Option<Receipt>>,
 }
 
 impl Far {
     fn check(&self, hub: &RemoteHub) -> Result<(), RemoteFailure> {
-        match self.down.lock().unwrap().contains(&hub.name) {
-            true => Err(RemoteFailure::Unauthorized("the policy is gone".to_owned())),
-            false => Ok(()),
+        self.n_calls.fetch_add(1, Ordering::Relaxed);
+        match self.down.lock().unwrap().get(&hub.name) {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
         }
     }
 
@@ -52,8 +74,48 @@ impl Far {
         Some((found.status.unwrap_or(DeviceStatus::Enabled), found.status_reason.clone()))
     }
 
+    /// These refuse our credentials, and the others are well.
     pub(crate) fn set_down(&self, hubs: &[&str]) {
-        *self.down.lock().unwrap() = hubs.iter().map(|hub| hub_name(hub)).collect();
+        self.fail(hubs, &RemoteFailure::Unauthorized("the policy is gone".to_owned()));
+    }
+
+    /// These fail in this way, and the others are well.
+    pub(crate) fn fail(&self, hubs: &[&str], failure: &RemoteFailure) {
+        let failing = hubs.iter().map(|hub| (hub_name(hub), failure.clone()));
+        *self.down.lock().unwrap() = failing.collect();
+    }
+
+    pub(crate) fn n_calls(&self) -> usize {
+        self.n_calls.load(Ordering::Relaxed)
+    }
+
+    /// This happens once, while the next device is looked for; or put.
+    pub(crate) fn set_meanwhile(&self, is_put: bool, app: &App, what: Meanwhile) {
+        let hook = if is_put { &self.on_put } else { &self.on_find };
+        *hook.lock().unwrap() = Some((app.clone(), what));
+    }
+
+    /// The receipt of the deprovisioning that happened meanwhile.
+    pub(crate) fn receipt(&self) -> Option<Receipt> {
+        self.receipt.lock().unwrap().clone()
+    }
+
+    async fn meanwhile(&self, hook: &Hook, id: &DeviceId) {
+        let what = hook.lock().unwrap().take();
+        match what {
+            None => {}
+            Some((app, Meanwhile::Ban)) => {
+                let subject = SubjectDraft::Registration(registration(id.as_str()));
+                let draft = BanDraft { subject, reason: None, expires: None };
+                app.put_ban(&draft, Wet::Done, &by()).await.unwrap();
+            }
+            Some((app, Meanwhile::Deprovision(intent))) => {
+                let it = ids(&[id.as_str()]);
+                let plan = app.plan_deprovision(&it, intent, None, &by()).await.unwrap();
+                let done = app.deprovision(&plan.head.id, &other()).await.unwrap();
+                *self.receipt.lock().unwrap() = Some(done);
+            }
+        }
     }
 }
 
@@ -65,6 +127,7 @@ impl RemoteHubs for Far {
         id: &DeviceId,
     ) -> Result<Option<RemoteDevice>, RemoteFailure> {
         self.check(hub)?;
+        self.meanwhile(&self.on_find, id).await;
         let found = self.identities.lock().unwrap().get(&(hub.name.clone(), id.clone())).cloned();
         Ok(found.map(|identity| RemoteDevice { identity, etag: Some("1".to_owned()) }))
     }
@@ -84,6 +147,7 @@ impl RemoteHubs for Far {
         precondition: &Precondition,
     ) -> Result<(), RemoteFailure> {
         self.check(hub)?;
+        self.meanwhile(&self.on_put, &identity.device_id).await;
         let at = (hub.name.clone(), identity.device_id.clone());
         let mut identities = self.identities.lock().unwrap();
         // Whoever writes over what is there has looked at it before.
@@ -167,7 +231,7 @@ impl Scene {
 
     /// Tells them until all is told.
     pub(crate) async fn settle(&self, receipt: &Receipt) -> Receipt {
-        for _ in 0..6 {
+        for _ in 0..12 {
             self.fleet.stage.clock.advance(LEASE_SECS * 6);
             self.app.work_off().await.unwrap();
         }
@@ -180,10 +244,9 @@ impl Scene {
         draft.device_id = name.map(crate::stage::id);
         draft.draft.allocation_policy = Some(model::AllocationPolicy::Static);
         draft.draft.iot_hubs = Some(vec![hub_name(hub).to_string()]);
-        let by = crate::instance::by();
         let found = self.app.get_individual(&draft.registration_id).await;
         let precondition = if found.is_ok() { Precondition::Any } else { Precondition::None };
-        self.app.put_individual(draft, &precondition, &by).await.unwrap();
+        self.app.put_individual(draft, &precondition, &by()).await.unwrap();
     }
 
     /// Tells the remote hubs all that is due, and looks at the receipt.
@@ -367,11 +430,7 @@ async fn a_device_on_its_way_to_a_remote_hub_does_not_arrive() {
     for intent in [Intent::Suspend, Intent::Retire, Intent::Revoke] {
         let scene = Scene::new().await;
         // Assigned to `far-1`, which is down: the work waits.
-        let mut draft = Fleet::individual("saw-1", crate::fleet::by_key(3));
-        draft.draft.allocation_policy = Some(model::AllocationPolicy::Static);
-        draft.draft.iot_hubs = Some(vec![hub_name("far-1").to_string()]);
-        let by = crate::instance::by();
-        scene.app.put_individual(draft, &Precondition::None, &by).await.unwrap();
+        scene.enroll_as("saw-1", None, "far-1", 3).await;
         scene.far.set_down(&["far-1"]);
         let status = scene.fleet.register("saw-1", key(3)).await;
         assert_eq!(status, Ok(model::RegistrationStatus::Assigning));

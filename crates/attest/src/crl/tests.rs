@@ -62,7 +62,9 @@ fn a_complete_list_of_openssl_counts_and_every_other_kind_is_refused_with_its_re
     check(&fixture("takes-back.crl"), &ca, &Refused("only delta lists do"));
     check(&fixture("sha1.crl"), &ca, &Refused("did not sign it"));
     let no_lists = fixture_ca("ca-no-lists.pem");
-    check(&fixture("complete.crl"), &no_lists, &Refused("key usage"));
+    let unfit =
+        "`CN=Fixture CA` cannot vouch for it: its key usage does not allow it to sign lists";
+    check(&fixture("complete.crl"), &no_lists, &Refused(unfit));
 }
 
 #[test]
@@ -155,6 +157,100 @@ fn a_serial_number_counts_once_and_without_its_zeros() {
     let long = vec![vec![0x7F; MAX_SERIAL_BYTES + 1]];
     let list = ca.revocation_list(&Revocations { serials: long, ..Revocations::default() });
     check(&list, &enrolled(&ca), &Refused("too long"));
+}
+
+/// An element of DER, of at most 127 bytes.
+fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let contents = parts.concat();
+    let length = u8::try_from(contents.len()).expect("short");
+    assert!(length < 0x80, "short");
+    [&[tag, length], &*contents].concat()
+}
+
+/// An extension below 2.5.29.
+fn extension(number: u8, value: &[u8]) -> Vec<u8> {
+    element(0x30, &[&[0x06, 3, 0x55, 0x1D, number], &element(0x04, &[value])])
+}
+
+/// A list of nobody that nobody signed. The parts are DER.
+struct Built {
+    version: Vec<u8>,
+    inner_algorithm: Vec<u8>,
+    algorithm: Vec<u8>,
+    extensions: Vec<Vec<u8>>,
+}
+
+impl Default for Built {
+    /// A list of version 2 without extensions, signed by ECDSA with SHA-256.
+    fn default() -> Self {
+        let oid = [0x06, 8, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 2];
+        let algorithm = element(0x30, &[&oid]);
+        let version = vec![0x02, 1, 1];
+        Self { version, inner_algorithm: algorithm.clone(), algorithm, extensions: Vec::new() }
+    }
+}
+
+impl Built {
+    fn der(&self) -> Vec<u8> {
+        let (issuer, made) = (element(0x30, &[]), element(0x17, &[b"250101000000Z"]));
+        let extensions: Vec<&[u8]> = self.extensions.iter().map(Vec::as_slice).collect();
+        let extensions = match extensions.is_empty() {
+            true => Vec::new(),
+            false => element(0xA0, &[&element(0x30, &extensions)]),
+        };
+        let parts = [&self.version, &self.inner_algorithm, &issuer, &made, &extensions];
+        let signed = element(0x30, &parts.map(Vec::as_slice));
+        element(0x30, &[&signed, &self.algorithm, &[0x03, 2, 0, 1]])
+    }
+}
+
+/// What is read of a list, whoever signed it.
+fn check_built(built: &Built, expected: Result<(), &str>) {
+    let read = Unverified::read(&built.der()).and_then(Unverified::contents);
+    let expected = match expected {
+        Ok(()) => Ok(()),
+        Err(why) => Err(format!("it is not a DER revocation list: {why}")),
+    };
+    assert_eq!(read.map(drop).map_err(|bad| bad.to_string()), expected);
+}
+
+#[test]
+fn a_list_whose_parts_contradict_each_other_is_refused() {
+    let with = |extensions| Built { extensions, ..Built::default() };
+    let number = || extension(20, &[0x02, 1, 7]);
+    check_built(&Built::default(), Ok(()));
+    check_built(&with(vec![number()]), Ok(()));
+    check_built(&Built { version: Vec::new(), ..Built::default() }, Ok(()));
+    for version in [vec![0x02, 1, 0], vec![0x02, 1, 2], vec![0x02, 2, 0, 1]] {
+        let neither = Err("its version is neither 1 nor 2");
+        check_built(&Built { version, ..Built::default() }, neither);
+    }
+    let other = element(0x30, &[&[0x06, 8, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 3]]);
+    let two = Err("it names two different signature algorithms");
+    check_built(&Built { inner_algorithm: other.clone(), ..Built::default() }, two);
+    check_built(&Built { algorithm: other, ..Built::default() }, two);
+    check_built(&with(vec![number(), number()]), Err("an extension is there twice"));
+    let old = Built { version: Vec::new(), ..with(vec![number()]) };
+    check_built(&old, Err("a list of version 1 has no extensions"));
+    // A member beyond those of RFC 5280 §5.2.5, one without a place, and no sequence.
+    let point = |value: &[u8]| with(vec![extension(28, value)]);
+    let malformed = Err("its distribution point is malformed");
+    check_built(&point(&[0x30, 3, 0x81, 1, 0xFF]), Ok(()));
+    check_built(&point(&[0x30, 3, 0x86, 1, 0xFF]), malformed);
+    check_built(&point(&[0x30, 3, 0x01, 1, 0xFF]), malformed);
+    let another_kind = Err("an element is missing, or of another kind");
+    check_built(&point(&[0x01, 1, 0xFF]), another_kind);
+    check_built(&with(vec![extension(20, &[0x02, 1, 0x80])]), Err("its number is negative"));
+}
+
+#[test]
+fn a_ca_whose_certificate_cannot_be_read_cannot_vouch_for_a_list() {
+    let ca = Ca::root("plant");
+    let list = ca.revocation_list(&Revocations::default());
+    let mut broken = enrolled(&ca);
+    broken.der.truncate(20);
+    let why = "`CN=plant` cannot vouch for it: a certificate cannot be parsed: ";
+    check(&list, &broken, &Refused(why));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What operators read of decisions.
 
+mod remedies;
+
 use model::{
     ApiVersion, BanKind, BanSubject, DeviceId, EnrollmentGroupId, Failure, ProvisioningStatus,
     RegisterRequest, RegistrationId, Sent,
@@ -170,36 +172,27 @@ fn the_entry_that_decided_is_found_in_the_steps() {
 }
 
 #[test]
-fn every_outcome_that_is_not_wanted_says_what_to_do() {
+fn an_outcome_says_what_to_do_where_it_is_not_wanted() {
     let hub = name::hub("hub-1");
     let device_id = DeviceId::parse("press-17").expect("legal");
-    let connect = AttemptAsked::Connect { hub: hub.clone(), device_id: device_id.clone() };
+    let group = EnrollmentRef::Group(name::group("line-4"));
+    let check = |outcome: AttemptOutcome, expected: Option<&str>| {
+        let told = explain(&asked("press-17"), &[], &outcome, Some(&group));
+        assert_eq!(told.remedy.as_deref(), expected, "{outcome:?}");
+    };
+    check(AttemptOutcome::Disabled, Some("Enable the group `line-4`."));
     let failure =
         Failure { code: 400_208, message: "No IoT hub could be chosen: none.".to_owned() };
-    let named = |name: &str| AttemptOutcome::NotConnected {
-        name: name.to_owned(),
-        reason: "the reason".to_owned(),
-    };
-    let told = |outcome: &AttemptOutcome| explain(&asked("press-17"), &[], outcome, None).remedy;
-    for outcome in [
-        AttemptOutcome::Disabled,
+    check(
         AttemptOutcome::Failed(failure),
-        AttemptOutcome::Fault,
-        AttemptOutcome::Refused(DeviceRefusal::TpmNotEnrolled),
-        AttemptOutcome::Refused(DeviceRefusal::TooManyRegistrations(7)),
-        AttemptOutcome::Refused(DeviceRefusal::NotAttested(AttestFailure::Revoked("x".into()))),
-    ] {
-        assert!(told(&outcome).is_some(), "{outcome:?}");
-    }
-    for name in ["UnknownHub", "UnknownDevice", "DeviceDisabled", "Banned", "Disenrolled"] {
-        let explanation = explain(&connect, &[], &named(name), None);
-        assert!(explanation.remedy.is_some(), "{name}");
-        assert_eq!(
-            explanation.outcome,
-            "`press-17`, on its way to `hub-1.example.test`, was not let in: the reason."
-        );
-    }
-    for outcome in [AttemptOutcome::Assigned { hub, device_id }, AttemptOutcome::Challenged] {
-        assert_eq!(told(&outcome), None, "{outcome:?}");
-    }
+        Some(
+            "See that a hub is linked which the group `line-4` may choose, and that its webhook and \
+             initial twin, if it has any, are in order.",
+        ),
+    );
+    check(AttemptOutcome::Fault, Some("Look for the tracking ID in the service's log."));
+    check(AttemptOutcome::Challenged, None);
+    let (to, id) = (hub.clone(), device_id.clone());
+    check(AttemptOutcome::Assigning { hub: to, device_id: id }, None);
+    check(AttemptOutcome::Assigned { hub, device_id }, None);
 }

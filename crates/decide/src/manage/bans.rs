@@ -4,7 +4,7 @@ use attest::certificate::{self, MAX_CERTIFICATE_BYTES};
 use aws_lc_rs::digest;
 use model::{
     Ban, BanKind, BanSubject, Caller, CertificateDer, EnrolledCertificate, OperatorRefusal,
-    PathCertificate, ReceiptId, Timestamp,
+    PathCertificate, ReceiptId, SelectedCertificate, Timestamp,
     ban::{IssuerDraft, MAX_REASON_CHARS, SubjectDraft, Thumbprint, hex_digits},
 };
 
@@ -25,21 +25,15 @@ pub fn subject(
     let bad = |text: String| OperatorRefusal::BadRequest(text);
     Ok(match draft {
         SubjectDraft::Registration(id) => BanSubject::Registration(id.clone()),
-        SubjectDraft::Certificate(der) => by_certificate(describe("certificate", der)?)?,
-        SubjectDraft::Thumbprint(thumbprint) => match (known, thumbprint) {
-            (Some(certificate), _) if is_ca(certificate) => {
-                BanSubject::Ca(Box::new(certificate.clone()))
-            }
-            (known, Thumbprint::Sha256(sha256)) => {
-                BanSubject::Certificate { sha256: *sha256, tbs: known.and_then(tbs) }
-            }
-            (known, Thumbprint::Sha1(sha1)) => {
-                BanSubject::CertificateSha1 { sha1: *sha1, tbs: known.and_then(tbs) }
-            }
-        },
+        SubjectDraft::Certificate(der) => by_certificate(der)?.ban_subject(),
+        SubjectDraft::Thumbprint(thumbprint) => by_thumbprint(*thumbprint, known).ban_subject(),
         SubjectDraft::Serial { issuer, serial } => {
-            let digits = hex_digits(serial, MAX_SERIAL_DIGITS)
-                .ok_or_else(|| bad("serialNumber: expected hex digits".to_owned()))?;
+            let digits = hex_digits(serial, MAX_SERIAL_DIGITS).ok_or_else(|| {
+                bad(format!(
+                    "serialNumber: expected 1 to {MAX_SERIAL_DIGITS} hex digits, as `openssl x509 \
+                     -serial` prints them"
+                ))
+            })?;
             let serial = match digits.trim_start_matches('0') {
                 "" => "0",
                 trimmed => trimmed,
@@ -68,21 +62,45 @@ pub fn subject(
     })
 }
 
+/// What a certificate means, DER, that an operator has as a file: a CA's the CA, another one itself.
+///
+/// # Errors
+/// [`OperatorRefusal::BadRequest`] for what is no certificate that can be read.
+pub fn by_certificate(der: &[u8]) -> Result<SelectedCertificate, OperatorRefusal> {
+    let certificate = describe("certificate", der)?;
+    Ok(if is_ca(&certificate) {
+        SelectedCertificate::Ca(Box::new(certificate))
+    } else {
+        let sha256 = certificate::thumbprint_sha256(&certificate.der);
+        SelectedCertificate::Sha256 { sha256, tbs: tbs(&certificate) }
+    })
+}
+
+/// What a thumbprint means. `known` is the certificate that has it, as for [`subject`].
+#[must_use]
+pub fn by_thumbprint(
+    thumbprint: Thumbprint,
+    known: Option<&EnrolledCertificate>,
+) -> SelectedCertificate {
+    match (known, thumbprint) {
+        (Some(certificate), _) if is_ca(certificate) => {
+            SelectedCertificate::Ca(Box::new(certificate.clone()))
+        }
+        (known, Thumbprint::Sha256(sha256)) => {
+            SelectedCertificate::Sha256 { sha256, tbs: known.and_then(tbs) }
+        }
+        (known, Thumbprint::Sha1(sha1)) => {
+            SelectedCertificate::Sha1 { sha1, tbs: known.and_then(tbs) }
+        }
+    }
+}
+
 fn describe(member: &str, der: &[u8]) -> Result<EnrolledCertificate, OperatorRefusal> {
     let bad = |text: String| OperatorRefusal::BadRequest(format!("{member}: {text}"));
     if der.len() > MAX_CERTIFICATE_BYTES {
         return Err(bad(format!("has more than {MAX_CERTIFICATE_BYTES} bytes")));
     }
     certificate::describe(der).map_err(|why| bad(why.to_string()))
-}
-
-fn by_certificate(certificate: EnrolledCertificate) -> Result<BanSubject, OperatorRefusal> {
-    Ok(if is_ca(&certificate) {
-        BanSubject::Ca(Box::new(certificate))
-    } else {
-        let sha256 = certificate::thumbprint_sha256(&certificate.der);
-        BanSubject::Certificate { sha256, tbs: tbs(&certificate) }
-    })
 }
 
 fn tbs(certificate: &EnrolledCertificate) -> Option<[u8; 32]> {
@@ -296,19 +314,46 @@ mod tests {
     #[test]
     fn serial_numbers_lose_their_leading_zeros() {
         let ca = testkit_ca();
-        let check = |serial: &str, expected: Option<&str>| {
+        let check = |serial: &str, expected: &str| {
             let issuer = IssuerDraft::Certificate(ca.der.clone());
             let draft = SubjectDraft::Serial { issuer, serial: serial.to_owned() };
-            let found = match subject(&draft, None) {
-                Ok(BanSubject::Serial { serial, .. }) => Some(serial),
-                Ok(_) | Err(_) => None,
-            };
-            assert_eq!(found.as_deref(), expected, "{serial}");
+            match subject(&draft, None) {
+                Ok(BanSubject::Serial { serial: found, .. }) => assert_eq!(found, expected),
+                other => panic!("{serial}: {other:?}"),
+            }
         };
-        check("00:0a:Ff", Some("AFF"));
-        check("0", Some("0"));
-        check("", None);
-        check("0x1", None);
+        check("00:0a:Ff", "AFF");
+        check("0", "0");
+    }
+
+    #[test]
+    fn whoever_cannot_be_meant_is_refused() {
+        let ca = testkit_ca();
+        let check = |draft: SubjectDraft, expected: &str| {
+            let refusal = OperatorRefusal::BadRequest(expected.to_owned());
+            assert_eq!(subject(&draft, None), Err(refusal), "{draft:?}");
+        };
+        let serial = |issuer: IssuerDraft, serial: &str| SubjectDraft::Serial {
+            issuer,
+            serial: serial.to_owned(),
+        };
+        let issuer = || IssuerDraft::Certificate(ca.der.clone());
+        let no_serial =
+            "serialNumber: expected 1 to 64 hex digits, as `openssl x509 -serial` prints them";
+        for text in ["", "0x1", "press-17", &"1".repeat(65)] {
+            check(serial(issuer(), text), no_serial);
+        }
+        let thumbprint = Thumbprint::Sha256(certificate::thumbprint_sha256(&ca.der));
+        check(
+            serial(IssuerDraft::Thumbprint(thumbprint), "1"),
+            "issuer: no certificate of that thumbprint is enrolled here; send the issuer's \
+             certificate",
+        );
+        let key = "endorsementKey: expected 1 to 4096 bytes";
+        check(SubjectDraft::EndorsementKey(Vec::new()), key);
+        check(SubjectDraft::EndorsementKey(vec![1; 4097]), key);
+        let large = "certificate: has more than 16384 bytes";
+        check(SubjectDraft::Certificate(vec![1; MAX_CERTIFICATE_BYTES + 1]), large);
     }
 
     #[test]

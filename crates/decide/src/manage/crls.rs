@@ -40,6 +40,12 @@ pub enum NotTaken {
          certificate create`; it need not be verified for this)"
     )]
     UnknownIssuer(String),
+    /// There are more CAs of its issuer's name than keys are tried.
+    #[error(
+        "more than {MAX_NAMESAKES} CAs are called `{0}`, and none of the {MAX_NAMESAKES} that were \
+         tried vouches for it; delete those that are not needed any more"
+    )]
+    TooManyNamesakes(String),
     /// Reading it came to no end.
     #[error("reading it broke off; this is a bug, and the server's log says where")]
     BrokeOff,
@@ -78,10 +84,12 @@ pub fn issuer(der: &[u8]) -> Result<[u8; 32], NotTaken> {
     Ok(Unverified::read(der)?.issuer())
 }
 
-/// Reads a list, and finds out whose it is. Several CAs may have the issuer's name.
+/// Reads a list, and finds out whose it is. Several CAs may have the issuer's name; the keys of
+/// [`MAX_NAMESAKES`] are tried.
 ///
 /// # Errors
-/// [`NotTaken::Bad`], [`NotTaken::UnknownIssuer`].
+/// [`NotTaken::Bad`], [`NotTaken::UnknownIssuer`]; [`NotTaken::TooManyNamesakes`] when none of those
+/// that are tried vouches for it, and there are more.
 pub fn read(
     der: &[u8],
     namesakes: Vec<EnrolledCertificate>,
@@ -89,6 +97,7 @@ pub fn read(
 ) -> Result<Read, NotTaken> {
     let list = Unverified::read(der)?;
     let mut no = NotTaken::UnknownIssuer(list.issuer_name());
+    let has_more = namesakes.len() > MAX_NAMESAKES;
     for ca in namesakes.into_iter().take(MAX_NAMESAKES) {
         match list.clone().verify(&ca, now).map(Verified::into_contents) {
             Ok(contents) => return Ok(Read { ca, contents }),
@@ -102,6 +111,10 @@ pub fn read(
             }
             Err(other) => return Err(other.into()),
         }
+    }
+    // Nobody is said not to have signed it whose key was not tried.
+    if has_more {
+        no = NotTaken::TooManyNamesakes(list.issuer_name());
     }
     Err(no)
 }
@@ -269,11 +282,24 @@ fn check_url(url: &str) -> Result<(), OperatorRefusal> {
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
-        return Err(bad("url: must not hold a user name or password"));
+        return Err(bad(
+            "url: holds a user name or a password (`…@`); leave it out: revocation lists are asked \
+             for without one",
+        ));
     }
-    let is_printable = url.bytes().all(|byte| byte.is_ascii_graphic());
-    if host_of(authority).is_empty() || !is_printable || rest.contains('#') {
-        return Err(bad("url: is not a legal URL"));
+    if host_of(authority).is_empty() {
+        return Err(bad(
+            "url: names no host; expected one after https://, or an IPv6 address in brackets",
+        ));
+    }
+    if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(bad(
+            "url: holds a blank or another character that no URL has; write it as `%20` and the \
+             like, and a host beyond ASCII as `xn--…`",
+        ));
+    }
+    if rest.contains('#') {
+        return Err(bad("url: holds a fragment (`#…`); leave it out"));
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ pub(super) async fn plan(call: &Call<'_>, by: &Caller) -> Outcome {
     let body = api::parse_deprovisioning(call.body()?, call.now)?;
     let mut select = body.select;
     if let Some(der) = body.certificate {
-        select.certificate = Some(selected_certificate(der)?);
+        select.certificate = Some(selected_certificate(&der)?);
     }
     let Some(place) = place(call) else {
         return Err(Problem::Refused(OperatorRefusal::Throttled(ASK_AGAIN_SECS)));

@@ -132,8 +132,8 @@ fn a_walk_that_would_take_too_many_signatures_is_refused() {
     let namesakes: Vec<_> = (0..=MAX_SIGNATURE_CHECKS).map(|_| ca(&Ca::root("root"))).collect();
     let stored: Vec<_> = namesakes.iter().collect();
     let leaf = presented(&Ca::root("root").leaf("press-17").alone());
-    let verdict = walk(&leaf, &stored);
-    assert!(matches!(verdict, Err(AttestFailure::TooLarge(_))), "{verdict:?}");
+    let text = "to find the chain's way more than 32 signatures would have to be checked";
+    assert_eq!(walk(&leaf, &stored), Err(AttestFailure::TooLarge(text.to_owned())));
     assert_eq!(walk(&leaf, &stored[1..]), Ok(Vec::new()));
 }
 

@@ -1,8 +1,13 @@
 //! One device: what each intent does, again, on top of another, and undone.
 
-use model::{BanSubject, Draft, ProvisioningStatus, Sent};
+use model::{BanSubject, DeviceRefusal, Draft, Evidence, ProvisioningStatus, Sent};
+use testkit::SoftTpm;
 
 use super::*;
+use crate::{
+    manage::bans::sha256,
+    scenes::{by_tpm, issuers, tpm_keys, tpm_token},
+};
 
 /// What is done to a device that nothing was done to before.
 fn check(id: &str, intent: Intent, expected: &[&str]) {
@@ -30,6 +35,48 @@ fn each_intent_does_its_parts() {
     for intent in INTENTS {
         check(NOBODY, intent, &["ban set"]);
     }
+}
+
+/// A TPM that registered by its vendor's group, or that is only enrolled: what is done to it, and
+/// whether it is challenged under another name afterwards.
+fn check_tpm(has_registered: bool, intent: Intent, expected: &[&str]) {
+    let mut scene = Scene::new();
+    let vendor = Ca::root("vendor");
+    let mut tpm = SoftTpm::from_fixture();
+    let (id, shown) = (tpm.registration_id(), tpm.endorsement_chain(&vendor));
+    if has_registered {
+        scene.world.enroll_group("tpms", draft(issuers(Some(vendor.der()), None)));
+        let keys = tpm_keys(&tpm, shown.clone());
+        let blob = scene.world.challenge(&id, keys).expect("enrolled");
+        tpm.activate(&blob).expect("for this one");
+        let answer = Evidence::Sas(tpm_token(&tpm, &id));
+        let answered = scene.world.register(request(&id, answer));
+        assert!(matches!(answered, Decision::Settle(_)), "{answered:?}");
+    } else {
+        scene.world.enroll(&id, draft(by_tpm(&tpm)));
+    }
+    let deed = scene.act(&id, intent);
+    let how = format!("{intent:?}, registered: {has_registered}");
+    assert_eq!(names(&deed.parts), expected, "{how}");
+    let ban = BanSubject::EndorsementKey(sha256(&tpm.endorsement_key())).key();
+    let is_banned = scene.world.bans.get(&ban).map(|ban| ban.kind);
+    let is_revoked = intent == Intent::Revoke;
+    assert_eq!(is_banned, is_revoked.then_some(BanKind::Revoked), "{how}");
+    scene.world.enroll("twin", draft(by_tpm(&tpm)));
+    let challenged = scene.world.challenge("twin", tpm_keys(&tpm, shown)).map(drop);
+    let refusal = DeviceRefusal::Banned { ban, is_tpm: true };
+    assert_eq!(challenged, if is_revoked { Err(refusal) } else { Ok(()) }, "{how}");
+}
+
+#[test]
+fn a_revoked_tpm_comes_back_under_no_other_name_whether_it_was_shown_or_only_enrolled() {
+    check_tpm(true, Intent::Suspend, &["ban set", "identity disabled"]);
+    check_tpm(true, Intent::Retire, &["ban set", "record deleted", "identity deleted"]);
+    let parts = ["ban set", "ban set", "record deleted", "identity deleted"];
+    check_tpm(true, Intent::Revoke, &parts);
+    check_tpm(false, Intent::Suspend, &["ban set", "enrollment disabled"]);
+    check_tpm(false, Intent::Retire, &["ban set", "enrollment deleted"]);
+    check_tpm(false, Intent::Revoke, &["ban set", "ban set", "enrollment deleted"]);
 }
 
 #[test]

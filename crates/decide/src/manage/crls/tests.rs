@@ -53,7 +53,12 @@ fn a_list_is_taken_once_and_only_a_newer_one_takes_its_place() {
     let contents = read_list(&ca, &made(8, 1)).contents;
     let devices = Contents { scope: Some([7; 32]), ..contents.clone() };
     let counts = imported(None, &ca, &made(7, 2)).list;
-    assert_eq!(compare(counts.as_ref(), devices, NOW), Err(NotTaken::OtherScope));
+    let no = compare(counts.as_ref(), devices, NOW).expect_err("another part");
+    assert_eq!(
+        no.to_string(),
+        "it covers another part of the CA's certificates than the list that counts (their issuing \
+         distribution points differ). Delete that list first, or import the CA's complete list"
+    );
     assert!(compare(counts.as_ref(), contents, NOW).is_ok());
 }
 
@@ -82,6 +87,30 @@ fn a_list_is_read_with_the_key_of_whichever_namesake_signed_it() {
     let found = super::read(&list, vec![broken, known(&ca)], NOW).expect("found");
     assert_eq!(found.ca, known(&ca));
     assert_eq!(issuer(&list), Ok(known(&ca).keys.subject));
+}
+
+#[test]
+fn a_ca_among_more_namesakes_than_are_tried_is_not_said_not_to_have_signed() {
+    let ca = Ca::root("plant");
+    let list = ca.revocation_list(&Revocations::default());
+    let mut cas: Vec<_> = (0..MAX_NAMESAKES).map(|_| known(&Ca::root("plant"))).collect();
+    let read = |cas: &[EnrolledCertificate]| read(&list, cas.to_vec(), NOW);
+    let all_tried = read(&cas).expect_err("nobody signed it").to_string();
+    assert!(all_tried.contains("did not sign it"), "{all_tried}");
+    // As many as are tried come first.
+    cas.push(known(&ca));
+    assert_eq!(
+        OperatorRefusal::from(read(&cas).expect_err("not tried")),
+        bad(
+            "revocation list: more than 32 CAs are called `CN=plant`, and none of the 32 that were \
+             tried vouches for it; delete those that are not needed any more"
+        )
+    );
+    cas.swap_remove(0);
+    assert_eq!(read(&cas).expect("one of 32").ca, known(&ca));
+    // Found before the others were needed.
+    cas.insert(0, known(&ca));
+    assert_eq!(read(&cas).expect("the first").ca, known(&ca));
 }
 
 fn draft(url: &str, every_secs: u32) -> SourceDraft {
@@ -118,10 +147,20 @@ fn a_url_is_followed_that_is_legal_and_not_asked_too_often() {
     check(URL, MAX_CRL_EVERY_SECS + 1, Err("everySecs"));
     check("ldap://crl.example/a", 60, Err("must begin with"));
     check("file:///etc/passwd", 60, Err("must begin with"));
-    check("https://ana:secret@crl.example/", 60, Err("user name or password"));
-    check("https:///a", 60, Err("not a legal URL"));
-    check("https://crl.example/a b", 60, Err("not a legal URL"));
-    check("https://crl.example/a\r\nHost: b", 60, Err("not a legal URL"));
+    let user = "url: holds a user name or a password (`…@`); leave it out";
+    check("https://ana:secret@crl.example/", 60, Err(user));
+    check("https://ana@crl.example/#", 60, Err(user));
+    let no_host = "url: names no host; expected one after https://";
+    for url in ["https://", "https:///a", "https://:8443/a", "http://[crl]/a", "https://#a"] {
+        check(url, 60, Err(no_host));
+    }
+    let character = "url: holds a blank or another character that no URL has; write it as `%20`";
+    for url in ["https://crl.example/a b", "https://crl.example/a\r\nHost: b", "https://crl.é/a"] {
+        check(url, 60, Err(character));
+    }
+    let fragment = "url: holds a fragment (`#…`); leave it out";
+    check("https://crl.example/a#newest", 60, Err(fragment));
+    check("https://crl.example#", 60, Err(fragment));
     check(&format!("https://crl.example/{}", "a".repeat(2048)), 60, Err("more than 2048 bytes"));
 }
 
@@ -201,7 +240,11 @@ fn what_fails_leaves_the_list_that_counts_and_is_tried_again_ever_later() {
     let other = Ca::root("plant");
     let forged = read(&other.revocation_list(&made(9, 0)), vec![known(&ca)], NOW);
     check(Fetched::List(Box::new(forged), None), "did not sign it");
-    check(Fetched::NotModified, "was not asked");
+    check(Fetched::NotModified, "the server answered that there is nothing new, and was not asked");
+    check(
+        Fetched::List(Box::new(Err(NotTaken::BrokeOff)), None),
+        "reading it broke off; this is a bug, and the server's log says where",
+    );
     check(Fetched::Failed("a".repeat(9999)), "aaa");
 }
 
