@@ -163,7 +163,8 @@ impl App {
         for _ in 0..MAX_ATTEMPTS {
             let facts = self.store.connect_facts(&query).await?;
             let now = self.clock.now();
-            self.live.learn_disenroll_ends_sessions(facts.settings.disenroll_ends_sessions);
+            let ends = facts.settings.disenroll_ends_sessions;
+            self.live.learn_disenroll_ends_sessions(facts.hubs_version, ends);
             let admission = connect::admit(&facts, &request, settings, now).map_err(No::Refused)?;
             let found = facts.subscriptions.filter(|_| earlier == Earlier::Restored);
             let subscriptions = found.unwrap_or_default();

@@ -12,12 +12,13 @@
 mod causes;
 mod loose_ends;
 mod news;
+mod recheck;
 mod seat;
 mod touched;
 mod turns;
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{
@@ -26,8 +27,7 @@ use std::{
     },
 };
 
-use decide::hub::{cause, connect};
-use model::{ChangeSet, ConnectQuery, ConnectRefusal, DeviceId, HubName, Json};
+use model::{ChangeSet, ConnectQuery, ConnectRefusal, DeviceId, HubName, Json, Version};
 use store::{CommitError, StoreFault};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
@@ -36,7 +36,8 @@ pub use self::seat::Commands;
 use self::{
     causes::Causes,
     news::News,
-    touched::{Cause, Touched},
+    recheck::{Outcome, RecheckOnDrop},
+    touched::Touched,
     turns::Turns,
 };
 pub(crate) use self::{
@@ -118,8 +119,8 @@ pub(crate) struct Live {
     pub(crate) feedback_news: News,
     pub(crate) loose_ends: LooseEnds,
     causes: Causes,
-    /// The service's `disenroll_ends_sessions`, as it was first read or last written.
-    disenroll_ends_sessions: Mutex<Option<bool>>,
+    /// The service's `disenroll_ends_sessions`, and the version of the settings it was read with.
+    disenroll_ends_sessions: Mutex<Option<(Version, bool)>>,
     turns: Turns,
 }
 
@@ -214,13 +215,29 @@ impl Live {
         }
     }
 
-    /// What the service says of sessions whose enrollment ends, as it was read. What was written
-    /// since counts more.
-    pub(crate) fn learn_disenroll_ends_sessions(&self, ends: bool) {
-        self.of_disenrolling().get_or_insert(ends);
+    /// What the service says of sessions whose enrollment ends, as it was read with its settings of
+    /// this version.
+    pub(crate) fn learn_disenroll_ends_sessions(&self, version: Version, ends: bool) {
+        let mut known = self.lock_disenrolling();
+        if known.is_none_or(|(of, _)| of < version) {
+            *known = Some((version, ends));
+        }
     }
 
-    fn of_disenrolling(&self) -> MutexGuard<'_, Option<bool>> {
+    /// The same, as it was written just now. Which version that has shows when it is read again;
+    /// what was read before it has an earlier one and does not count.
+    fn wrote_disenroll_ends_sessions(&self, ends: bool) {
+        if let Some((_, known)) = &mut *self.lock_disenrolling() {
+            *known = ends;
+        }
+    }
+
+    fn disenroll_ends_sessions(&self) -> bool {
+        // It was read before there was any session.
+        self.lock_disenrolling().is_some_and(|(_, ends)| ends)
+    }
+
+    fn lock_disenrolling(&self) -> MutexGuard<'_, Option<(Version, bool)>> {
         // Nothing panics while it is held.
         self.disenroll_ends_sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -318,138 +335,11 @@ impl Live {
         seats.dedup_by_key(|seat| seat.connection);
         seats
     }
-
-    /// The keys of the certificates that were revoked and that sessions may rest on. There may be a
-    /// million of them, and as many sessions: the fewer ones are gone through.
-    fn revoked<'a>(&self, cause: &'a Cause) -> Box<dyn Iterator<Item = String> + 'a> {
-        match cause {
-            Cause::Revoked(change) if change.added.len() > self.n_sessions() => {
-                let rest_on = |seat: Arc<Seat>| seat.revoked_by(change);
-                let keys: BTreeSet<String> =
-                    self.all(|_| true).into_iter().flat_map(rest_on).collect();
-                Box::new(keys.into_iter())
-            }
-            _ => Box::new(cause.revoked()),
-        }
-    }
-
-    /// Ends the sessions that no longer hold after these writes; or, while it is not known whether
-    /// they were written, those that then no longer would.
-    fn recheck(&self, touched: &Touched, outcome: Outcome) {
-        let identities =
-            touched.identities.iter().map(|(hub, new)| (hub, &new.device_id, Some(new)));
-        let deleted = touched.deleted.iter().map(|(hub, id)| (hub, id, None));
-        for (hub, id, identity) in identities.chain(deleted) {
-            let identity = identity.map(|identity| &**identity);
-            if let Some(seat) = self.find(hub, id) {
-                match outcome {
-                    // The refusal ends the session; there is nobody else to tell.
-                    Outcome::Written => drop(seat.recheck(identity)),
-                    Outcome::Unknown => seat.doubt(identity),
-                }
-            }
-            for seat in self.modules_of(hub, id) {
-                match outcome {
-                    Outcome::Written => drop(seat.recheck_parent(identity)),
-                    Outcome::Unknown => seat.doubt_parent(identity),
-                }
-            }
-        }
-        if let Some(ends) = touched.disenroll_ends_sessions
-            && outcome == Outcome::Written
-        {
-            *self.of_disenrolling() = Some(ends);
-        }
-        let mut ended = Vec::new();
-        // It was read before there was any session.
-        let by_default = self.of_disenrolling().unwrap_or(false);
-        for cause in &touched.causes {
-            let is_written = outcome == Outcome::Written;
-            if let Some(change) = cause.change() {
-                let seats = cause.keys().into_iter().flat_map(|key| self.causes.find(&key));
-                ended.extend(
-                    seats.filter(|seat| seat.recheck_footing(change, by_default, is_written)),
-                );
-            }
-            for key in self.revoked(cause) {
-                let change = cause::Change::Revoked(&key);
-                let mut seats = self.causes.find(&key);
-                seats.retain(|seat| seat.recheck_footing(change, by_default, is_written));
-                ended.extend(seats);
-            }
-        }
-        for hub in &touched.hubs {
-            let why = End::CutOff(ConnectRefusal::UnknownHub(hub.to_string()));
-            let mut seats = self.all(|seat| seat.hub == *hub);
-            seats.retain(|seat| seat.end_unheard(why.clone()));
-            ended.extend(seats);
-        }
-        for (hub, name, policy) in &touched.policies {
-            let mut seats = self.all(|seat| seat.hub == *hub);
-            seats.retain(|seat| {
-                seat.recheck_credential(
-                    |credential| connect::holds_with_policy(credential, name, policy.as_deref()),
-                    ConnectRefusal::PolicyRefused,
-                )
-            });
-            ended.extend(seats);
-        }
-        for (name, ca) in &touched.ca_certificates {
-            let mut seats = self.all(|_| true);
-            seats.retain(|seat| {
-                seat.recheck_credential(
-                    |credential| connect::holds_with_ca(credential, name, ca.as_deref()),
-                    ConnectRefusal::NotAttested(model::AttestFailure::BadChain(format!(
-                        "the CA certificate `{name}` is not enrolled any more"
-                    ))),
-                )
-            });
-            ended.extend(seats);
-        }
-        self.turns.begin(ended);
-    }
 }
 
 fn lock(shard: &Shard) -> MutexGuard<'_, Places> {
     // Whoever panicked with the lock left whole entries behind.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What became of a change set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Written,
-    /// Perhaps the store will still write it.
-    Unknown,
-}
-
-/// Holds sessions against a change set when it is dropped: when the commit is done, and as well
-/// when nobody waits for it any more. The store may write it all the same then, and a session
-/// that ended for nothing only connects anew.
-struct RecheckOnDrop<'a> {
-    live: &'a Live,
-    touched: Touched,
-    /// `None` when nothing was written.
-    outcome: Option<Outcome>,
-}
-
-impl Drop for RecheckOnDrop<'_> {
-    fn drop(&mut self) {
-        let Some(outcome) = self.outcome else { return };
-        self.live.recheck(&self.touched, outcome);
-        match outcome {
-            Outcome::Written => {
-                for hub in &self.touched.feedback {
-                    self.live.feedback_news.announce(hub);
-                }
-            }
-            Outcome::Unknown => {
-                for end in self.touched.loose_ends() {
-                    self.live.note(end);
-                }
-            }
-        }
-    }
 }
 
 impl App {

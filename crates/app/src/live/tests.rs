@@ -121,3 +121,20 @@ fn loose_ends_beyond_all_room_end_what_may_rest_on_what_was() {
     assert_eq!([why(0), why(1), why(2)], [None, Some(End::TooSlow), refused]);
     assert_eq!(live.loose_ends.n_waiting(), loose_ends::MAX_WAITING);
 }
+
+#[test]
+fn what_is_known_of_ending_sessions_is_what_was_read_or_written_last() {
+    let live = Live::default();
+    let check = |expected: bool| assert_eq!(live.disenroll_ends_sessions(), expected);
+    check(false);
+    live.learn_disenroll_ends_sessions(1, true);
+    check(true);
+    live.wrote_disenroll_ends_sessions(false);
+    check(false);
+    // A connection that read its facts before that was written comes late.
+    live.learn_disenroll_ends_sessions(1, true);
+    check(false);
+    // Written by a call that nobody waited for: the next connection has read it.
+    live.learn_disenroll_ends_sessions(3, true);
+    check(true);
+}
