@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    mem,
+    iter, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,11 +14,11 @@ use model::{
     Attempt, AttemptFilter, AttemptRepeat, Change, ChangeSet, OperatorRefusal, StoredAttempt,
     Timestamp,
 };
-use store::{CommitError, StoreFault};
+use store::StoreFault;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::{App, No, refusals::StormSettings};
+use crate::{App, No, refusals::StormSettings, unless_conflict};
 
 /// How many attempts are written in one change set.
 const MAX_BATCH: usize = 512;
@@ -39,10 +39,49 @@ pub(crate) struct Attempts {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    attempts: VecDeque<Attempt>,
+    /// Of devices that we know.
+    known: VecDeque<Numbered>,
+    /// Of strangers, who give way to them.
+    strangers: VecDeque<Numbered>,
+    /// The number of the next one.
+    next: u64,
     repeats: HashMap<Arc<str>, AttemptRepeat>,
     n_dropped: u64,
     said: Option<Timestamp>,
+}
+
+/// An attempt and its place among all of them, which says in which order they are written.
+type Numbered = (u64, Attempt);
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.known.len().saturating_add(self.strangers.len())
+    }
+
+    fn push(&mut self, attempt: Attempt) {
+        let numbered = (self.next, attempt);
+        self.next = self.next.saturating_add(1);
+        self.queue_of(&numbered).push_back(numbered);
+    }
+
+    /// The one that came first of all.
+    fn pop(&mut self) -> Option<Numbered> {
+        let number = |queue: &VecDeque<Numbered>| queue.front().map(|(number, _)| *number);
+        match (number(&self.known), number(&self.strangers)) {
+            (Some(known), Some(stranger)) if stranger < known => self.strangers.pop_front(),
+            (Some(_), _) => self.known.pop_front(),
+            (None, _) => self.strangers.pop_front(),
+        }
+    }
+
+    /// Takes back one that came before all that wait.
+    fn put_back(&mut self, numbered: Numbered) {
+        self.queue_of(&numbered).push_front(numbered);
+    }
+
+    fn queue_of(&mut self, (_, attempt): &Numbered) -> &mut VecDeque<Numbered> {
+        if attempt.is_known { &mut self.known } else { &mut self.strangers }
+    }
 }
 
 impl Attempts {
@@ -59,19 +98,14 @@ impl Attempts {
     /// Takes an attempt in.
     pub(crate) fn push(&self, attempt: Attempt) {
         let mut waiting = self.lock();
-        if waiting.attempts.len() >= self.max {
+        if waiting.len() >= self.max {
             waiting.n_dropped = waiting.n_dropped.saturating_add(1);
-            // A stranger's gives way to that of a device that we know.
-            let stranger = match attempt.is_known {
-                true => waiting.attempts.iter().rposition(|waiting| !waiting.is_known),
-                false => None,
-            };
-            match stranger {
-                Some(stranger) => drop(waiting.attempts.remove(stranger)),
-                None => return,
+            // The last stranger's gives way to that of a device that we know.
+            if !attempt.is_known || waiting.strangers.pop_back().is_none() {
+                return;
             }
         }
-        waiting.attempts.push_back(attempt);
+        waiting.push(attempt);
         drop(waiting);
         self.arrived.notify_one();
     }
@@ -101,11 +135,10 @@ impl Attempts {
     }
 
     /// The next ones to write. A repetition goes no earlier than what it repeats.
-    fn take(&self) -> (Vec<Attempt>, Vec<AttemptRepeat>) {
+    fn take(&self) -> (Vec<Numbered>, Vec<AttemptRepeat>) {
         let mut waiting = self.lock();
-        let n = waiting.attempts.len().min(MAX_BATCH);
-        let attempts = waiting.attempts.drain(..n).collect();
-        let repeats = match waiting.attempts.is_empty() {
+        let attempts = iter::from_fn(|| waiting.pop()).take(MAX_BATCH).collect();
+        let repeats = match waiting.len() == 0 {
             true => mem::take(&mut waiting.repeats).into_values().collect(),
             false => Vec::new(),
         };
@@ -113,12 +146,12 @@ impl Attempts {
     }
 
     /// Takes back what could not be written, as far as there is room.
-    fn put_back(&self, attempts: Vec<Attempt>, repeats: Vec<AttemptRepeat>) {
+    fn put_back(&self, attempts: Vec<Numbered>, repeats: Vec<AttemptRepeat>) {
         let mut waiting = self.lock();
-        let room = self.max.saturating_sub(waiting.attempts.len());
+        let room = self.max.saturating_sub(waiting.len());
         let n_lost = attempts.len().saturating_sub(room);
-        for attempt in attempts.into_iter().skip(n_lost).rev() {
-            waiting.attempts.push_front(attempt);
+        for numbered in attempts.into_iter().skip(n_lost).rev() {
+            waiting.put_back(numbered);
         }
         let mut n_dropped = u64::try_from(n_lost).unwrap_or(u64::MAX);
         for repeat in repeats {
@@ -178,16 +211,16 @@ impl App {
                 return Ok(());
             }
             let keep = self.attempts.keep;
-            let (written, counted) = (attempts.clone(), repeats.clone());
+            let written = attempts.iter().map(|(_, attempt)| attempt.clone()).collect();
+            let counted = repeats.clone();
             let change = Change::AppendAttempts { attempts: written, repeats: counted, keep };
             // It concerns no session and no refusal, so it need not pass the other commits' way.
-            match self.store.commit(ChangeSet::new().with(change)).await {
-                // It expects nothing, so no store says that something has changed.
-                Ok(()) | Err(CommitError::Conflict) => {}
-                Err(CommitError::Fault(fault)) => {
-                    self.attempts.put_back(attempts, repeats);
-                    return Err(fault);
-                }
+            // It expects nothing, so no store says that something has changed.
+            if let Err(fault) =
+                unless_conflict(self.store.commit(ChangeSet::new().with(change)).await)
+            {
+                self.attempts.put_back(attempts, repeats);
+                return Err(fault);
             }
         }
     }
@@ -243,6 +276,31 @@ mod tests {
         }
     }
 
+    fn plain(attempts: Vec<Numbered>) -> Vec<Attempt> {
+        attempts.into_iter().map(|(_, attempt)| attempt).collect()
+    }
+
+    fn taken(attempts: &Attempts) -> Vec<Attempt> {
+        plain(attempts.take().0)
+    }
+
+    #[test]
+    fn attempts_are_written_as_they_came_whoever_made_them_and_whatever_was_put_back() {
+        let attempts = attempts(5);
+        let nth = |n| Attempt { is_known: n % 3 == 0, ..attempt(n) };
+        for n in 0..4 {
+            attempts.push(nth(n));
+        }
+        let (first, repeats) = attempts.take();
+        assert_eq!(plain(first.clone()), [nth(0), nth(1), nth(2), nth(3)]);
+        attempts.push(nth(4));
+        attempts.put_back(first, repeats);
+        // There is no more room, and the last stranger's, not the first, gives way.
+        attempts.push(nth(5));
+        attempts.push(nth(6));
+        assert_eq!(taken(&attempts), [nth(0), nth(1), nth(2), nth(3), nth(6)]);
+    }
+
     #[test]
     fn a_known_devices_attempt_takes_the_place_of_a_strangers_when_there_is_no_room() {
         let attempts = attempts(2);
@@ -254,7 +312,7 @@ mod tests {
         attempts.push(known(4));
         // Among themselves those who came first stay.
         attempts.push(known(5));
-        assert_eq!(attempts.take().0, [known(2), known(4)]);
+        assert_eq!(taken(&attempts), [known(2), known(4)]);
         assert_eq!(attempts.dropped(Timestamp::from_unix_secs(0)), Some(4));
     }
 
@@ -289,7 +347,7 @@ mod tests {
         let (first, repeats) = attempts.take();
         assert_eq!((first.len(), repeats.len()), (MAX_BATCH, 0));
         let (rest, repeats) = attempts.take();
-        assert_eq!(rest, [attempt(MAX_BATCH)]);
+        assert_eq!(plain(rest), [attempt(MAX_BATCH)]);
         let repeat = AttemptRepeat {
             tracking_id: last.into(),
             n: 5,
@@ -304,12 +362,11 @@ mod tests {
         let attempts = attempts(3);
         attempts.push(attempt(0));
         attempts.push(attempt(1));
-        let (taken, repeats) = attempts.take();
+        let (first, repeats) = attempts.take();
         attempts.push(attempt(2));
         attempts.push(attempt(3));
-        attempts.put_back(taken, repeats);
-        let (taken, _) = attempts.take();
+        attempts.put_back(first, repeats);
         // There was room for one of the two, and the later one takes it.
-        assert_eq!(taken, [attempt(1), attempt(2), attempt(3)]);
+        assert_eq!(taken(&attempts), [attempt(1), attempt(2), attempt(3)]);
     }
 }

@@ -12,9 +12,12 @@ use model::{
 };
 
 use crate::{
-    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    App, Attempt, MAX_ATTEMPTS, No, ToWrite, attempted,
     audit::{self, Deed, put_action},
 };
+
+/// What is made of a CA certificate, and what the audit log calls that.
+type CaDecided = Result<(&'static str, CaCertificate), OperatorRefusal>;
 
 impl App {
     /// All CA certificates, by name.
@@ -59,7 +62,16 @@ impl App {
         precondition: &Precondition,
         by: &Caller,
     ) -> Result<CaCertificate, No<OperatorRefusal>> {
-        self.write_ca_certificate(&draft.name, by, |existing, n_certificates, now| {
+        self.write_ca_certificate(&draft.name, by, self.putting_ca(draft, precondition)).await
+    }
+
+    /// How a CA certificate is put.
+    pub(crate) fn putting_ca(
+        &self,
+        draft: &CaDraft,
+        precondition: &Precondition,
+    ) -> impl Fn(Option<&CaCertificate>, u64, Timestamp) -> CaDecided {
+        move |existing, n_certificates, now| {
             let (limit, fresh) = (self.settings.quotas.ca_certificates, self.fresh());
             let written = certificates::put(
                 existing,
@@ -72,8 +84,7 @@ impl App {
             )?;
             let (create, update) = ("certificate.create", "certificate.update");
             Ok((put_action(existing.is_some(), create, update), written))
-        })
-        .await
+        }
     }
 
     /// Makes a new verification code; the one before is forgotten.
@@ -108,11 +119,20 @@ impl App {
         precondition: &Precondition,
         by: &Caller,
     ) -> Result<CaCertificate, No<OperatorRefusal>> {
-        self.write_ca_certificate(name, by, |existing, _, now| {
+        self.write_ca_certificate(name, by, self.verifying_ca(name, proof, precondition)).await
+    }
+
+    /// How a CA certificate is verified.
+    pub(crate) fn verifying_ca(
+        &self,
+        name: &str,
+        proof: &[u8],
+        precondition: &Precondition,
+    ) -> impl Fn(Option<&CaCertificate>, u64, Timestamp) -> CaDecided {
+        move |existing, _, now| {
             certificates::verify(existing, name, proof, precondition, now, &self.fresh())
                 .map(|written| ("certificate.verify", written))
-        })
-        .await
+        }
     }
 
     /// Deletes a CA certificate. Returns the groups that refer to it: they stop attesting by it.
@@ -146,22 +166,30 @@ impl App {
         Err(No::Refused(OperatorRefusal::Conflict))
     }
 
+    /// The CA certificate as it stands and what a write would make of it now; and what the audit log
+    /// calls that.
+    pub(crate) async fn ca_to_write(
+        &self,
+        name: &str,
+        decide: impl Fn(Option<&CaCertificate>, u64, Timestamp) -> CaDecided,
+    ) -> Result<(&'static str, ToWrite<CaCertificate>), No<OperatorRefusal>> {
+        let existing = self.store.find_ca_certificate(name).await?;
+        let n_certificates = self.store.list_ca_certificates().await?.len() as u64;
+        let now = self.clock.now();
+        let (action, written) =
+            decide(existing.as_ref(), n_certificates, now).map_err(No::Refused)?;
+        Ok((action, ToWrite { existing, written, now }))
+    }
+
     async fn write_ca_certificate(
         &self,
         name: &str,
         by: &Caller,
-        decide: impl Fn(
-            Option<&CaCertificate>,
-            u64,
-            Timestamp,
-        ) -> Result<(&'static str, CaCertificate), OperatorRefusal>,
+        decide: impl Fn(Option<&CaCertificate>, u64, Timestamp) -> CaDecided,
     ) -> Result<CaCertificate, No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
-            let existing = self.store.find_ca_certificate(name).await?;
-            let n_certificates = self.store.list_ca_certificates().await?.len() as u64;
-            let now = self.clock.now();
-            let (action, written) =
-                decide(existing.as_ref(), n_certificates, now).map_err(No::Refused)?;
+            let (action, ToWrite { existing, written, now }) =
+                self.ca_to_write(name, &decide).await?;
             let deed = Deed {
                 action,
                 target: target(name),

@@ -16,8 +16,9 @@ use decide::manage::{
 };
 use futures_util::{StreamExt, stream};
 use model::{
-    Caller, Change, ChangeSet, Crl, CrlSource, EnrolledCertificate, Expect, OperatorRefusal,
-    Precondition, RevokedChange, RevokedStep, Serials, Timestamp, Version, crl::parse_crl_id,
+    Caller, Change, ChangeSet, Counted, Crl, CrlSource, EnrolledCertificate, Expect,
+    OperatorRefusal, Precondition, RevokedChange, RevokedStep, Serials, Timestamp, Version,
+    crl::{MAX_CRLS, parse_crl_id},
 };
 use store::StoreFault;
 use tracing::{info, warn};
@@ -116,7 +117,7 @@ impl App {
         let ca = read.ca.keys.subject_and_key;
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_crl(&ca).await?;
-            let n_crls = self.store.list_crls().await?.len() as u64;
+            let n_crls = self.store.n_crls().await?;
             let (now, fresh) = (self.clock.now(), self.fresh());
             let taken = crls::import(existing.as_ref(), read.clone(), n_crls, now, &fresh);
             let Some(taken) = taken.map_err(No::Refused)? else {
@@ -364,9 +365,7 @@ impl App {
                 None => return Ok(None),
             },
         };
-        let mut changes = ChangeSet::new()
-            .expecting(Expect::Crl(ca, version))
-            .with(Change::PutCrl(Box::new(crl.clone())));
+        let mut changes = putting(&crl, version);
         // Of a large list sessions hear as a whole: parts of it may be there from an attempt that was
         // cut off, and nobody heard of these.
         let last = (in_parts || revoked.len() > MAX_SERIALS_AT_ONCE).then(|| RevokedChange {
@@ -397,10 +396,7 @@ impl App {
             None => {
                 // Until all is there it is a list that never came.
                 let begun = Crl { list: None, ..crl.clone() };
-                let changes = ChangeSet::new()
-                    .expecting(Expect::Crl(ca, 0))
-                    .with(Change::PutCrl(Box::new(begun)));
-                if let Attempt::Again = attempted(self.commit(changes).await)? {
+                if let Attempt::Again = attempted(self.commit(putting(&begun, 0)).await)? {
                     return Ok(None);
                 }
                 let begun = self.store.find_crl(&ca).await?;
@@ -431,7 +427,7 @@ impl App {
     ) -> Result<Option<Crl>, No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
             let existing = self.store.find_crl(ca).await?;
-            let n_crls = self.store.list_crls().await?.len() as u64;
+            let n_crls = self.store.n_crls().await?;
             let now = self.clock.now();
             let (action, written) = decide(existing.as_ref(), n_crls, now).map_err(No::Refused)?;
             let Some(named) = written.as_ref().or(existing.as_ref()) else {
@@ -445,13 +441,13 @@ impl App {
                 etag: written.as_ref().map(|crl| crl.etag.as_str().to_owned()),
             };
             let version = existing.as_ref().map_or(0, |stored| stored.version);
-            let changes = ChangeSet::new()
-                .expecting(Expect::Crl(*ca, version))
-                .with(match &written {
-                    Some(crl) => Change::PutCrl(Box::new(crl.clone())),
-                    None => Change::DeleteCrl(*ca),
-                })
-                .with(audit::line(by, now, deed));
+            let changes = match &written {
+                Some(crl) => putting(crl, version),
+                None => ChangeSet::new()
+                    .expecting(Expect::Crl(*ca, version))
+                    .with(Change::DeleteCrl(*ca)),
+            };
+            let changes = changes.with(audit::line(by, now, deed));
             if let Attempt::Done = attempted(self.commit(changes).await)? {
                 return Ok(written);
             }
@@ -478,6 +474,17 @@ impl App {
             },
         };
         found.ok_or_else(|| No::Refused(OperatorRefusal::CaCertificateNotFound(cut(ca))))
+    }
+}
+
+/// Puts a list in the place of the one of this version; of a new one, where there is room.
+fn putting(crl: &Crl, version: Version) -> ChangeSet {
+    let changes = ChangeSet::new()
+        .expecting(Expect::Crl(crl.ca.keys.subject_and_key, version))
+        .with(Change::PutCrl(Box::new(crl.clone())));
+    match version {
+        0 => changes.expecting(Expect::Room { of: Counted::Crls, limit: MAX_CRLS as u64 }),
+        _ => changes,
     }
 }
 

@@ -10,7 +10,7 @@ use model::{
 };
 
 use crate::{
-    App, Attempt, MAX_ATTEMPTS, No, attempted,
+    App, Attempt, MAX_ATTEMPTS, No, ToWrite, attempted,
     audit::{self, Deed, put_action},
 };
 
@@ -45,19 +45,8 @@ impl App {
     ) -> Result<IndividualEnrollment, No<OperatorRefusal>> {
         let id = draft.registration_id.clone();
         for _ in 0..MAX_ATTEMPTS {
-            let existing = self.store.individual_facts(&id).await?.enrollment;
-            let usage = self.store.usage().await?;
-            let now = self.clock.now();
-            let written = enrollment::put_individual(
-                existing.as_ref(),
-                draft.clone(),
-                precondition,
-                &usage,
-                &self.enrollment_limits(),
-                now,
-                &self.fresh(),
-            )
-            .map_err(No::Refused)?;
+            let ToWrite { existing, written, now } =
+                self.individual_to_write(draft.clone(), precondition).await?;
             let version = existing.as_ref().map_or(0, |enrollment| enrollment.terms.version);
             let before = existing.as_ref().map(|old| (audit_view::individual(old), &old.terms));
             let after = audit_view::individual(&written);
@@ -76,6 +65,22 @@ impl App {
             }
         }
         Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// The individual enrollment as it stands, and what a put would make of it now.
+    pub(crate) async fn individual_to_write(
+        &self,
+        draft: IndividualDraft,
+        precondition: &Precondition,
+    ) -> Result<ToWrite<IndividualEnrollment>, No<OperatorRefusal>> {
+        let existing = self.store.individual_facts(&draft.registration_id).await?.enrollment;
+        let usage = self.store.usage().await?;
+        let limits = self.enrollment_limits();
+        let (old, now, fresh) = (existing.as_ref(), self.clock.now(), self.fresh());
+        let written =
+            enrollment::put_individual(old, draft, precondition, &usage, &limits, now, &fresh)
+                .map_err(No::Refused)?;
+        Ok(ToWrite { existing, written, now })
     }
 
     /// An individual enrollment with its registration record, if the device ever registered.
@@ -207,19 +212,8 @@ impl App {
     ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
         let id = draft.group_id.clone();
         for _ in 0..MAX_ATTEMPTS {
-            let existing = self.store.find_group(&id).await?;
-            let usage = self.store.usage().await?;
-            let now = self.clock.now();
-            let written = enrollment::put_group(
-                existing.as_ref(),
-                draft.clone(),
-                precondition,
-                &usage,
-                &self.enrollment_limits(),
-                now,
-                &self.fresh(),
-            )
-            .map_err(No::Refused)?;
+            let ToWrite { existing, written, now } =
+                self.group_to_write(draft.clone(), precondition).await?;
             let version = existing.as_ref().map_or(0, |group| group.terms.version);
             let before = existing.as_ref().map(|old| (audit_view::group(old), &old.terms));
             let after = audit_view::group(&written);
@@ -249,6 +243,21 @@ impl App {
             }
         }
         Err(No::Refused(OperatorRefusal::Conflict))
+    }
+
+    /// The group as it stands, and what a put would make of it now.
+    pub(crate) async fn group_to_write(
+        &self,
+        draft: GroupDraft,
+        precondition: &Precondition,
+    ) -> Result<ToWrite<EnrollmentGroup>, No<OperatorRefusal>> {
+        let existing = self.store.find_group(&draft.group_id).await?;
+        let usage = self.store.usage().await?;
+        let limits = self.enrollment_limits();
+        let (old, now, fresh) = (existing.as_ref(), self.clock.now(), self.fresh());
+        let written = enrollment::put_group(old, draft, precondition, &usage, &limits, now, &fresh)
+            .map_err(No::Refused)?;
+        Ok(ToWrite { existing, written, now })
     }
 
     /// A group as the vendor's API shows it.

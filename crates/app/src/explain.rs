@@ -13,8 +13,8 @@ use decide::{
 };
 use model::{
     ApiVersion, AttemptAsked, AttemptFilter, AttemptOutcome, Ban, DeviceRefusal, EnrollmentRef,
-    Evidence, OperatorRefusal, Question, RegisterFacts, RegisterRequest, RegistrationId,
-    RegistrationRecord, Shows, Step, StoredAttempt, Timestamp,
+    Evidence, Grounds, OperatorRefusal, Question, RegisterFacts, RegisterRequest, RegistrationId,
+    RegistrationRecord, Shows, Step, StoredAttempt, Timestamp, TpmChallenge, TpmKeys,
     ban::{endorsement_key, registration_key, sha1_key, sha256_key},
 };
 
@@ -75,6 +75,14 @@ struct Decided {
     /// The keys of bans on the device and on what was shown.
     ban_keys: Vec<String>,
     assumed: Vec<String>,
+}
+
+/// Where the decision about a TPM ends without a challenge that could be answered.
+struct Unchallenged {
+    outcome: AttemptOutcome,
+    steps: Vec<Step>,
+    /// What is not known here, and so not told.
+    assumption: Option<&'static str>,
 }
 
 impl App {
@@ -247,15 +255,11 @@ impl App {
         id: &RegistrationId,
     ) -> Result<Result<(RegistrationId, Evidence), Unknown>, No<OperatorRefusal>> {
         let attest = &self.settings.register.attest;
-        let Some(grounds) = self.store.find_grounds(id).await? else {
-            let has_record = self.store.find_record(id).await?.is_some();
-            return Ok(Err(if has_record { Unknown::NotKept } else { Unknown::NotRegistered }));
-        };
-        let query = match Known::query(id, &grounds, &attest.limits) {
-            Ok(query) => query,
+        let query = |grounds: &Grounds| Known::query(id, grounds, &attest.limits);
+        let facts = match self.facts_of_known(id, query).await? {
+            Ok(facts) => facts,
             Err(unknown) => return Ok(Err(unknown)),
         };
-        let facts = self.store.register_facts(query).await?;
         // What was read together belongs together.
         let Some(grounds) = &facts.grounds else { return Ok(Err(Unknown::NotKept)) };
         Ok(Known::of(&facts, &attest.limits).map(|known| {
@@ -282,26 +286,10 @@ impl App {
         ban_keys.push(registration_key(&request.registration_id));
         if let Evidence::Tpm(keys) = &request.evidence {
             let now = self.clock.now();
-            let challenged = tpm::challenge(&facts, &prepared, attest, now, &self.fresh());
-            let challenge = match challenged.answer {
-                Ok(challenge) => challenge.challenge,
-                Err(refusal) => {
-                    let mut steps = challenged.steps;
-                    let is_asked = matches!(refusal, DeviceRefusal::BadRequest(_))
-                        && keys.storage_root_key.is_none();
-                    let outcome = match is_asked {
-                        false => AttemptOutcome::Refused(refusal),
-                        true => {
-                            assumed.push(NO_STORAGE_ROOT_KEY.to_owned());
-                            match is_enabled(&facts, deciding_entry(&steps).as_ref()) {
-                                true => AttemptOutcome::Challenged,
-                                false => {
-                                    steps.push(Step::EnrollmentDisabled);
-                                    AttemptOutcome::Disabled
-                                }
-                            }
-                        }
-                    };
+            let challenge = match self.challenge(&facts, &prepared, keys, now) {
+                Ok(challenge) => challenge,
+                Err(Unchallenged { outcome, steps, assumption }) => {
+                    assumed.extend(assumption.map(str::to_owned));
                     let (verdict, entry) = (Verdict::Attempt(outcome), None);
                     let decided =
                         Decided { asked, steps, verdict, entry, facts, ban_keys, assumed };
@@ -330,6 +318,37 @@ impl App {
         };
         let steps = decided.steps;
         Ok(Decided { asked, steps, verdict, entry, facts, ban_keys, assumed }.explained(now))
+    }
+
+    /// The challenge that a door would put to a TPM with these keys.
+    fn challenge(
+        &self,
+        facts: &RegisterFacts,
+        prepared: &Prepared,
+        keys: &TpmKeys,
+        now: Timestamp,
+    ) -> Result<TpmChallenge, Unchallenged> {
+        let attest = &self.settings.register.attest;
+        let challenged = tpm::challenge(facts, prepared, attest, now, &self.fresh());
+        let mut steps = challenged.steps;
+        let refusal = match challenged.answer {
+            Ok(challenge) => return Ok(challenge.challenge),
+            Err(refusal) => refusal,
+        };
+        let lacks_storage_root_key =
+            matches!(refusal, DeviceRefusal::BadRequest(_)) && keys.storage_root_key.is_none();
+        if !lacks_storage_root_key {
+            let outcome = AttemptOutcome::Refused(refusal);
+            return Err(Unchallenged { outcome, steps, assumption: None });
+        }
+        let outcome = match is_enabled(facts, deciding_entry(&steps).as_ref()) {
+            true => AttemptOutcome::Challenged,
+            false => {
+                steps.push(Step::EnrollmentDisabled);
+                AttemptOutcome::Disabled
+            }
+        };
+        Err(Unchallenged { outcome, steps, assumption: Some(NO_STORAGE_ROOT_KEY) })
     }
 
     /// What the device shows is refused before anything is looked up.

@@ -37,7 +37,7 @@ pub mod visits;
 use std::sync::Arc;
 
 use decide::{enrollment::EnrollmentLimits, register::RegisterSettings};
-use model::{Fresh, Quotas};
+use model::{Fresh, Quotas, Timestamp};
 use store::{CommitError, Store, StoreFault};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -140,7 +140,7 @@ impl App {
 
     /// The present moment, for answers that carry one.
     #[must_use]
-    pub fn now(&self) -> model::Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -169,6 +169,16 @@ impl App {
     }
 }
 
+/// What a write of an operator's comes to, decided and not written yet.
+struct ToWrite<T> {
+    /// What is there.
+    existing: Option<T>,
+    /// What takes its place.
+    written: T,
+    /// When it was decided.
+    now: Timestamp,
+}
+
 /// What became of an attempt to commit.
 enum Attempt {
     Done,
@@ -177,9 +187,14 @@ enum Attempt {
 }
 
 fn attempted<R>(outcome: Result<(), CommitError>) -> Result<Attempt, No<R>> {
+    Ok(if unless_conflict(outcome)? { Attempt::Done } else { Attempt::Again })
+}
+
+/// Whether it was written; false when something it was decided from has changed.
+fn unless_conflict(outcome: Result<(), CommitError>) -> Result<bool, StoreFault> {
     match outcome {
-        Ok(()) => Ok(Attempt::Done),
-        Err(CommitError::Conflict) => Ok(Attempt::Again),
-        Err(CommitError::Fault(fault)) => Err(No::Fault(fault)),
+        Ok(()) => Ok(true),
+        Err(CommitError::Conflict) => Ok(false),
+        Err(CommitError::Fault(fault)) => Err(fault),
     }
 }

@@ -4,8 +4,8 @@ pub use decide::manage::settings::SettingsDraft;
 
 use decide::manage::{audit_view, settings};
 use model::{
-    Caller, Change, ChangeSet, Expect, OperatorRefusal, Precondition, Quotas, ServiceSettings,
-    Usage,
+    Caller, Change, ChangeSet, Expect, OperatorRefusal, Precondition, Quotas, ServiceFacts,
+    ServiceSettings, Timestamp, Usage,
 };
 
 use crate::{
@@ -52,14 +52,12 @@ impl App {
         by: &Caller,
     ) -> Result<ServiceSettings, No<OperatorRefusal>> {
         for _ in 0..MAX_ATTEMPTS {
-            let facts = self.store.service_facts().await?;
-            let (old, now, fresh) = (&facts.settings, self.clock.now(), self.fresh());
-            let written = settings::put(old, draft.clone(), precondition, by, force, now, &fresh)
-                .map_err(No::Refused)?;
+            let (facts, written, now) =
+                self.service_to_write(draft, precondition, force, by).await?;
             let deed = Deed {
                 action: draft.action(),
                 target: "service".to_owned(),
-                before: Some(audit_view::settings(old)),
+                before: Some(audit_view::settings(&facts.settings)),
                 after: Some(audit_view::settings(&written)),
                 etag: Some(written.etag.as_str().to_owned()),
             };
@@ -85,10 +83,22 @@ impl App {
         force: bool,
         by: &Caller,
     ) -> Result<ServiceSettings, No<OperatorRefusal>> {
-        let old = self.service_settings().await?;
-        let (now, fresh) = (self.clock.now(), self.fresh());
-        settings::put(&old, draft.clone(), precondition, by, force, now, &fresh)
-            .map_err(No::Refused)
+        Ok(self.service_to_write(draft, precondition, force, by).await?.1)
+    }
+
+    /// The settings as they stand, what a change would make of them, and the moment it is decided.
+    async fn service_to_write(
+        &self,
+        draft: &SettingsDraft,
+        precondition: &Precondition,
+        force: bool,
+        by: &Caller,
+    ) -> Result<(ServiceFacts, ServiceSettings, Timestamp), No<OperatorRefusal>> {
+        let facts = self.store.service_facts().await?;
+        let (old, now, fresh) = (&facts.settings, self.clock.now(), self.fresh());
+        let written = settings::put(old, draft.clone(), precondition, by, force, now, &fresh)
+            .map_err(No::Refused)?;
+        Ok((facts, written, now))
     }
 
     /// How much there is of what limits count, beside the limits (D §6).

@@ -18,8 +18,9 @@ use decide::{
     simulate::{self, Effect},
 };
 use model::{
-    OperatorRefusal, RegistrationId, RegistrationRecord, SimulatedEffect, SimulatedEntry,
-    SimulatedUnknown, Simulation, SimulationLimits, SimulationStop, Timestamp,
+    Grounds, OperatorRefusal, RegisterFacts, RegisterQuery, RegistrationId, RegistrationRecord,
+    SimulatedEffect, SimulatedEntry, SimulatedUnknown, Simulation, SimulationLimits,
+    SimulationStop, Timestamp,
 };
 use store::StoreFault;
 
@@ -86,29 +87,43 @@ impl App {
         concerned: Option<Provable>,
         changes: &[Hypothesis],
     ) -> Result<Option<Effect>, StoreFault> {
+        if concerned.is_some_and(|concerned| concerned != Provable::of(record)) {
+            return Ok(Some(Effect::Unchanged));
+        }
         let id = &record.registration_id;
         let settings = &self.settings.register.attest;
+        let query = |grounds: &Grounds| simulate::query(id, grounds, changes, &settings.limits);
+        Ok(match self.facts_of_known(id, query).await? {
+            Ok(facts) => Some(simulate::effect(&facts, changes, settings, self.clock.now())),
+            Err(Unknown::NotRegistered) => None,
+            Err(unknown) => Some(Effect::Unknown(unknown)),
+        })
+    }
+
+    /// What is known of a device that was admitted before, read by what its last admission rests on.
+    pub(crate) async fn facts_of_known(
+        &self,
+        id: &RegistrationId,
+        query: impl Fn(&Grounds) -> Result<RegisterQuery, Unknown>,
+    ) -> Result<Result<RegisterFacts, Unknown>, StoreFault> {
         let mut n_attempts = 0;
         loop {
             n_attempts += 1;
             let Some(grounds) = self.store.find_grounds(id).await? else {
                 let is_there = self.store.find_record(id).await?.is_some();
-                return Ok(is_there.then_some(Effect::Unknown(Unknown::NotKept)));
+                return Ok(Err(if is_there { Unknown::NotKept } else { Unknown::NotRegistered }));
             };
-            if concerned.is_some_and(|concerned| concerned != Provable::by(&grounds.proof)) {
-                return Ok(Some(Effect::Unchanged));
-            }
-            let query = match simulate::query(id, &grounds, changes, &settings.limits) {
+            let query = match query(&grounds) {
                 Ok(query) => query,
-                Err(unknown) => return Ok(Some(Effect::Unknown(unknown))),
+                Err(unknown) => return Ok(Err(unknown)),
             };
             let facts = self.store.register_facts(query).await?;
             if facts.record.is_none() {
-                return Ok(None);
+                return Ok(Err(Unknown::NotRegistered));
             }
             // What was asked for fits what was found; else the device registered in between.
             if facts.grounds.as_ref() == Some(&grounds) || n_attempts == MAX_ATTEMPTS {
-                return Ok(Some(simulate::effect(&facts, changes, settings, self.clock.now())));
+                return Ok(Ok(facts));
             }
         }
     }

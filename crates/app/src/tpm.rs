@@ -9,10 +9,10 @@ use model::{
     AttestFailure, Change, ChangeSet, DeviceRefusal, RegisterRequest, RegistrationId, SasToken,
     Step, Timestamp, TpmChallenge, TpmKeys,
 };
-use store::{CommitError, Store, StoreFault};
+use store::{Store, StoreFault};
 use tracing::info;
 
-use crate::{App, Attempt, No, attempted, refusals::trace::Trace};
+use crate::{App, Attempt, No, attempted, refusals::trace::Trace, unless_conflict};
 
 impl App {
     /// Challenges the TPM whose keys are the request's evidence, if it is enrolled: the blob that
@@ -114,11 +114,8 @@ impl App {
 /// The store's.
 pub async fn end_expired_challenges(store: &dyn Store, now: Timestamp) -> Result<(), StoreFault> {
     let over = Change::TrimTpmChallenges(tpm::forgotten_before(now));
-    match store.commit(ChangeSet::new().with(over)).await {
-        // It expects nothing, so no store says that something has changed.
-        Ok(()) | Err(CommitError::Conflict) => Ok(()),
-        Err(CommitError::Fault(fault)) => Err(fault),
-    }
+    // It expects nothing, so no store says that something has changed.
+    unless_conflict(store.commit(ChangeSet::new().with(over)).await).map(drop)
 }
 
 /// Tells the log what the device is not told: it hears the same whatever the reason is.

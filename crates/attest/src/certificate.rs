@@ -4,7 +4,7 @@
 
 use aws_lc_rs::digest;
 use model::{
-    AttestFailure, CaKeys, CertificateInfo, EnrolledCertificate, PathCertificate, Timestamp,
+    AttestFailure, CaKeys, CertificateInfo, EnrolledCertificate, PathCertificate, Timestamp, hex,
 };
 use thiserror::Error;
 use x509_parser::{
@@ -77,12 +77,14 @@ pub fn describe(der: &[u8]) -> Result<EnrolledCertificate, BadCertificate> {
         der: der.to_vec(),
         info: CertificateInfo {
             subject_name: parsed.subject(),
-            sha1_thumbprint: hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
-            sha256_thumbprint: hex(&thumbprint_sha256(der)),
+            sha1_thumbprint: hex::upper(
+                digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref(),
+            ),
+            sha256_thumbprint: hex::upper(&thumbprint_sha256(der)),
             issuer_name: parsed.issuer(),
             not_before: parsed.not_before(),
             not_after: parsed.not_after(),
-            serial_number: hex(parsed.x509.raw_serial()),
+            serial_number: hex::upper(parsed.x509.raw_serial()),
             version: parsed.x509.version().0.saturating_add(1),
         },
         keys: parsed.keys(),
@@ -251,7 +253,7 @@ impl<'a> Parsed<'a> {
     /// The serial number, upper-case hex without leading zeros.
     #[must_use]
     pub fn serial(&self) -> String {
-        without_zeros(&hex(self.x509.raw_serial())).to_owned()
+        without_zeros(&hex::upper(self.x509.raw_serial())).to_owned()
     }
 
     fn rsa_bits(&self) -> Option<usize> {
@@ -270,11 +272,6 @@ impl<'a> Parsed<'a> {
 /// A foreign name as it may stand in a message: bounded, and without what would begin a new line.
 pub(crate) fn shown_name(name: &X509Name<'_>) -> String {
     name::text(name).chars().take(128).map(crate::chain::printable).collect()
-}
-
-/// Upper-case hex without separators.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {

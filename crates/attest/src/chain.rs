@@ -6,6 +6,7 @@
 
 use model::{
     AttestFailure, CaKeys, CertificateDer, EnrolledCertificate, PathCertificate, Slots, Timestamp,
+    hex,
 };
 
 use crate::{
@@ -144,7 +145,7 @@ impl Presented {
     /// SHA-256 of the leaf's DER, upper-case hex.
     #[must_use]
     pub fn leaf_thumbprint_hex(&self) -> String {
-        certificate::hex(&self.leaf_sha256())
+        hex::upper(&self.leaf_sha256())
     }
 
     /// SHA-1 of the leaf's DER, for identities that hold no better thumbprint (H §4.1.2).

@@ -11,7 +11,7 @@ use model::{
     DeviceId, DeviceIdentity, DeviceStatus, DeviceSubject, EnrollmentRef, Etag, Expect, Former,
     Fresh, Grounds, HubName, IndividualEnrollment, Intent, KnownProof, LinkedHub, Part,
     PlannedDevice, PlannedIdentity, ProvisioningStatus, ReceiptId, RegistrationRecord,
-    RemoteRemoval, RemoteStep, RemoteStepState, ReportTo, Sent, StillAdmitted, Timestamp, Version,
+    RemoteRemoval, RemoteStep, RemoteStepState, ReportTo, StillAdmitted, Timestamp, Version,
 };
 
 mod admitted;
@@ -21,7 +21,7 @@ mod remote;
 mod selected;
 mod shared;
 
-pub use admitted::{Hypothesis, Prospects, prospects};
+pub use admitted::{PlannedActs, Prospects, prospects};
 pub use remote::{remote_targets, settle_step, step_failed, supersede};
 pub use selected::{check, is_selected, selected_by};
 pub use shared::{SharedFacts, is_as_planned, plan_shared, shared};
@@ -276,11 +276,9 @@ impl Doing<'_, '_> {
         enrollment: &IndividualEnrollment,
         status: ProvisioningStatus,
     ) -> Etag {
-        let mut written = enrollment.clone();
         let etag = Etag::from_random(self.fresh.etag);
-        written.terms.provisioning_status = Sent::Value(status);
-        written.terms.last_updated = self.now;
-        written.terms.etag = etag.clone();
+        let terms = enrollment.terms.switched_at(status, self.now, etag.clone());
+        let written = IndividualEnrollment { terms, ..enrollment.clone() };
         self.change(Change::PutIndividual(Box::new(written)));
         etag
     }

@@ -486,7 +486,7 @@ impl World {
                 .values()
                 .filter(|group| {
                     let mut by_reference = self.cas.values().filter(|ca| refers(group, ca));
-                    certificates_of(group).any(is_named)
+                    group.terms.attestation.own_certificates().any(is_named)
                         || by_reference.any(|ca| is_named(&ca.certificate))
                 })
                 .cloned()
@@ -496,7 +496,7 @@ impl World {
             };
             let cas: Vec<_> = self.cas.values().filter(is_found).cloned().collect();
             let before = names.len();
-            let found = groups.iter().flat_map(certificates_of);
+            let found = groups.iter().flat_map(|group| group.terms.attestation.own_certificates());
             let found =
                 found.filter(|one| is_named(one)).chain(cas.iter().map(|ca| &ca.certificate));
             let issuers: Vec<[u8; 32]> = found.map(|one| one.keys.issuer).collect();
@@ -645,20 +645,6 @@ impl World {
             other => panic!("the scenes never expect {other:?}"),
         }
     }
-}
-
-/// The certificates that a group keeps itself.
-fn certificates_of(group: &EnrollmentGroup) -> impl Iterator<Item = &EnrolledCertificate> {
-    let slots = match &group.terms.attestation {
-        AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
-            Some(slots)
-        }
-        AttestationMechanism::SymmetricKey(_)
-        | AttestationMechanism::X509Client(_)
-        | AttestationMechanism::X509CaReferences(_)
-        | AttestationMechanism::Tpm(_) => None,
-    };
-    slots.into_iter().flat_map(Slots::iter)
 }
 
 fn put_precondition(exists: bool) -> Precondition {

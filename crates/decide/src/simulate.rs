@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use attest::{certificate, chain};
 use model::{
-    AttestationMechanism, Ban, CaCertificate, EnrolledCertificate, EnrollmentGroup,
-    EnrollmentGroupId, EnrollmentRef, Grounds, GroupQuery, IndividualEnrollment,
-    ProvisioningStatus, RegisterFacts, RegisterQuery, RegistrationId, Sent, Timestamp,
+    Ban, CaCertificate, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
+    Grounds, GroupQuery, IndividualEnrollment, ProvisioningStatus, RegisterFacts, RegisterQuery,
+    RegistrationId, Timestamp,
 };
 
 use crate::attestation::{self, AttestSettings, Known, Unknown};
@@ -42,17 +42,15 @@ impl Hypothesis {
     /// That the individual enrollment is switched on or off.
     #[must_use]
     pub fn switch_individual(of: &IndividualEnrollment, status: ProvisioningStatus) -> Self {
-        let mut written = of.clone();
-        written.terms.provisioning_status = Sent::Value(status);
-        Self::PutIndividual(Box::new(written))
+        let terms = of.terms.switched(status);
+        Self::PutIndividual(Box::new(IndividualEnrollment { terms, ..of.clone() }))
     }
 
     /// That the group is switched on or off.
     #[must_use]
     pub fn switch_group(of: &EnrollmentGroup, status: ProvisioningStatus) -> Self {
-        let mut written = of.clone();
-        written.terms.provisioning_status = Sent::Value(status);
-        Self::PutGroup(Box::new(written))
+        let terms = of.terms.switched(status);
+        Self::PutGroup(Box::new(EnrollmentGroup { terms, ..of.clone() }))
     }
 }
 
@@ -108,15 +106,7 @@ pub fn query(
 /// The CA certificates that a change brings.
 fn certificates_put(change: &Hypothesis) -> Vec<&EnrolledCertificate> {
     match change {
-        Hypothesis::PutGroup(group) => match &group.terms.attestation {
-            AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
-                slots.iter().collect()
-            }
-            AttestationMechanism::SymmetricKey(_)
-            | AttestationMechanism::X509Client(_)
-            | AttestationMechanism::X509CaReferences(_)
-            | AttestationMechanism::Tpm(_) => Vec::new(),
-        },
+        Hypothesis::PutGroup(group) => group.terms.attestation.own_certificates().collect(),
         Hypothesis::PutCaCertificate(ca) => vec![&ca.certificate],
         Hypothesis::PutIndividual(_)
         | Hypothesis::DeleteIndividual(_)
@@ -151,23 +141,8 @@ pub fn effect(
     }
 }
 
-/// Through which entry the device of these facts would be admitted after these changes; none when
-/// it would not be.
-///
-/// # Errors
-/// [`Unknown`].
-pub fn admitted_by(
-    facts: &RegisterFacts,
-    changes: &[Hypothesis],
-    settings: &AttestSettings,
-    now: Timestamp,
-) -> Result<Option<EnrollmentRef>, Unknown> {
-    let device = Known::of(facts, &settings.limits)?;
-    Ok(admitting(&overlay(facts, changes), &device, settings, now))
-}
-
 /// The entry that admits a device: one that is disabled does not.
-fn admitting(
+pub(crate) fn admitting(
     facts: &RegisterFacts,
     device: &Known,
     settings: &AttestSettings,

@@ -3,11 +3,9 @@
 //! A ban outranks every enrollment, and nothing but lifting it undoes it (issue “Off means off”;
 //! the gap it closes is O §2: deleting the wrong entry lets a device back in).
 
-use std::fmt::Write as _;
-
 use crate::{
     Caller, CertificateDer, EnrolledCertificate, EnrollmentGroupId, EnrollmentRef, Expect,
-    ReceiptId, RegistrationId, Timestamp, Version,
+    ReceiptId, RegistrationId, Timestamp, Version, hex,
 };
 
 /// The longest reason that is kept with a ban, in characters.
@@ -152,37 +150,37 @@ pub fn parse_registration_key(key: &str) -> Option<&str> {
 /// The key of a ban on an endorsement key, by the SHA-256 of its TPM2B_PUBLIC.
 #[must_use]
 pub fn endorsement_key(sha256: &[u8; 32]) -> String {
-    with_hex("endorsement-key:", sha256)
+    hex::lower_after("endorsement-key:", sha256)
 }
 
 /// The key of a ban on a certificate's SHA-256 thumbprint.
 #[must_use]
 pub fn sha256_key(sha256: &[u8; 32]) -> String {
-    with_hex("sha256:", sha256)
+    hex::lower_after("sha256:", sha256)
 }
 
 /// The key of a ban on a certificate's SHA-1 thumbprint.
 #[must_use]
 pub fn sha1_key(sha1: &[u8; 20]) -> String {
-    with_hex("sha1:", sha1)
+    hex::lower_after("sha1:", sha1)
 }
 
 /// The key of a ban on a certificate, by what its issuer signed ([`PathCertificate::tbs`]).
 #[must_use]
 pub fn tbs_key(tbs: &[u8; 32]) -> String {
-    with_hex("tbs:", tbs)
+    hex::lower_after("tbs:", tbs)
 }
 
 /// The key of a ban on a CA, by [`CaKeys::subject_and_key`](crate::CaKeys::subject_and_key).
 #[must_use]
 pub fn ca_key(subject_and_key: &[u8; 32]) -> String {
-    with_hex("ca:", subject_and_key)
+    hex::lower_after("ca:", subject_and_key)
 }
 
 /// The key of a ban on an issuer and serial number.
 #[must_use]
 pub fn serial_key(issuer: &[u8; 32], serial: &str) -> String {
-    let mut key = with_hex("serial:", issuer);
+    let mut key = hex::lower_after("serial:", issuer);
     key.push(':');
     key.push_str(serial);
     key
@@ -193,15 +191,6 @@ pub fn serial_key(issuer: &[u8; 32], serial: &str) -> String {
 pub fn parse_serial_key(key: &str) -> Option<([u8; 32], String)> {
     let (issuer, serial) = key.strip_prefix("serial:")?.split_once(':')?;
     Some((crate::crl::parse_crl_id(issuer)?, serial.to_owned()))
-}
-
-fn with_hex(prefix: &str, bytes: &[u8]) -> String {
-    let mut text = prefix.to_owned();
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// One certificate of the path that an admission rests on, as bans, revocation lists and the
@@ -291,7 +280,9 @@ pub struct Origin {
     /// What the admission rests on; absent for registrations from before it was kept.
     pub grounds: Option<Grounds>,
     /// The other registrations that were assigned the same identity. A ban on one of them is a ban
-    /// on the identity; their enrollments are of no matter to it.
+    /// on the identity, unless it retired that registration's ID and there is an individual
+    /// enrollment of it again ([`OtherRegistration::is_enrolled`]). Whether their enrollments are
+    /// enabled is of no matter to it.
     pub others: Vec<OtherRegistration>,
     /// What a change set that was decided from this has to expect.
     pub expects: Vec<Expect>,
@@ -409,7 +400,7 @@ impl Thumbprint {
             Self::Sha1(bytes) => bytes,
             Self::Sha256(bytes) => bytes,
         };
-        bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+        hex::upper(bytes)
     }
 }
 

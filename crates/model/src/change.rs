@@ -133,6 +133,8 @@ pub enum Counted {
     X509Groups,
     /// Enrollment groups with symmetric keys.
     SymmetricKeyGroups,
+    /// Revocation lists.
+    Crls,
 }
 
 /// One thing to write. The `version` inside a written value is ignored: the store sets it.

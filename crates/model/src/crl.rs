@@ -3,9 +3,9 @@
 //! A list is about one CA, a name and a key (docs/decisions/0006). It comes from a file, or from a
 //! URL that is asked again and again, and is signed, so that who carries it need not be trusted.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
-use crate::{EnrolledCertificate, Etag, PathCertificate, StaleCrl, Timestamp, Version};
+use crate::{EnrolledCertificate, Etag, PathCertificate, StaleCrl, Timestamp, Version, hex};
 
 /// The largest list that is looked at, in bytes of DER: 32 MiB.
 pub const MAX_CRL_BYTES: usize = 32 * 1024 * 1024;
@@ -76,12 +76,7 @@ impl Crl {
 /// [`CaKeys::subject_and_key`]: crate::CaKeys::subject_and_key
 #[must_use]
 pub fn crl_id(subject_and_key: &[u8; 32]) -> String {
-    let mut id = String::with_capacity(64);
-    for byte in subject_and_key {
-        // Writing to a string does not fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    hex::lower(subject_and_key)
 }
 
 /// The [`CaKeys::subject_and_key`] that a name stands for, if it is one, in either letter case.
@@ -224,11 +219,7 @@ impl Serial {
 /// leading zeros; `0` for zero.
 #[must_use]
 pub fn serial_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in without_zeros(bytes) {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02X}");
-    }
+    let text = hex::upper(without_zeros(bytes));
     match text.strip_prefix('0') {
         Some(rest) => rest.to_owned(),
         None if text.is_empty() => "0".to_owned(),

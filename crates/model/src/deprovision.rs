@@ -385,6 +385,30 @@ pub struct DeprovisionItem {
 }
 
 impl DeprovisionItem {
+    /// A device to which nothing has been done yet, and which was there when its plan was made.
+    #[must_use]
+    pub fn planned(
+        receipt: ReceiptId,
+        number: u64,
+        subject: DeviceSubject,
+        plan: PlannedDevice,
+    ) -> Self {
+        Self {
+            receipt,
+            number,
+            subject,
+            is_late: false,
+            plan,
+            state: ItemState::Pending,
+            at: None,
+            parts: Vec::new(),
+            sessions: EndedSessions::default(),
+            remote: Vec::new(),
+            trouble: None,
+            version: 0,
+        }
+    }
+
     /// Whether something of ours is still to be done or waited for.
     #[must_use]
     pub const fn is_open(&self) -> bool {

@@ -90,6 +90,18 @@ impl Terms {
     pub fn is_enabled(&self) -> bool {
         self.provisioning_status != Sent::Value(ProvisioningStatus::Disabled)
     }
+
+    /// The same terms with their switch turned, not written yet.
+    #[must_use]
+    pub fn switched(&self, status: ProvisioningStatus) -> Self {
+        Self { provisioning_status: Sent::Value(status), ..self.clone() }
+    }
+
+    /// The same terms with their switch turned, as they are written at this moment.
+    #[must_use]
+    pub fn switched_at(&self, status: ProvisioningStatus, now: Timestamp, etag: Etag) -> Self {
+        Self { last_updated: now, etag, ..self.switched(status) }
+    }
 }
 
 /// A member whose absence, explicit `null` and value are three things (O §0.9).
@@ -143,6 +155,20 @@ impl AttestationMechanism {
             }
             Self::Tpm(_) | Self::TpmIssuer(_) => AttestationKind::Tpm,
         }
+    }
+
+    /// The certificates that it holds itself, not by a name in the service's store: those enrolled,
+    /// and of a TPM whose endorsement is demanded the vendors' that count. What an operator sent of
+    /// the endorsement key's own chain ([`Endorsement::certificates`]) is not among them.
+    pub fn own_certificates(&self) -> impl Iterator<Item = &EnrolledCertificate> {
+        let slots = match self {
+            Self::X509Client(slots) | Self::X509Signing(slots) | Self::TpmIssuer(slots) => {
+                Some(slots)
+            }
+            Self::Tpm(tpm) => tpm.endorsement.as_ref().map(|demanded| &demanded.roots),
+            Self::SymmetricKey(_) | Self::X509CaReferences(_) => None,
+        };
+        slots.into_iter().flat_map(Slots::iter)
     }
 }
 

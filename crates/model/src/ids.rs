@@ -5,6 +5,8 @@ use std::{cmp::Ordering, fmt, hash};
 
 use thiserror::Error;
 
+use crate::hex;
+
 /// The longest id in bytes, for registration IDs, enrollment group IDs and device IDs.
 ///
 /// Source: D §0.2, H §2.4.
@@ -451,14 +453,13 @@ pub fn guid(random: [u8; 16]) -> String {
     let mut b = random;
     b[6] = (b[6] & 0x0f) | 0x40;
     b[8] = (b[8] & 0x3f) | 0x80;
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     format!(
         "{}-{}-{}-{}-{}",
-        hex(&b[..4]),
-        hex(&b[4..6]),
-        hex(&b[6..8]),
-        hex(&b[8..10]),
-        hex(&b[10..])
+        hex::lower(&b[..4]),
+        hex::lower(&b[4..6]),
+        hex::lower(&b[6..8]),
+        hex::lower(&b[8..10]),
+        hex::lower(&b[10..])
     )
 }
 

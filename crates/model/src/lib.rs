@@ -15,6 +15,7 @@ pub mod enrollment;
 pub mod event;
 pub mod evidence;
 pub mod facts;
+pub mod hex;
 pub mod hub;
 pub mod ids;
 pub mod json;

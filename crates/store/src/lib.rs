@@ -217,6 +217,9 @@ pub trait Store: Send + Sync + 'static {
     /// ([`CaKeys::subject_and_key`](model::CaKeys::subject_and_key)).
     async fn find_crl(&self, ca: &[u8; 32]) -> Result<Option<Crl>, StoreFault>;
 
+    /// How many revocation lists there are.
+    async fn n_crls(&self) -> Result<u64, StoreFault>;
+
     /// All revocation lists, by their CAs (there are no more than [`model::crl::MAX_CRLS`]).
     async fn list_crls(&self) -> Result<Vec<Crl>, StoreFault>;
 

@@ -197,6 +197,7 @@ macro_rules! store_suite {
                 the_version_of_bans_moves_with_revocation_lists
                 due_lists_come_the_longest_due_first
                 cas_are_found_by_their_name_wherever_they_are
+                the_last_list_that_there_is_room_for_is_written_and_no_other
             }
             devices {
                 a_device_and_its_twin_are_deleted_together

@@ -97,8 +97,3 @@ fn stamped(object: Object, etag: &str, created: Timestamp, updated: Timestamp) -
 fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> Json {
     Json::Array(texts.map(Json::from).collect())
 }
-
-/// Upper-case hex.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
-}

@@ -17,6 +17,7 @@ use super::work::Ending;
 use crate::{
     App, Attempt, MAX_ATTEMPTS, No, attempted,
     audit::{self, Deed},
+    unless_conflict,
 };
 
 impl App {
@@ -179,11 +180,8 @@ impl App {
             let changes = ChangeSet::new()
                 .expecting(Expect::Receipt(id.clone(), version))
                 .with(Change::PutReceipt(Box::new(written)));
-            match attempted::<OperatorRefusal>(self.commit(changes).await) {
-                Ok(Attempt::Done) => return Ok(()),
-                Ok(Attempt::Again) => {}
-                Err(No::Fault(fault)) => return Err(fault),
-                Err(No::Refused(_)) => return Ok(()),
+            if unless_conflict(self.commit(changes).await)? {
+                return Ok(());
             }
         }
         Ok(())

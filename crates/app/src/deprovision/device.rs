@@ -11,13 +11,11 @@ use model::{
 use store::StoreFault;
 use tracing::{error, info};
 
-use super::{
-    facts::Read,
-    work::{Ending, unless_conflict},
-};
+use super::{facts::Read, work::Ending};
 use crate::{
     App, MAX_ATTEMPTS,
     audit::{self, Deed, by_itself},
+    unless_conflict,
 };
 
 /// Sessions that were ended and are to be waited for.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use decide::{
-    deprovision::{self, Act, DeviceFacts, Hypothesis},
+    deprovision::{self, Act, DeviceFacts, PlannedActs},
     manage::bans,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -16,10 +16,10 @@ use model::{
     ban::Thumbprint,
     deprovision::{MAX_KEPT_ITEMS, MAX_PLAN_DEVICES, PLAN_LIFE_SECS},
 };
-use store::{CommitError, StoreFault};
+use store::StoreFault;
 
 use super::{collect::Candidates, facts::Read};
-use crate::{App, Attempt, No, attempted};
+use crate::{App, Attempt, No, attempted, unless_conflict};
 
 /// A plan that is begun: nobody can apply it before its devices are collected.
 #[derive(Debug)]
@@ -290,29 +290,16 @@ impl App {
             u32::try_from(self.live.concerned(&deed.changes).len()).unwrap_or(u32::MAX);
         let prospects = match (&read.register, &subject) {
             (Some(facts), DeviceSubject::Registration(id)) => {
-                let hypothesis = Hypothesis { id, deed: &deed, shared: &head.shared };
+                let acts = PlannedActs { id, deed: &deed, shared: &head.shared };
                 let settings = &self.settings.register.attest;
-                deprovision::prospects(facts, hypothesis, settings, now)
+                deprovision::prospects(facts, acts, settings, now)
             }
             (_, DeviceSubject::Identity(_)) | (None, _) => deprovision::without_prospects(),
         };
         let plan = deprovision::planned(&facts, &deed, n_sessions, prospects);
         let is_known_nowhere = facts.is_known_nowhere();
         let is_by_key = head.intent == Intent::Revoke && facts.is_by_key();
-        let item = DeprovisionItem {
-            receipt: head.id.clone(),
-            number: 0,
-            subject,
-            is_late: false,
-            plan,
-            state: ItemState::Pending,
-            at: None,
-            parts: Vec::new(),
-            sessions: EndedSessions::default(),
-            remote: Vec::new(),
-            trouble: None,
-            version: 0,
-        };
+        let item = DeprovisionItem::planned(head.id.clone(), 0, subject, plan);
         Ok(Some(PlannedItem { item, is_known_nowhere, is_by_key }))
     }
 
@@ -412,32 +399,23 @@ impl App {
         &self,
         group: &EnrollmentGroup,
     ) -> Result<Vec<EnrolledCertificate>, StoreFault> {
-        match &group.terms.attestation {
-            AttestationMechanism::X509Signing(slots) | AttestationMechanism::TpmIssuer(slots) => {
-                Ok(slots.iter().cloned().collect())
+        let mechanism = &group.terms.attestation;
+        let mut found: Vec<_> = mechanism.own_certificates().cloned().collect();
+        if let AttestationMechanism::X509CaReferences(names) = mechanism {
+            for name in names.iter() {
+                let ca = self.store.find_ca_certificate(name).await?;
+                found.extend(ca.map(|ca| ca.certificate));
             }
-            AttestationMechanism::X509CaReferences(slots) => {
-                let mut found = Vec::new();
-                for name in slots.iter() {
-                    let ca = self.store.find_ca_certificate(name).await?;
-                    found.extend(ca.map(|ca| ca.certificate));
-                }
-                Ok(found)
-            }
-            AttestationMechanism::SymmetricKey(_)
-            | AttestationMechanism::X509Client(_)
-            | AttestationMechanism::Tpm(_) => Ok(Vec::new()),
         }
+        Ok(found)
     }
 
     /// Forgets plans and receipts that are no longer kept, a few thousand devices at a time.
     pub(super) async fn trim_receipts(&self) -> Result<(), StoreFault> {
         let now = self.clock.now();
         let changes = ChangeSet::new().with(Change::TrimReceipts { now, at_most: TRIM_AT_ONCE });
-        match self.commit(changes).await {
-            Ok(()) | Err(CommitError::Conflict) => Ok(()),
-            Err(CommitError::Fault(fault)) => Err(fault),
-        }
+        // It expects nothing, so no store says that something has changed.
+        unless_conflict(self.commit(changes).await).map(drop)
     }
 }
 
@@ -510,7 +488,7 @@ impl Totals {
     }
 }
 
-/// Whether a selection is still meant as a whole.
+/// Whether this closes a group or a CA that is selected as a whole: nobody joins it afterwards.
 pub(super) fn is_closed(selected_by: &SelectedBy, intent: Intent) -> bool {
     match (selected_by.whole(), intent) {
         (Some(Whole::Group(_)), Intent::Suspend | Intent::Retire | Intent::Revoke)

@@ -9,14 +9,14 @@ use futures_util::{
 };
 use model::{
     Change, ChangeSet, Closed, DeprovisionItem, DeprovisionState, Deprovisioning, DeviceSubject,
-    EndedSessions, EnrollmentRef, Expect, ItemState, Page, PlannedDevice, ReceiptId, RecordFilter,
+    EndedSessions, EnrollmentRef, Expect, Page, PlannedDevice, ReceiptId, RecordFilter,
     RegistrationRecord, Timestamp, Whole,
 };
-use store::{CommitError, StoreFault};
+use store::StoreFault;
 use tracing::{info, warn};
 
 use super::plan::is_closed;
-use crate::{App, live::Seat};
+use crate::{App, live::Seat, unless_conflict};
 
 /// How many items are read at a time, and worked on before another deprovisioning may have its turn.
 const SLICE: usize = 128;
@@ -262,7 +262,8 @@ impl App {
                 let there = self.store.find_receipt_item_of(&head.id, &subject.key()).await?;
                 if there.is_none() {
                     number += 1;
-                    let item = late_item(head, number, subject, plan);
+                    let item = DeprovisionItem::planned(head.id.clone(), number, subject, plan);
+                    let item = DeprovisionItem { is_late: true, ..item };
                     let new = Expect::ReceiptItem(head.id.clone(), number, 0);
                     changes = changes.expecting(new).with(Change::PutReceiptItem(Box::new(item)));
                 }
@@ -325,37 +326,6 @@ fn by_records(
         (DeviceSubject::Registration(record.registration_id), plan)
     };
     (page.items.into_iter().map(late).collect(), page.next)
-}
-
-fn late_item(
-    head: &Deprovisioning,
-    number: u64,
-    subject: DeviceSubject,
-    plan: PlannedDevice,
-) -> DeprovisionItem {
-    DeprovisionItem {
-        receipt: head.id.clone(),
-        number,
-        subject,
-        is_late: true,
-        plan,
-        state: ItemState::Pending,
-        at: None,
-        parts: Vec::new(),
-        sessions: EndedSessions::default(),
-        remote: Vec::new(),
-        trouble: None,
-        version: 0,
-    }
-}
-
-/// Whether it was written; false when something had changed.
-pub(super) fn unless_conflict(outcome: Result<(), CommitError>) -> Result<bool, StoreFault> {
-    match outcome {
-        Ok(()) => Ok(true),
-        Err(CommitError::Conflict) => Ok(false),
-        Err(CommitError::Fault(fault)) => Err(fault),
-    }
 }
 
 /// The sessions that a commit is about to end.

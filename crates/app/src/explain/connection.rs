@@ -5,12 +5,15 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 use decide::{
     attestation::Shown,
     explain::{Verdict, evidence, would},
-    hub::connect::{self, ConnectRequest},
+    hub::{
+        cause,
+        connect::{self, ConnectRequest},
+    },
 };
 use model::{
     AttemptAsked, AttemptOutcome, AttestFailure, AuthenticationKind, ConnectFacts, ConnectRefusal,
     DeviceId, EnrollmentRef, Evidence, HubName, KnownProof, OperatorRefusal, Origin,
-    PathCertificate, RegistrationId, Shows, ban::registration_key,
+    RegistrationId, Shows, ban::registration_key,
 };
 
 use super::{Explained, HOLDS_KEY, NOT_LOOKED_AT, bad, in_play};
@@ -70,9 +73,8 @@ impl App {
         let origin = facts.origin.as_ref();
         let own = RegistrationId::parse(device_id.device()).ok();
         let mut keys: BTreeSet<String> = query.ban_keys.into_iter().collect();
-        let names = own.iter().chain(origin.map(|origin| &origin.registration_id));
-        keys.extend(names.map(registration_key));
-        keys.extend(origin.into_iter().flat_map(rests_on));
+        keys.extend(own.as_ref().map(registration_key));
+        keys.extend(origin.into_iter().flat_map(cause::origin_ban_keys));
         if let Err(ConnectRefusal::Banned(ban)) = &admitted {
             keys.insert(ban.clone());
         }
@@ -124,16 +126,6 @@ impl App {
             _ => Evidence::Nothing,
         })
     }
-}
-
-/// The keys of the bans on what a registration rests on.
-fn rests_on(origin: &Origin) -> Vec<String> {
-    let Some(grounds) = &origin.grounds else { return Vec::new() };
-    let mut keys: Vec<_> = grounds.path.iter().flat_map(PathCertificate::ban_keys).collect();
-    if let KnownProof::Tpm { endorsement_key, .. } = &grounds.proof {
-        keys.push(decide::ban::of_endorsement_key(endorsement_key));
-    }
-    keys
 }
 
 /// What was found, in words.

@@ -16,7 +16,7 @@ use store::{CommitError, StoreFault};
 use tracing::{info, warn};
 
 use super::resting::Place;
-use crate::{App, MAX_ATTEMPTS, provisioning::tell_story};
+use crate::{App, MAX_ATTEMPTS, provisioning::tell_story, unless_conflict};
 
 /// No call begins in the last part of a claim, in seconds: it could outlast it. Above the longest
 /// time limit of a call.
@@ -291,15 +291,6 @@ const fn told(task: &RemoteTask) -> &'static str {
 
 fn version(facts: &PendingFacts) -> Option<Version> {
     facts.record.as_ref().map(|record| record.version)
-}
-
-/// Whether it was written; false when something had changed.
-fn unless_conflict(outcome: Result<(), CommitError>) -> Result<bool, StoreFault> {
-    match outcome {
-        Ok(()) => Ok(true),
-        Err(CommitError::Conflict) => Ok(false),
-        Err(CommitError::Fault(fault)) => Err(fault),
-    }
 }
 
 fn tell_trouble(record: &RegistrationRecord, failure: &RemoteFailure) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use decide::simulate::Hypothesis;
 use model::{
-    AttestationMechanism, CaCertificate, EnrollmentGroup, EnrollmentGroupId, KnownProof, Page,
+    AttestationKind, AttestationMechanism, CaCertificate, EnrollmentGroup, EnrollmentGroupId, Page,
     RecordFilter, RegistrationId, RegistrationRecord, ban::ca_key,
 };
 use store::StoreFault;
@@ -22,10 +22,11 @@ pub(super) enum Provable {
 }
 
 impl Provable {
-    pub(super) const fn by(proof: &KnownProof) -> Self {
-        match proof {
-            KnownProof::Key { .. } => Self::Key,
-            KnownProof::Certificates(_) | KnownProof::Tpm { .. } => Self::Certificates,
+    /// How the device of a record proved itself last.
+    pub(super) const fn of(record: &RegistrationRecord) -> Self {
+        match record.mechanism {
+            AttestationKind::SymmetricKey => Self::Key,
+            AttestationKind::X509 | AttestationKind::Tpm => Self::Certificates,
         }
     }
 

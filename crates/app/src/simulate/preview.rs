@@ -18,18 +18,7 @@ impl App {
         draft: IndividualDraft,
         precondition: &Precondition,
     ) -> Result<IndividualEnrollment, No<OperatorRefusal>> {
-        let existing = self.store.individual_facts(&draft.registration_id).await?.enrollment;
-        let usage = self.store.usage().await?;
-        enrollment::put_individual(
-            existing.as_ref(),
-            draft,
-            precondition,
-            &usage,
-            &self.enrollment_limits(),
-            self.clock.now(),
-            &self.fresh(),
-        )
-        .map_err(No::Refused)
+        Ok(self.individual_to_write(draft, precondition).await?.written)
     }
 
     /// What [`put_group`](Self::put_group) would write.
@@ -41,18 +30,7 @@ impl App {
         draft: GroupDraft,
         precondition: &Precondition,
     ) -> Result<EnrollmentGroup, No<OperatorRefusal>> {
-        let existing = self.store.find_group(&draft.group_id).await?;
-        let usage = self.store.usage().await?;
-        enrollment::put_group(
-            existing.as_ref(),
-            draft,
-            precondition,
-            &usage,
-            &self.enrollment_limits(),
-            self.clock.now(),
-            &self.fresh(),
-        )
-        .map_err(No::Refused)
+        Ok(self.group_to_write(draft, precondition).await?.written)
     }
 
     /// What [`put_endorsement`](Self::put_endorsement) would write.
@@ -85,20 +63,8 @@ impl App {
         draft: &CaDraft,
         precondition: &Precondition,
     ) -> Result<CaCertificate, No<OperatorRefusal>> {
-        let existing = self.store.find_ca_certificate(&draft.name).await?;
-        let n_certificates = self.store.list_ca_certificates().await?.len() as u64;
-        let (limit, fresh) = (self.settings.quotas.ca_certificates, self.fresh());
-        let now = self.clock.now();
-        certificates::put(
-            existing.as_ref(),
-            draft,
-            precondition,
-            n_certificates,
-            limit,
-            now,
-            &fresh,
-        )
-        .map_err(No::Refused)
+        let putting = self.putting_ca(draft, precondition);
+        Ok(self.ca_to_write(&draft.name, putting).await?.1.written)
     }
 
     /// What [`verify_ca_certificate`](Self::verify_ca_certificate) would write.
@@ -111,10 +77,8 @@ impl App {
         proof: &[u8],
         precondition: &Precondition,
     ) -> Result<CaCertificate, No<OperatorRefusal>> {
-        let existing = self.store.find_ca_certificate(name).await?;
-        let (now, fresh) = (self.clock.now(), self.fresh());
-        certificates::verify(existing.as_ref(), name, proof, precondition, now, &fresh)
-            .map_err(No::Refused)
+        let verifying = self.verifying_ca(name, proof, precondition);
+        Ok(self.ca_to_write(name, verifying).await?.1.written)
     }
 
     /// The groups that [`delete_ca_certificate`](Self::delete_ca_certificate) would answer.

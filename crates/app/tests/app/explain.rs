@@ -92,10 +92,14 @@ impl Shown {
 }
 
 fn token(key: &SymmetricKey) -> Evidence {
+    token_of(DEVICE, key)
+}
+
+fn token_of(registration_id: &str, key: &SymmetricKey) -> Evidence {
     let token = DeviceToken {
         style: ClientStyle::Python,
         id_scope: SCOPE,
-        registration_id: DEVICE,
+        registration_id,
         key,
         expiry_unix_secs: NOW.unix_secs() + 3600,
     };
@@ -502,6 +506,38 @@ async fn a_connection_is_explained_by_the_device_s_identity_and_begins_no_sessio
     check(connect("hub-1", None), "DeviceDisabled", "is disabled").await;
     stage.delete("press-17").await;
     check(connect("hub-1", None), "UnknownDevice", "has no identity").await;
+}
+
+#[tokio::test]
+async fn the_bans_on_every_registration_of_an_identity_are_told_of_its_connection() {
+    let stage = Stage::new().await;
+    let key = name::key(3);
+    for registration in ["spare-1", "spare-2", DEVICE] {
+        let individual = IndividualDraft {
+            registration_id: id(registration),
+            device_id: Some(device_id(DEVICE)),
+            optional_device_information: None,
+            draft: draft(keys(&key, &name::key(4))),
+        };
+        stage.app.put_individual(individual, &Precondition::None, &by()).await.unwrap();
+        let request = RegisterRequest {
+            registration_id: id(registration),
+            evidence: token_of(registration, &key),
+            payload: None,
+            api_version: ApiVersion::V2021_06_01,
+        };
+        stage.app.register(SCOPE, request).await.unwrap();
+    }
+    let mut expected = Vec::new();
+    for registration in ["spare-1", "spare-2"] {
+        expected.push(ban(&stage.app, SubjectDraft::Registration(id(registration))).await);
+    }
+    let question =
+        Question::Connect { hub: hub_name("hub-1"), device_id: device_id(DEVICE), shows: None };
+    let said = explained(&stage, question).await;
+    assert_eq!(said.verdict.name(), "Banned");
+    let told: Vec<String> = said.bans.iter().map(|ban| ban.subject.key()).collect();
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -261,6 +261,7 @@ passing_on! {
     list_audit(filter: &AuditFilter, after: Option<u64>, limit: usize) -> Vec<AuditLine>;
     audit_head() -> AuditHead;
     find_crl(ca: &[u8; 32]) -> Option<model::Crl>;
+    n_crls() -> u64;
     list_crls() -> Vec<model::Crl>;
     revoked_serials(ca: &[u8; 32]) -> model::Serials;
     due_crls(now: Timestamp, limit: usize) -> Vec<[u8; 32]>;

@@ -6,16 +6,25 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use decide::{manage::DEFAULT_QUOTAS, scenes};
+use decide::{
+    manage::DEFAULT_QUOTAS,
+    scenes::{self, signing},
+};
 use induct_app::{App, No, limits::RateSettings};
 use model::{
-    ApiVersion, Draft, EnrollmentGroupId, Evidence, GroupDraft, HubName, IdentityDraft,
-    IndividualDraft, OperatorRefusal, Precondition, ProvisioningStatus, RecordFilter,
-    RegisterRequest, RegistrationId, RegistrationStatus, Sent, SymmetricKey,
+    ApiVersion, Change, ChangeSet, Draft, EnrollmentGroupId, Evidence, GroupDraft, HubName,
+    IdentityDraft, IndividualDraft, OperatorRefusal, Precondition, ProvisioningStatus,
+    RecordFilter, RegisterRequest, RegistrationId, RegistrationStatus, Sent, SymmetricKey,
+    crl::MAX_CRLS,
 };
-use testkit::{ClientStyle, DeviceToken, NOW};
+use store::Store as _;
+use testkit::{Ca, ClientStyle, DeviceToken, NOW, Revocations};
 
-use crate::instance::{Instance, SCOPE, by, hub_name, instance_with};
+use crate::{
+    gated::At,
+    instance::{Instance, SCOPE, by, hub_name, instance_with},
+    stage::Stage,
+};
 
 fn hub() -> HubName {
     hub_name("hub-1")
@@ -229,4 +238,45 @@ async fn another_id_scope_is_unknown() {
         let unknown = model::DeviceRefusal::UnknownIdScope;
         assert!(matches!(outcome, Err(No::Refused(refusal)) if refusal == unknown), "{scope}");
     }
+}
+
+/// As many as there may be but one are there, and somebody takes the last place while another one's
+/// import is decided and not written.
+#[tokio::test]
+async fn of_two_importers_of_the_last_list_that_there_is_room_for_one_wins() {
+    let stage = Stage::new().await;
+    let cas = ["first", "second", "third"].map(Ca::root);
+    for (n, ca) in cas.iter().enumerate() {
+        let group_id = EnrollmentGroupId::parse(&format!("line-{n}")).unwrap();
+        let draft = Draft {
+            attestation: signing(Some(ca.der()), None),
+            ..draft(ProvisioningStatus::Enabled)
+        };
+        let draft = GroupDraft { group_id, draft };
+        stage.app.put_group(draft, &Precondition::None, &by()).await.unwrap();
+    }
+    let [first, second, third] = cas.map(|ca| ca.revocation_list(&Revocations::number(1)));
+    let imported = stage.app.import_crl(first, &by()).await.unwrap();
+    let of_another = |n: usize| {
+        let mut crl = imported.crl.clone();
+        crl.ca.keys.subject_and_key[..8].copy_from_slice(&n.to_be_bytes());
+        Change::PutCrl(Box::new(crl))
+    };
+    let others = (2..MAX_CRLS).map(of_another).fold(ChangeSet::new(), ChangeSet::with);
+    stage.store.commit(others).await.unwrap();
+    let mut held = stage.store.hold(At::Asked, |change| matches!(change, Change::PutCrl(_)));
+    let slow = {
+        let app = stage.app.clone();
+        tokio::spawn(async move { app.import_crl(second, &by()).await })
+    };
+    held.reached().await;
+    stage.app.import_crl(third, &by()).await.unwrap();
+    held.release();
+    let refused = slow.await.unwrap();
+    assert!(
+        matches!(&refused, Err(No::Refused(OperatorRefusal::QuotaExceeded { limit, .. }))
+            if *limit == MAX_CRLS as u64),
+        "{refused:?}"
+    );
+    assert_eq!(stage.store.n_crls().await.unwrap(), MAX_CRLS as u64);
 }

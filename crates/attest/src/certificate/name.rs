@@ -1,5 +1,6 @@
 //! Distinguished names as people read them.
 
+use model::hex;
 use x509_parser::{
     asn1_rs::Tag,
     oid_registry::asn1_rs::Oid,
@@ -22,7 +23,7 @@ pub(super) fn text(name: &X509Name<'_>) -> String {
 
 fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     let value = value(attribute).map_or_else(
-        || format!("#{}", super::hex(attribute.as_slice())),
+        || format!("#{}", hex::upper(attribute.as_slice())),
         |text| {
             if needs_quotes(&text) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
         },

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use model::CrlNumber;
+use model::{CrlNumber, hex};
 
 use super::{
     BadCrl,
@@ -58,7 +58,7 @@ impl Extension<'_> {
             Some(number) => format!("2.5.29.{number}"),
             None => format!(
                 "with the identifier (DER) {}",
-                certificate::hex(self.id.get(..16).unwrap_or(self.id))
+                hex::upper(self.id.get(..16).unwrap_or(self.id))
             ),
         };
         Err(BadCrl::Unfit(format!("its critical extension {id} is not known")))

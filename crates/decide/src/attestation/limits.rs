@@ -1,7 +1,7 @@
 //! Until when a refusal holds, if nothing is written meanwhile.
 
 use attest::chain::validity_limits;
-use model::{AttestationMechanism, EnrolledCertificate, RegisterFacts, Timestamp};
+use model::{AttestationMechanism, RegisterFacts, Timestamp};
 
 use super::{AttestSettings, Shown};
 
@@ -27,7 +27,7 @@ pub fn next_change(
     }
     let terms = facts.groups.iter().map(|group| &group.terms);
     let terms = terms.chain(facts.individual.iter().map(|enrollment| &enrollment.terms));
-    let enrolled = terms.flat_map(|terms| certificates(&terms.attestation));
+    let enrolled = terms.flat_map(|terms| terms.attestation.own_certificates());
     let stored = facts.ca_certificates.iter().map(|ca| &ca.certificate);
     for certificate in enrolled.chain(stored) {
         limits.extend(validity_limits(certificate.info.not_before, certificate.info.not_after));
@@ -54,19 +54,5 @@ fn keeps_unread_certificates(mechanism: &AttestationMechanism) -> bool {
         | AttestationMechanism::X509Signing(_)
         | AttestationMechanism::X509CaReferences(_)
         | AttestationMechanism::TpmIssuer(_) => false,
-    }
-}
-
-fn certificates(mechanism: &AttestationMechanism) -> Vec<&EnrolledCertificate> {
-    match mechanism {
-        AttestationMechanism::X509Client(slots)
-        | AttestationMechanism::X509Signing(slots)
-        | AttestationMechanism::TpmIssuer(slots) => slots.iter().collect(),
-        AttestationMechanism::Tpm(tpm) => {
-            tpm.endorsement.iter().flat_map(|demanded| demanded.roots.iter()).collect()
-        }
-        AttestationMechanism::SymmetricKey(_) | AttestationMechanism::X509CaReferences(_) => {
-            Vec::new()
-        }
     }
 }

@@ -1,21 +1,20 @@
 //! Who would still get in: the walk of a device at the door, over the facts as they will be.
 
-use std::sync::Arc;
-
 use model::{
-    Ban, BanKind, Caller, Change, ChangeSet, EnrollmentGroupId, ProvisioningStatus, RegisterFacts,
-    RegistrationId, Sent, SharedAct, SharedPart, StillAdmitted, Timestamp,
+    Ban, BanKind, Caller, Change, EnrollmentGroup, EnrollmentGroupId, ProvisioningStatus,
+    RegisterFacts, RegistrationId, SharedAct, SharedPart, StillAdmitted, Timestamp,
 };
 
 use super::Deed;
 use crate::{
-    attestation::{AttestSettings, Known, known},
+    attestation::{AttestSettings, Known},
     ban::InForce,
+    simulate::{Hypothesis, admitting, overlay},
 };
 
-/// What a plan would make of the facts.
+/// What a plan does that may matter to a device.
 #[derive(Debug, Clone, Copy)]
-pub struct Hypothesis<'a> {
+pub struct PlannedActs<'a> {
     /// The device.
     pub id: &'a RegistrationId,
     /// What is done to the device.
@@ -37,31 +36,20 @@ pub struct Prospects {
 #[must_use]
 pub fn prospects(
     facts: &RegisterFacts,
-    hypothesis: Hypothesis<'_>,
+    acts: PlannedActs<'_>,
     settings: &AttestSettings,
     now: Timestamp,
 ) -> Prospects {
     // A key is looked for where it is kept now: afterwards it may be gone.
     let device = Known::of(facts, &settings.limits);
-    let mut after = facts.clone();
-    for part in hypothesis.shared {
-        apply_shared(&mut after, part, now);
-    }
-    apply(&mut after, &hypothesis.deed.changes);
+    let mut after = overlay(facts, &acts.hypotheses(&facts.groups, now));
     let ask = |facts: &RegisterFacts| {
         let Ok(device) = &device else { return StillAdmitted::Unknown };
-        match known(facts, device, settings, now, &mut Vec::new()) {
-            Ok(attested) if attested.terms().is_enabled() => {
-                StillAdmitted::By(attested.enrollment())
-            }
-            Ok(_) | Err(_) => StillAdmitted::No,
-        }
+        admitting(facts, device, settings, now).map_or(StillAdmitted::No, StillAdmitted::By)
     };
     let afterwards = match ask(&after) {
         // Whatever it could prove itself with, its name keeps it out.
-        StillAdmitted::Unknown if is_banned_by_name(&after, hypothesis.id, now) => {
-            StillAdmitted::No
-        }
+        StillAdmitted::Unknown if is_banned_by_name(&after, acts.id, now) => StillAdmitted::No,
         other => other,
     };
     after.bans = Vec::new();
@@ -72,54 +60,47 @@ fn is_banned_by_name(facts: &RegisterFacts, id: &RegistrationId, now: Timestamp)
     InForce::new(&facts.bans, now).on_registration(id, facts.individual.is_some()).is_some()
 }
 
-/// The facts of a device after its change set.
-fn apply(facts: &mut RegisterFacts, changes: &ChangeSet) {
-    for change in &changes.changes {
-        match change {
-            Change::PutIndividual(written) => facts.individual = Some((**written).clone()),
-            Change::DeleteIndividual(_) => facts.individual = None,
-            Change::DeleteRecord(_) => (facts.record, facts.grounds) = (None, None),
-            Change::PutBan(ban) => put_ban(facts, (**ban).clone()),
-            Change::DeleteBan(key) => facts.bans.retain(|ban| ban.subject.key() != *key),
-            // Identities and what remote hubs are told admit nobody.
-            _ => {}
-        }
+impl PlannedActs<'_> {
+    /// The acts as changes of the facts, of which these are the groups.
+    fn hypotheses(&self, groups: &[EnrollmentGroup], now: Timestamp) -> Vec<Hypothesis> {
+        let shared = self.shared.iter().filter_map(|part| of_shared(&part.act, groups, now));
+        let deed = self.deed.changes.changes.iter().filter_map(of_change);
+        shared.chain(deed).collect()
     }
 }
 
-/// The facts of a device after something was done to a group or a CA as a whole.
-fn apply_shared(facts: &mut RegisterFacts, part: &SharedPart, now: Timestamp) {
-    let switch = |facts: &mut RegisterFacts, id: &EnrollmentGroupId, status| {
-        for group in Arc::make_mut(&mut facts.groups) {
-            if group.group_id == *id {
-                group.terms.provisioning_status = Sent::Value(status);
-            }
-        }
+/// What is written of a device, as far as it may matter to whether it is admitted.
+fn of_change(change: &Change) -> Option<Hypothesis> {
+    match change {
+        Change::PutIndividual(written) => Some(Hypothesis::PutIndividual(written.clone())),
+        Change::DeleteIndividual(id) => Some(Hypothesis::DeleteIndividual(id.clone())),
+        Change::PutBan(ban) => Some(Hypothesis::PutBan(ban.clone())),
+        Change::DeleteBan(key) => Some(Hypothesis::LiftBan(key.clone())),
+        // Records, identities and what remote hubs are told admit nobody.
+        _ => None,
+    }
+}
+
+/// What is done to a group or a CA as a whole. A group that is not among these is none that could
+/// admit the device.
+fn of_shared(act: &SharedAct, groups: &[EnrollmentGroup], now: Timestamp) -> Option<Hypothesis> {
+    let switched = |id: &EnrollmentGroupId, status| {
+        let group = groups.iter().find(|group| group.group_id == *id)?;
+        Some(Hypothesis::switch_group(group, status))
     };
-    match &part.act {
-        SharedAct::DisableGroup(id, _) => switch(facts, id, ProvisioningStatus::Disabled),
-        SharedAct::EnableGroup(id, _) => switch(facts, id, ProvisioningStatus::Enabled),
-        SharedAct::DeleteGroup(id, _) => {
-            Arc::make_mut(&mut facts.groups).retain(|group| group.group_id != *id);
-        }
-        SharedAct::SetBan(subject) => put_ban(
-            facts,
-            Ban {
-                subject: subject.clone(),
-                kind: BanKind::Revoked,
-                reason: None,
-                by: Caller { policy: String::new(), address: None },
-                created: now,
-                expires: None,
-                receipt: None,
-                version: 0,
-            },
-        ),
+    match act {
+        SharedAct::DisableGroup(id, _) => switched(id, ProvisioningStatus::Disabled),
+        SharedAct::EnableGroup(id, _) => switched(id, ProvisioningStatus::Enabled),
+        SharedAct::DeleteGroup(id, _) => Some(Hypothesis::DeleteGroup(id.clone())),
+        SharedAct::SetBan(subject) => Some(Hypothesis::PutBan(Box::new(Ban {
+            subject: subject.clone(),
+            kind: BanKind::Revoked,
+            reason: None,
+            by: Caller { policy: String::new(), address: None },
+            created: now,
+            expires: None,
+            receipt: None,
+            version: 0,
+        }))),
     }
-}
-
-fn put_ban(facts: &mut RegisterFacts, ban: Ban) {
-    let key = ban.subject.key();
-    facts.bans.retain(|old| old.subject.key() != key);
-    facts.bans.push(ban);
 }

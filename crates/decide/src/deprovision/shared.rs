@@ -4,7 +4,7 @@
 use model::{
     Ban, Change, ChangeSet, Deprovisioning, EnrolledCertificate, EnrollmentGroup,
     EnrollmentGroupId, Etag, Expect, Fresh, Intent, ProvisioningStatus, SelectedBy,
-    SelectedCertificate, Sent, SharedAct, SharedOutcome, SharedPart, Timestamp, Whole,
+    SelectedCertificate, SharedAct, SharedOutcome, SharedPart, Timestamp, Whole,
 };
 
 use super::{Act, bans};
@@ -83,11 +83,11 @@ pub fn is_as_planned(
     if group.is_none() || !matches!(selected_by.whole(), Some(Whole::Group(_))) {
         return true;
     }
-    let keys = |parts: &[SharedPart]| -> Vec<SharedAct> {
+    let now = plan_shared(selected_by, intent, group, cas, None, None);
+    let acts = |parts: &[SharedPart]| -> Vec<SharedAct> {
         parts.iter().map(|part| part.act.clone()).collect()
     };
-    let now = plan_shared(selected_by, intent, group, cas, None, None);
-    keys(&now) == keys(&planned.shared)
+    acts(&now) == acts(&planned.shared)
 }
 
 /// Decides what is done to groups and CAs as a whole: what to write, and what comes of each part.
@@ -156,11 +156,9 @@ fn switch(
     now: Timestamp,
     fresh: &Fresh,
 ) -> SharedOutcome {
-    let mut written = group.clone();
     let etag = Etag::from_random(fresh.etag);
-    written.terms.provisioning_status = Sent::Value(status);
-    written.terms.last_updated = now;
-    written.terms.etag = etag.clone();
+    let terms = group.terms.switched_at(status, now, etag.clone());
+    let written = EnrollmentGroup { terms, ..group.clone() };
     set.expects.push(Expect::Group(group.group_id.clone(), group.terms.version));
     set.changes.push(Change::PutGroup(Box::new(written)));
     SharedOutcome::Done(Some(etag))

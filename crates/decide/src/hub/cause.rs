@@ -13,11 +13,12 @@ use model::{
     ConnectRefusal, EnrolledCertificate, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
     Grounds, IndividualEnrollment, KnownProof, Origin, OriginEntry, OtherRegistration,
     PathCertificate, RegistrationId, RevokedChange, Timestamp,
-    ban::{endorsement_key, parse_serial_key, registration_key},
+    ban::{parse_serial_key, registration_key},
     crl::Serial,
+    hex,
 };
 
-use crate::manage::bans::sha256;
+use crate::ban::of_endorsement_key;
 
 /// What a connection rests on besides its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -142,12 +143,7 @@ impl Footing {
     #[must_use]
     pub fn with_origin(&self, origin: Option<&Origin>) -> Self {
         let mut ban_keys = self.own_keys.clone();
-        if let Some(origin) = origin {
-            add_ban_keys(&origin.registration_id, origin.grounds.as_ref(), &mut ban_keys);
-            for other in &origin.others {
-                add_ban_keys(&other.registration_id, other.grounds.as_ref(), &mut ban_keys);
-            }
-        }
+        ban_keys.extend(origin.into_iter().flat_map(origin_ban_keys));
         ban_keys.sort_unstable();
         ban_keys.dedup();
         let origin = origin.map(|origin| Source {
@@ -372,14 +368,22 @@ fn unknown_issuers(path: &[PathCertificate]) -> impl Iterator<Item = &PathCertif
     path.iter().filter(|one| path.iter().all(|other| other.subject != one.issuer))
 }
 
-/// The keys of the bans on a registration and on what it rests on.
-fn add_ban_keys(id: &RegistrationId, grounds: Option<&Grounds>, keys: &mut Vec<String>) {
-    keys.push(registration_key(id));
-    let Some(grounds) = grounds else { return };
-    keys.extend(grounds.path.iter().flat_map(PathCertificate::ban_keys));
-    if let KnownProof::Tpm { endorsement_key: key, .. } = &grounds.proof {
-        keys.push(endorsement_key(&sha256(key)));
+/// The keys of the bans on the registrations of an identity, the others included, and on what they
+/// rest on. The CAs above that are not among them ([`keys_of_ban`]).
+#[must_use]
+pub fn origin_ban_keys(origin: &Origin) -> Vec<String> {
+    let one = (&origin.registration_id, origin.grounds.as_ref());
+    let others = origin.others.iter().map(|other| (&other.registration_id, other.grounds.as_ref()));
+    let mut keys = Vec::new();
+    for (id, grounds) in std::iter::once(one).chain(others) {
+        keys.push(registration_key(id));
+        let Some(grounds) = grounds else { continue };
+        keys.extend(grounds.path.iter().flat_map(PathCertificate::ban_keys));
+        if let KnownProof::Tpm { endorsement_key: key, .. } = &grounds.proof {
+            keys.push(of_endorsement_key(key));
+        }
     }
+    keys
 }
 
 /// How many signatures are looked at on the way up from one path: more than there are without anyone
@@ -495,13 +499,7 @@ pub fn ca_name_key(name: &str) -> String {
 /// The key of those whose path ends below a CA of this name (SHA-256 of the name's DER).
 #[must_use]
 pub fn issuer_key(subject: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
-    let mut key = "issuer:".to_owned();
-    for byte in subject {
-        // Writing to a string does not fail.
-        let _ = write!(key, "{byte:02x}");
-    }
-    key
+    hex::lower_after("issuer:", subject)
 }
 
 /// The keys under which connections that a ban may end are found.

@@ -12,7 +12,7 @@ use model::{
     EnrolledCertificate, EnrollmentGroup, EnrollmentRef, GroupSettings, HubAccess,
     IndividualEnrollment, IpAction, IpTarget, Json, LinkedHub, PolicyScope, ProvisioningStatus,
     RegistrationRecord, RegistrationStatus, ReprovisionPolicy, Sent, ServiceSettings, Slots,
-    StaleCrl, Terms, Twin,
+    StaleCrl, Terms, Twin, hex,
 };
 
 mod deprovision;
@@ -90,7 +90,7 @@ pub fn crl(crl: &Crl) -> Json {
             "number",
             list.number.as_ref().map(|number| Json::from(number.to_hex().as_str())),
         );
-        view.text("sha256", &hex(&list.sha256));
+        view.text("sha256", &hex::upper(&list.sha256));
         view.put("revoked", Json::from(list.n_revoked));
     }
     if let Some(source) = &crl.source {
@@ -98,10 +98,6 @@ pub fn crl(crl: &Crl) -> Json {
         view.put("everySecs", Json::from(u64::from(source.every_secs)));
     }
     view.done()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// A ban.

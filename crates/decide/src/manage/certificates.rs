@@ -1,7 +1,7 @@
 //! CA certificates and the proof that their key is held (O §3.5).
 
 use attest::{certificate, possession};
-use model::{CaCertificate, Etag, Fresh, OperatorRefusal, Precondition, Timestamp};
+use model::{CaCertificate, Etag, Fresh, OperatorRefusal, Precondition, Timestamp, hex};
 
 use super::{bad, check_etag, check_put, within};
 
@@ -109,7 +109,7 @@ pub fn generate_code(
     fresh: &Fresh,
 ) -> Result<CaCertificate, OperatorRefusal> {
     let stored = delete(existing, name, precondition)?;
-    let code = random.iter().map(|byte| format!("{byte:02X}")).collect();
+    let code = hex::upper(random);
     Ok(CaCertificate {
         pending_code: Some(code),
         etag: Etag::from_random(fresh.etag),

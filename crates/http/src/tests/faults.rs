@@ -121,6 +121,9 @@ impl Store for Broken {
     async fn find_crl(&self, _: &[u8; 32]) -> Result<Option<model::Crl>, StoreFault> {
         Err(self.fault())
     }
+    async fn n_crls(&self) -> Result<u64, StoreFault> {
+        Err(self.fault())
+    }
     async fn list_crls(&self) -> Result<Vec<model::Crl>, StoreFault> {
         Err(self.fault())
     }

@@ -144,6 +144,8 @@ fn has_room(
         model::Counted::SymmetricKeyGroups => {
             ("symmetric_key_groups", uncommitted.symmetric_key_groups)
         }
+        // These are counted as they are, and not by a counter.
+        model::Counted::Crls => return Ok(crl::count(db)? < limit),
     };
     let committed: i64 = db
         .prepare_cached("SELECT value FROM counters WHERE name = ?1")?

@@ -30,6 +30,9 @@ pub(crate) const FIND: &str =
 pub(crate) const LIST: &str =
     concat!("SELECT ", crl_columns!(), " FROM crls ORDER BY subject_and_key");
 
+/// Counts the lists. There are few ([`model::crl::MAX_CRLS`]), so no counter is kept of them.
+const COUNT: &str = "SELECT count(*) FROM crls";
+
 /// Reads the CAs of at most `?2` lists whose URL is to be asked at `?1`.
 pub(crate) const DUE: &str = "SELECT subject_and_key FROM crls \
      WHERE due IS NOT NULL AND due <= ?1 ORDER BY due LIMIT ?2";
@@ -73,6 +76,12 @@ const NOTE_FETCH: &str = "UPDATE crls SET url = ?2, every_secs = ?3, entity_tag 
 
 /// How many CAs are followed from list to list: more than the longest chain has.
 const MAX_CAS: usize = 4096;
+
+/// How many lists there are, those among them that a change set of the same transaction wrote.
+pub(crate) fn count(db: Db<'_>) -> Result<u64> {
+    let n: i64 = db.prepare_cached(COUNT)?.query_row([], |row| row.get(0))?;
+    Ok(n.cast_unsigned())
+}
 
 /// Inserts or replaces what is known of a list; its serial numbers stay.
 pub(crate) fn put(db: Db<'_>, crl: &Crl, version: Version) -> Result<()> {

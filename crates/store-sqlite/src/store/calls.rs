@@ -19,7 +19,7 @@ use super::SqliteStore;
 use crate::{
     readers::{Closed, Reader, wait},
     reads::{self, attempts, bans, former, hub, receipt, service},
-    rows::{ban, certificate, enrollment, grounds, policy},
+    rows::{ban, certificate, crl, enrollment, grounds, policy},
     writer::{Message, Pending},
 };
 
@@ -354,6 +354,11 @@ impl Store for SqliteStore {
             .readers
             .read("read a revocation list", move |reader| reads::crls::find_crl(reader.db(), &ca))
             .await
+    }
+
+    async fn n_crls(&self) -> Result<u64, StoreFault> {
+        let read = |reader: &Reader| crl::count(reader.db());
+        self.inner.readers.read("counted the revocation lists", read).await
     }
 
     async fn list_crls(&self) -> Result<Vec<Crl>, StoreFault> {

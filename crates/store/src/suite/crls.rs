@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{
-    Change, ChangeSet, ConnectQuery, Crl, CrlFacts, CrlList, CrlNumber, CrlSource,
+    Change, ChangeSet, ConnectQuery, Counted, Crl, CrlFacts, CrlList, CrlNumber, CrlSource,
     EnrolledCertificate, Etag, Expect, GroupQuery, RevokedChange, RevokedStep, Serials, Timestamp,
     crl::Serial,
 };
@@ -368,4 +368,28 @@ pub async fn cas_are_found_by_their_name_wherever_they_are(harness: &impl Harnes
         assert_eq!(known(name).await, Some(format!("CN={name}")));
     }
     assert_eq!(known("root").await, None);
+}
+
+/// Lists are counted as they are at the commit, those written a moment before too.
+pub async fn the_last_list_that_there_is_room_for_is_written_and_no_other(harness: &impl Harness) {
+    let store = Arc::new(harness.open().await);
+    let one_more = |subject: &str| {
+        let room = Expect::Room { of: Counted::Crls, limit: 2 };
+        ChangeSet::new().expecting(room).with(put(&crl(subject, "root")))
+    };
+    let writers = ["line-4", "line-5", "line-6", "line-7"].map(|subject| {
+        let (store, changes) = (Arc::clone(&store), one_more(subject));
+        tokio::spawn(async move { store.commit(changes).await })
+    });
+    let mut n_written = 0;
+    for writer in writers {
+        n_written += u32::from(writer.await.expect("joined").is_ok());
+    }
+    assert_eq!(n_written, 2);
+    assert_eq!(store.n_crls().await.expect("a count"), 2);
+    conflicts(&*store, one_more("line-8")).await;
+    let there = ca_of(&store.list_crls().await.expect("lists")[0]);
+    write(&*store, [Change::DeleteCrl(there)]).await;
+    assert_eq!(store.n_crls().await.expect("a count"), 1);
+    store.commit(one_more("line-8")).await.expect("there is room again");
 }

@@ -3,10 +3,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     ApiVersion, Attempt, AttemptAsked, AttemptFilter, AttemptOutcome, AttestationKind,
-    EnrollmentRef, Json, OperatorRefusal, StoredAttempt, Timestamp, ban::Thumbprint,
+    EnrollmentRef, Json, OperatorRefusal, StoredAttempt, Timestamp, ban::Thumbprint, hex,
 };
 
-use super::hex;
 use crate::{continuation::BadContinuation, time, write::Object};
 
 /// The longest device ID or tracking ID that attempts are looked for by, in bytes.
@@ -90,11 +89,11 @@ pub fn attempt(stored: &StoredAttempt) -> Json {
     };
     asked_for(head, asked)
         .with_some("shown", shown.kind.map(kind))
-        .with_some("thumbprint", shown.leaf_sha256.map(|bytes| hex(&bytes)).as_deref())
-        .with_some("sha1Thumbprint", shown.leaf_sha1.map(|bytes| hex(&bytes)).as_deref())
+        .with_some("thumbprint", shown.leaf_sha256.map(|bytes| hex::upper(&bytes)).as_deref())
+        .with_some("sha1Thumbprint", shown.leaf_sha1.map(|bytes| hex::upper(&bytes)).as_deref())
         .with_some(
             "endorsementKeySha256",
-            shown.endorsement_key.map(|bytes| hex(&bytes)).as_deref(),
+            shown.endorsement_key.map(|bytes| hex::upper(&bytes)).as_deref(),
         )
         .with("outcome", outcome.name())
         .with("isAdmission", outcome.is_admission())

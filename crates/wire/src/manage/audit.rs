@@ -1,8 +1,7 @@
 //! The audit log.
 
-use model::{AuditLine, Json, OperatorRefusal, Timestamp};
+use model::{AuditLine, Json, OperatorRefusal, Timestamp, hex};
 
-use super::hex;
 use crate::{continuation::BadContinuation, time, write::Object};
 
 /// A line of the audit log. Its `before` and `after` are shown as they are kept, which is without
@@ -21,8 +20,8 @@ pub fn audit_line(line: &AuditLine) -> Json {
         .with_some("before", entry.before.clone())
         .with_some("after", entry.after.clone())
         .with_some("etag", entry.etag.as_deref())
-        .with("previousHash", hex(&line.previous).as_str())
-        .with("hash", hex(&line.hash).as_str())
+        .with("previousHash", hex::upper(&line.previous).as_str())
+        .with("hash", hex::upper(&line.hash).as_str())
         .build()
 }
 
@@ -57,7 +56,8 @@ pub struct AuditCheck {
 /// are worth noting elsewhere.
 #[must_use]
 pub fn audit_check(check: &AuditCheck) -> Json {
-    let head = Object::new().with("number", check.head.0).with("hash", hex(&check.head.1).as_str());
+    let head =
+        Object::new().with("number", check.head.0).with("hash", hex::upper(&check.head.1).as_str());
     let broken = check.broken.as_ref().map(|(number, reason)| {
         Object::new().with("number", *number).with("reason", reason.as_str())
     });

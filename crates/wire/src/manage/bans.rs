@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     Ban, BanKind, BanSubject, Json, OperatorRefusal, RegistrationId,
     ban::{BanDraft, IssuerDraft, SubjectDraft, Thumbprint},
+    hex,
 };
 
 use super::read_object;
@@ -85,8 +86,12 @@ pub fn ban(ban: &Ban) -> Json {
     let mut object = Object::new().with("name", ban.subject.key().as_str());
     object = match &ban.subject {
         BanSubject::Registration(id) => object.with("registrationId", id.as_str()),
-        BanSubject::Certificate { sha256, .. } => object.with("thumbprint", hex(sha256).as_str()),
-        BanSubject::CertificateSha1 { sha1, .. } => object.with("thumbprint", hex(sha1).as_str()),
+        BanSubject::Certificate { sha256, .. } => {
+            object.with("thumbprint", hex::upper(sha256).as_str())
+        }
+        BanSubject::CertificateSha1 { sha1, .. } => {
+            object.with("thumbprint", hex::upper(sha1).as_str())
+        }
         BanSubject::Ca(ca) => object
             .with("thumbprint", ca.info.sha256_thumbprint.as_str())
             .with("subject", ca.info.subject_name.as_str()),
@@ -94,7 +99,7 @@ pub fn ban(ban: &Ban) -> Json {
             object.with("serialNumber", serial.as_str()).with("issuer", issuer_name.as_str())
         }
         BanSubject::EndorsementKey(sha256) => {
-            object.with("endorsementKeySha256", hex(sha256).as_str())
+            object.with("endorsementKeySha256", hex::upper(sha256).as_str())
         }
     };
     object
@@ -126,10 +131,6 @@ pub const fn kind(kind: BanKind) -> &'static str {
         BanKind::Retired => "retired",
         BanKind::Revoked => "revoked",
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 #[cfg(test)]

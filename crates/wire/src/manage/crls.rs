@@ -3,9 +3,10 @@
 use model::{
     Crl, Json, OperatorRefusal, Timestamp,
     crl::{CrlSource, MAX_CRL_EVERY_SECS},
+    hex,
 };
 
-use super::{hex, read_object, stamped};
+use super::{read_object, stamped};
 use crate::{time, write::Object};
 
 /// How many serial numbers changed by an import.
@@ -71,7 +72,7 @@ fn shown(crl: &Crl, now: Timestamp, counts: Option<RevokedCounts>) -> Json {
             .with_some("nextUpdate", list.next_update.map(seconds).as_deref())
             .with("revoked", list.n_revoked)
             .with("takenIn", time::wire(list.taken_in).as_str())
-            .with("sha256", hex(&list.sha256).as_str());
+            .with("sha256", hex::upper(&list.sha256).as_str());
     }
     if let Some(RevokedCounts { n_added, n_removed }) = counts {
         object = object.with("newlyRevoked", n_added).with("noLongerRevoked", n_removed);

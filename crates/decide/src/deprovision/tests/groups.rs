@@ -2,8 +2,8 @@
 
 use model::{
     BanSubject, DeprovisionState, Deprovisioning, Draft, EnrollmentGroup, HubName, OperatorRefusal,
-    PlanTotals, ProvisioningStatus, RecordCondition, SelectedCertificate, Selection, SharedAct,
-    SharedOutcome, SharedPart, deprovision::MAX_LISTED_IDS,
+    PlanTotals, ProvisioningStatus, RecordCondition, SelectedCertificate, Selection, Sent,
+    SharedAct, SharedOutcome, SharedPart, deprovision::MAX_LISTED_IDS,
 };
 
 use super::*;

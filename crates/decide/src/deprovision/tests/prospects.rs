@@ -3,7 +3,7 @@
 use model::{BanSubject, SharedAct, SharedOutcome, SharedPart};
 
 use super::*;
-use crate::deprovision::{Hypothesis, prospects};
+use crate::deprovision::{PlannedActs, prospects};
 
 fn group(id: &str) -> StillAdmitted {
     StillAdmitted::By(EnrollmentRef::Group(name::group(id)))
@@ -12,8 +12,8 @@ fn group(id: &str) -> StillAdmitted {
 fn told(scene: &Scene, id: &str, deed: &Deed, shared: &[SharedPart]) -> Prospects {
     let facts = scene.register_facts(id);
     let settings = &scene.world.settings.attest;
-    let hypothesis = Hypothesis { id: &name::id(id), deed, shared };
-    prospects(&facts, hypothesis, settings, scene.world.now)
+    let acts = PlannedActs { id: &name::id(id), deed, shared };
+    prospects(&facts, acts, settings, scene.world.now)
 }
 
 fn planned_act(act: SharedAct) -> SharedPart {

@@ -6,7 +6,10 @@ use model::{
 use testkit::{Ca, NOW};
 
 use super::*;
-use crate::scenes::{World, draft, keys, name, signing};
+use crate::{
+    manage::bans::sha256,
+    scenes::{World, draft, keys, name, signing},
+};
 
 struct Line {
     root: Ca,

@@ -126,7 +126,7 @@ pub(super) fn make_certificate(
             .map_err(|error| failed(format!("cannot write {}: {error}", path.display())))?;
     }
     let thumbprint = digest::digest(&digest::SHA256, certificate.der());
-    Ok(thumbprint.as_ref().iter().map(|byte| format!("{byte:02X}")).collect())
+    Ok(model::hex::upper(thumbprint.as_ref()))
 }
 
 fn certificate_params(
