@@ -339,6 +339,8 @@ async fn in_no_interleaving_is_an_event_appended_after_its_sender_was_turned_off
         device.await.unwrap();
     }
     chores.abort();
+    // What it had taken up waits again once it is over.
+    assert!(chores.await.unwrap_err().is_cancelled());
     stage.app.see_off().await;
     let n_acknowledged: usize = counts.iter().map(|count| count.load(Ordering::SeqCst)).sum();
     let mut cursor = EventCursor::default();
