@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    future::poll_fn,
     sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
 };
 
 use model::{Change, ChangeSet, ConnectRefusal, ConnectionNumber, DeviceId, HubName, Timestamp};
 use store::CommitError;
-use tokio::{sync::Notify, task::yield_now};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::{Command, End, Live};
@@ -224,9 +226,23 @@ impl App {
             if !self.live.turns.are_waited_for() || self.live.loose_ends.n_waiting() >= MAX_BATCH {
                 return;
             }
-            yield_now().await;
+            after_you().await;
         }
     }
+}
+
+/// Lets whoever else has something to do go first, once.
+async fn after_you() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if has_waited {
+            return Poll::Ready(());
+        }
+        has_waited = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Live {
