@@ -311,6 +311,8 @@ fn connect_changes(
         .expecting(facts.bans_expected.clone());
     // What its device was registered by, and that enrollment: changes of these that are committed
     // from here on find the session in the index.
+    let assigned = Expect::Assigned(hub.clone(), device_id.clone(), facts.assigned.clone());
+    changes = changes.expecting(assigned);
     for expect in facts.origin.iter().flat_map(|origin| &origin.expects) {
         changes = changes.expecting(expect.clone());
     }

@@ -61,6 +61,9 @@ pub enum Expect {
     Identity(HubName, DeviceId, Version),
     /// This twin has this version.
     Twin(HubName, DeviceId, Version),
+    /// The records by which the identity is assigned have these versions, in their order: none was
+    /// written, deleted or added since.
+    Assigned(HubName, DeviceId, Vec<Version>),
     /// No ban and no revocation list was written or deleted since this version.
     Bans(Version),
     /// The bans on these keys are those that were read, and no ban on a CA and no revocation list

@@ -82,6 +82,9 @@ pub struct ConnectFacts {
     pub hubs_version: Version,
     /// Where the identity came from: the registration whose assignment it is, if there is one.
     pub origin: Option<Origin>,
+    /// The versions of the records by which the identity, or that of the module's device, is
+    /// assigned, in their order; for [`Expect::Assigned`].
+    pub assigned: Vec<Version>,
     /// The bans asked for, those on the origin (its registration ID and what it rests on), those on
     /// the device ID taken as a registration ID, those on the CA certificates read, and those on CAs
     /// whose subject is among the names asked for or in what the origin rests on, or is the issuer of

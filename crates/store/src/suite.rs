@@ -95,6 +95,7 @@ macro_rules! store_suite {
                 of_two_change_sets_decided_from_one_version_one_wins
                 of_many_that_need_the_last_room_one_gets_it
                 expecting_absence_conflicts_with_presence
+                expecting_the_records_of_an_identity_conflicts_with_any_other
                 expecting_presence_conflicts_with_absence
                 a_row_made_anew_has_a_new_version
                 a_write_stamps_the_rows_it_writes_and_no_others

@@ -189,6 +189,22 @@ async fn a_ban_that_comes_while_a_device_is_decided_about_wins_at_every_door() {
     }
 }
 
+/// Nobody tells a session that is not there yet, and the ban is on what it did not look for.
+#[tokio::test]
+async fn a_registration_that_comes_to_share_the_identity_is_banned_with_it() {
+    for at in [At::FactsRead, At::Asked] {
+        let scene = Scene::new().await;
+        let (task, held) = scene.knock(Door::Connect, at).await;
+        let registration_id = registration("press-99");
+        let record = RegistrationRecord { registration_id, ..scene.record().await };
+        let shared = ChangeSet::new().with(Change::PutRecord(Box::new(record)));
+        scene.stage.store.commit(shared).await.unwrap();
+        ban(&scene.stage, SubjectDraft::Registration(registration("press-99"))).await;
+        held.release();
+        assert_eq!(task.await.unwrap(), Outcome::Banned, "{at:?}");
+    }
+}
+
 /// A decision that was taken anew would be held up a second time.
 #[tokio::test]
 async fn a_ban_on_another_device_makes_nobody_be_decided_about_anew() {

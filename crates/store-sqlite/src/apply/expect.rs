@@ -55,6 +55,10 @@ pub(crate) fn check_expectations(
             }
             Expect::Groups(version) => (versions.groups, *version),
             Expect::Bans(version) => (versions.bans, *version),
+            Expect::Assigned(hub, id, versions) => {
+                holds(bans::assigned(db, hub, id)? == *versions)?;
+                continue;
+            }
             Expect::BansOn(read) => {
                 holds(are_those_read(db, read, versions)?)?;
                 continue;

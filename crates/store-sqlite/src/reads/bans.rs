@@ -230,6 +230,11 @@ pub(crate) fn origin(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<Option<
     }))
 }
 
+/// The versions of the records by which an identity is assigned, in their order.
+pub(crate) fn assigned(db: Db<'_>, hub: &HubName, id: &DeviceId) -> Result<Vec<Version>> {
+    list(db, record::ASSIGNED_VERSIONS, [hub.as_str(), id.device()], |columns| columns.unsigned())
+}
+
 /// Of a record, by which an identity was assigned.
 struct Assigned {
     version: Version,

@@ -64,6 +64,7 @@ pub(crate) fn connect_facts(reader: &Reader, query: &ConnectQuery) -> Result<Con
         bans_expected,
         crls,
         origin,
+        assigned: bans::assigned(db, &query.hub, &query.device_id)?,
         hub_is_built_in: linked.is_some_and(|hub| hub.access == HubAccess::BuiltIn),
         identity,
         parent: parent.map(|(identity, _)| identity),

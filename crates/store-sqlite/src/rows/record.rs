@@ -116,6 +116,10 @@ pub(crate) const DUE: &str =
 pub(crate) const ASSIGNED: &str = "SELECT last_updated, version, taken_from, enrollment_kind, \
      enrollment_id, registration_id FROM registration_records WHERE hub = ?1 AND device_id = ?2";
 
+/// The versions of the records by which the identity `?2` of the hub `?1` is assigned.
+pub(crate) const ASSIGNED_VERSIONS: &str = "SELECT version FROM registration_records \
+     WHERE hub = ?1 AND device_id = ?2 ORDER BY version";
+
 /// By which enrollment the identity `?2` of the hub `?1` was assigned to a registration whose record
 /// was deleted since, or has another identity now; and the version of that record.
 pub(crate) const FORMER: &str = "SELECT \

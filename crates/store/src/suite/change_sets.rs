@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    AuditFilter, Change, ChangeSet, Counted, Expect, HubAccess, HubName, LinkedHub, PolicyScope,
-    Right, Version,
+    AuditFilter, Change, ChangeSet, ConnectQuery, Counted, Expect, HubAccess, HubName, LinkedHub,
+    PolicyScope, RegistrationRecord, Right, Version,
 };
 use proptest::{
     strategy::{Strategy, ValueTree},
@@ -117,6 +117,50 @@ pub async fn of_two_change_sets_decided_from_one_version_one_wins(harness: &impl
             outcomes.iter().filter(|o| matches!(o, Err(CommitError::Conflict))).count();
         assert_eq!((n_written, n_conflicts), (1, 1), "{outcomes:?}");
     }
+}
+
+/// Whoever rests on what an identity was assigned by sees records come, change and go.
+pub async fn expecting_the_records_of_an_identity_conflicts_with_any_other(harness: &impl Harness) {
+    let store = harness.open().await;
+    let assigned = async || {
+        let query = ConnectQuery {
+            hub: hub("hub-1.test"),
+            device_id: device_id("press-17"),
+            policy: None,
+            with_ca_certificates: false,
+            ban_keys: Vec::new(),
+            ca_names: Vec::new(),
+            serials: Vec::new(),
+        };
+        store.connect_facts(&query).await.expect("facts").assigned
+    };
+    let of_identity = |id: &str| {
+        let assignment = record_of_individual("press-17").assignment;
+        RegistrationRecord { assignment, ..record_of_individual(id) }
+    };
+    let put = |id: &str| Change::PutRecord(Box::new(of_identity(id)));
+    let mut before = assigned().await;
+    assert_eq!(before, Vec::<u64>::new());
+    for (change, n_after) in [
+        (put("press-17"), 1),
+        (put("another"), 2),
+        (put("another"), 2),
+        (Change::DeleteRecord(registration_id("press-17")), 1),
+    ] {
+        write(&store, [change]).await;
+        let now = assigned().await;
+        assert_eq!(now.len(), n_after, "{now:?}");
+        let expecting = |versions: &[u64]| {
+            let (hub, id) = (hub("hub-1.test"), device_id("press-17"));
+            store.commit(ChangeSet::new().expecting(Expect::Assigned(hub, id, versions.to_vec())))
+        };
+        assert!(matches!(expecting(&before).await, Err(CommitError::Conflict)), "{before:?}");
+        expecting(&now).await.expect("it is so");
+        before = now;
+    }
+    // A record of another identity is nothing to it.
+    write(&store, [Change::PutRecord(Box::new(record_of_individual("stranger")))]).await;
+    assert_eq!(assigned().await, before);
 }
 
 /// Version 0 expects that there is no such row.

@@ -282,6 +282,7 @@ pub async fn facts_of_a_connection_hold_what_decides_it(harness: &impl Harness) 
         settings: first_settings(),
         hubs_version: 0,
         origin: None,
+        assigned: vec![],
         bans: vec![],
         known_cas: vec![],
         bans_version: 0,

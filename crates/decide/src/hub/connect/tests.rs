@@ -65,6 +65,7 @@ impl Works {
             settings: settings(),
             hubs_version: 0,
             origin: None,
+            assigned: Vec::new(),
             bans: Vec::new(),
             known_cas: Vec::new(),
             bans_version: 0,
