@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use thiserror::Error;
 use tracing::warn;
 
@@ -292,7 +292,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     }
     connection.pragma_update(None, "query_only", true).map_err(found)?;
     connection.pragma_update(None, "cache_size", -16 * 1024).map_err(found)?;
-    connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
+    keep_statements(&connection).map_err(found)?;
     Ok(connection)
 }
 
@@ -358,8 +358,15 @@ fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -64 * 1024)?;
+    keep_statements(connection)
+}
+
+/// Statements are compiled once for each connection. Their plans do not depend on the values they
+/// are given: SQLite would otherwise compile those anew at every use whose parameters it compares
+/// with the condition of an index or with statistics.
+pub(crate) fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(N_STATEMENTS);
-    Ok(())
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// The schema version; 0 for an empty file.
