@@ -25,10 +25,10 @@ use crate::ban::of_endorsement_key;
 pub struct Footing {
     /// The registration that its identity came from.
     origin: Option<Source>,
-    /// The keys of all bans that would end it, in their order.
-    ban_keys: Vec<String>,
-    /// Those of them that do not come from its origin.
-    own_keys: Vec<String>,
+    /// The keys of the bans that would end it for what it is and showed itself, in their order.
+    own_keys: Box<[Box<str>]>,
+    /// Those of the bans that would end it for its origin, but for what is among its own.
+    origin_keys: Box<[Box<str>]>,
     /// The names of the CAs that signed what it showed itself, and of whom no certificate is known.
     own_issuers: Vec<[u8; 32]>,
     /// Whether the certificates shown are its credential by their issuer, so that their revocation
@@ -130,7 +130,7 @@ impl Footing {
         let mut own_keys: Vec<String> = shown.flat_map(PathCertificate::ban_keys).collect();
         own_keys.extend(device.map(registration_key));
         let own_issuers = unknown_issuers(path).map(|one| one.issuer).collect();
-        Self { own_keys, own_issuers, ..Self::default() }.with_origin(origin)
+        Self { own_keys: in_order(own_keys), own_issuers, ..Self::default() }.with_origin(origin)
     }
 
     /// The same of a device that is let in because a CA signed what it shows.
@@ -142,10 +142,9 @@ impl Footing {
     /// The same connection, whose identity came from this registration.
     #[must_use]
     pub fn with_origin(&self, origin: Option<&Origin>) -> Self {
-        let mut ban_keys = self.own_keys.clone();
-        ban_keys.extend(origin.into_iter().flat_map(origin_ban_keys));
-        ban_keys.sort_unstable();
-        ban_keys.dedup();
+        let mut keys = origin.map_or_else(Vec::new, origin_ban_keys);
+        keys.retain(|key| !has_key(&self.own_keys, key));
+        let origin_keys = in_order(keys);
         let origin = origin.map(|origin| Source {
             enrollment: origin.enrollment.clone(),
             ends_sessions: origin.ends_sessions,
@@ -156,13 +155,19 @@ impl Footing {
             is_gone: origin.entry.is_none(),
             retired: self.origin.as_ref().and_then(|source| source.retired.clone()),
         });
-        Self { origin, ban_keys, ..self.clone() }
+        Self {
+            origin,
+            own_keys: self.own_keys.clone(),
+            origin_keys,
+            own_issuers: self.own_issuers.clone(),
+            is_by_ca: self.is_by_ca,
+        }
     }
 
     /// The keys by which changes find it. They say where to look, and nothing about the outcome.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
-        let mut keys = self.ban_keys.clone();
+        let mut keys: Vec<String> = self.ban_keys().map(str::to_owned).collect();
         if let Some(source) = &self.origin {
             keys.push(enrollment_key(&source.enrollment));
             let group = source.taken_from.clone().map(EnrollmentRef::Group);
@@ -178,22 +183,25 @@ impl Footing {
     }
 
     /// The keys of all bans that would end it.
-    #[must_use]
-    pub fn ban_keys(&self) -> &[String] {
-        &self.ban_keys
+    fn ban_keys(&self) -> impl Iterator<Item = &str> {
+        self.own_keys.iter().chain(&self.origin_keys).map(|key| &**key)
+    }
+
+    fn has_ban_key(&self, key: &str) -> bool {
+        has_key(&self.own_keys, key) || has_key(&self.origin_keys, key)
     }
 
     /// Which certificates it rests on, by the keys of [`Change::Revoked`], that are revoked by this.
     #[must_use]
     pub fn revoked_by(&self, revoked: &RevokedChange) -> Vec<String> {
-        let is_revoked = |key: &&String| {
+        let is_revoked = |key: &&str| {
             parse_serial_key(key).is_some_and(|(issuer, serial)| {
                 issuer == revoked.issuer
                     && Serial::from_hex(&serial)
                         .is_some_and(|serial| revoked.added.contains(serial.bytes()))
             })
         };
-        self.ban_keys.iter().filter(is_revoked).cloned().collect()
+        self.ban_keys().filter(is_revoked).map(str::to_owned).collect()
     }
 
     /// The enrollment that its device was provisioned by.
@@ -245,7 +253,7 @@ impl Footing {
                 let enrollment = source.enrollment.clone();
                 self.enrollment_is(&enrollment, |_| Some(entry), by_default)
             }
-            Change::Revoked(key) if self.is_by_ca && self.own_keys.iter().any(|own| own == key) => {
+            Change::Revoked(key) if self.is_by_ca && has_key(&self.own_keys, key) => {
                 let why = AttestFailure::Revoked("a certificate it logged in with".to_owned());
                 Err(ConnectRefusal::NotAttested(why))
             }
@@ -339,7 +347,7 @@ impl Footing {
         if ban.kind == BanKind::Retired
             && matches!(ban.subject, BanSubject::Registration(_))
             && ban.is_in_force(now)
-            && self.ban_keys.binary_search(&key).is_ok()
+            && self.has_ban_key(&key)
             && let Some(source) = &mut self.origin
             && source.other(&key).is_none()
         {
@@ -358,14 +366,23 @@ impl Footing {
                 return false;
             }
         }
-        ban.is_in_force(now)
-            && ban.subject.keys().any(|key| self.ban_keys.binary_search(&key).is_ok())
+        ban.is_in_force(now) && ban.subject.keys().any(|key| self.has_ban_key(&key))
     }
 }
 
 /// The certificates of a path that are not below another one of it: their issuers were not known.
 fn unknown_issuers(path: &[PathCertificate]) -> impl Iterator<Item = &PathCertificate> {
     path.iter().filter(|one| path.iter().all(|other| other.subject != one.issuer))
+}
+
+fn in_order(mut keys: Vec<String>) -> Box<[Box<str>]> {
+    keys.sort_unstable();
+    keys.dedup();
+    keys.into_iter().map(String::into_boxed_str).collect()
+}
+
+fn has_key(keys: &[Box<str>], key: &str) -> bool {
+    keys.binary_search_by(|one| (**one).cmp(key)).is_ok()
 }
 
 /// The keys of the bans on the registrations of an identity, the others included, and on what they
