@@ -5,8 +5,11 @@ The client decides at which port it knocks: 8883, or 443 for WebSockets.
 
 import queue
 
+import pytest
 from azure.iot.device import IoTHubDeviceClient, MethodResponse, X509
+from azure.iot.device.common.pipeline import pipeline_thread
 from azure.iot.device.common.transport_exceptions import UnauthorizedError
+from azure.iot.device.exceptions import CredentialError
 
 from .waiting import LIMIT_SECS, eventually
 
@@ -63,12 +66,31 @@ class Device:
     def is_refused(self):
         """Waits until a client that was cut off has tried again by itself, was refused and has put that attempt away.
 
-        A client that is cut off says so once; a client that is refused says so once more, when the thread of the
-        refused attempt is through. `connect` must wait for that: azure-iot-device 2.14.0 over paho-mqtt 1.6.1 joins
-        the new connection's thread from the old one's, which holds the lock the new one needs, and hangs for ever.
+        A client that is cut off says so once, and a client that is refused says so once more.
         """
         eventually(lambda: any(isinstance(fault, UnauthorizedError) for fault in self.faults), "a refusal")
-        eventually(lambda: list(self.states.queue).count(False) >= 2, f"the end of the refused attempt; {self.faults}")
+        self._puts_away(2)
+
+    def is_refused_to_connect(self):
+        """Expects that its hub does not let it in, and waits until it has put that attempt away."""
+        n_before = self._n_ends()
+        with pytest.raises(CredentialError):
+            self.client.connect()
+        self._puts_away(n_before + 1)
+
+    def _puts_away(self, n):
+        """Waits until as many connections and attempts are over, to the last thing the client does about them.
+
+        That is to throw away the calls of methods that nobody has taken. azure-iot-device 2.14.0 throws away as well
+        what `shutdown` or `disconnect` has put in the same place to end the thread that takes them, and then waits for
+        that thread for ever; so neither may be called before.
+        """
+        eventually(lambda: self._n_ends() >= n, f"the end of {n} attempts; {self.faults}")
+        # The thread that does it has said so already, and does one thing after the other.
+        pipeline_thread._get_named_executor("callback").submit(lambda: None).result(timeout=LIMIT_SECS)
+
+    def _n_ends(self):
+        return list(self.states.queue).count(False)
 
     def next_message(self):
         return self.messages.get(timeout=LIMIT_SECS)
