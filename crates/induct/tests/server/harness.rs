@@ -11,11 +11,14 @@ mod until;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -91,11 +94,16 @@ impl Home {
         let mut process = command.spawn().expect("the binary starts");
         let stdout = process.stdout.take().expect("piped");
         let stderr = process.stderr.take().expect("piped");
+        let log = Arc::<Mutex<String>>::default();
+        let logged = Arc::clone(&log);
         let stderr = thread::spawn(move || {
-            let mut text = String::new();
+            let mut stderr = BufReader::new(stderr);
+            let mut line = Vec::new();
             // What was read before an error is what there is.
-            let _ = BufReader::new(stderr).read_to_string(&mut text);
-            text
+            while stderr.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                logged.lock().expect("whole").push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
         });
         let (first_line, listens) = mpsc::channel();
         let stdout = thread::spawn(move || {
@@ -115,6 +123,7 @@ impl Home {
             process: Some(process),
             _stdin: stdin,
             output: Some((stdout, stderr)),
+            log,
             data: self.data(),
             listening: None,
         };
@@ -141,7 +150,8 @@ impl Home {
 pub(crate) struct Server {
     process: Option<Child>,
     _stdin: Option<ChildStdin>,
-    output: Option<(JoinHandle<String>, JoinHandle<String>)>,
+    output: Option<(JoinHandle<String>, JoinHandle<()>)>,
+    log: Arc<Mutex<String>>,
     data: PathBuf,
     listening: Option<Listening>,
 }
@@ -176,6 +186,11 @@ impl Server {
     /// The first address of its AMQP door.
     pub(crate) fn amqp_address(&self) -> SocketAddr {
         self.listening().amqp[0]
+    }
+
+    /// What it has written to standard error so far, its log.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("whole").clone()
     }
 
     /// A client that calls the server by this name and trusts its CA.
@@ -224,7 +239,8 @@ impl Server {
         let mut process = self.process.take().expect("it was started");
         let status = process.wait().expect("it ends");
         let (stdout, stderr) = self.output.take().expect("not taken before");
-        Ended { status, stdout: stdout.join().expect("read"), stderr: stderr.join().expect("read") }
+        stderr.join().expect("read");
+        Ended { status, stdout: stdout.join().expect("read"), stderr: self.log() }
     }
 }
 

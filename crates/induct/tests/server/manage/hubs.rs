@@ -1,12 +1,10 @@
 //! Linked hubs that are built in: made and removed while the service runs.
 
-use std::time::Duration;
-
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::{is, wait_for_registration};
-use crate::harness::{Api, Home};
+use crate::harness::{Api, Home, until};
 
 #[tokio::test]
 async fn a_hub_that_is_linked_at_run_time_takes_devices_and_answers_by_its_name() {
@@ -23,12 +21,7 @@ async fn a_hub_that_is_linked_at_run_time_takes_devices_and_answers_by_its_name(
     assert_eq!(record["assignedHub"], "hub-9.localhost");
 
     // Certificate and `listen.json` follow within a moment.
-    let mut n_looks = 0;
-    while home.listen_json().expect("it runs").hubs.len() < 2 {
-        n_looks += 1;
-        assert!(n_looks < 600, "listen.json does not know the hub");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until(async || home.listen_json().expect("it runs").hubs.len(), |n_hubs| *n_hubs == 2).await;
     let devices = home.run(&["hub", "device-identity", "list", "-n", "hub-9"]).json();
     assert_eq!(devices[0]["deviceId"], "press-17");
 
